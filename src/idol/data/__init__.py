@@ -1,0 +1,1 @@
+"""Clips to batches: shards on disk, windows of frames, augmentation, cached latents."""

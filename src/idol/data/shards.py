@@ -1,0 +1,279 @@
+"""Checksummed WebDataset shards of clips.
+
+A shard is one tar file; a sample in it is one clip, its files named ``<key>.<part>``: ``frames/00000.jpg`` of
+the clip's folder form becomes ``<key>.frames.00000.jpg`` (a WebDataset extension cannot hold a slash).
+Beside each tar lies its index (``00000.json``); `ShardWriter.finalise` merges the indices into
+``manifest.json``, which is all a reader needs for random access.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from idol.clip import Clip, clip_from_files, clip_to_files
+from idol.errors import UserError
+
+VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class SampleEntry:
+    """Where one clip lies in its shard, and what can be known of it without reading it."""
+
+    key: str
+    subject: str
+    frames: int
+    height: int
+    width: int
+    files: dict[str, tuple[int, int]]
+    """File name in the clip's folder form -> (byte offset in the tar, size)."""
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One tar file: its name, size in bytes, SHA-256 and samples."""
+
+    name: str
+    bytes: int
+    sha256: str
+    samples: tuple[SampleEntry, ...]
+
+
+class ShardWriter:
+    """Writes clips into tar shards; several processes may write distinct shard indices at once.
+
+    Args:
+        folder: Made if missing.
+        samples_per_shard: Clips per tar when `write` fills shards one after the other.
+        image: How frames are stored.
+        quality: JPEG quality, 1 to 100.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        samples_per_shard: int = 64,
+        image: Literal["jpeg", "png"] = "jpeg",
+        quality: int = 95,
+    ) -> None:
+        if samples_per_shard < 1:
+            raise ValueError(f"samples_per_shard must be at least 1, got {samples_per_shard}")
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.samples_per_shard = samples_per_shard
+        self.image: Literal["jpeg", "png"] = image
+        self.quality = quality
+
+    def is_complete(self, index: int) -> bool:
+        """Whether shard `index` was written to its end (its index file appears last, by rename)."""
+        record = self._index_path(index)
+        if not record.exists():
+            return False
+        tar = self._tar_path(index)
+        return tar.exists() and tar.stat().st_size == _read_shard(record).bytes
+
+    def write_shard(self, index: int, clips: Iterable[Clip]) -> ShardEntry:
+        """Write one whole shard, or return the entry of a shard that is complete already.
+
+        Args:
+            index: Number of the shard; its file is ``{index:05d}.tar``.
+            clips: Clips of the shard, in order; not touched when the shard is complete.
+
+        Returns:
+            The shard's entry.
+        """
+        if self.is_complete(index):
+            return _read_shard(self._index_path(index))
+        tar = self._tar_path(index)
+        partial = tar.with_suffix(f".{os.getpid()}.partial")
+        try:
+            samples = self._write_tar(partial, index, clips)
+            entry = ShardEntry(tar.name, partial.stat().st_size, file_sha256(partial), samples)
+            partial.replace(tar)
+        finally:
+            partial.unlink(missing_ok=True)
+        _write_atomic(self._index_path(index), json.dumps(asdict(entry)))
+        return entry
+
+    def write(self, clips: Iterable[Clip]) -> list[ShardEntry]:
+        """Write clips into consecutive shards from 0 on, then finalise."""
+        pending: list[Clip] = []
+        index = 0
+        for clip in clips:
+            pending.append(clip)
+            if len(pending) == self.samples_per_shard:
+                self.write_shard(index, pending)
+                pending, index = [], index + 1
+        if pending:
+            self.write_shard(index, pending)
+        return self.finalise()
+
+    def finalise(self) -> list[ShardEntry]:
+        """Merge the indices of all shards into the manifest; may be called again after more shards."""
+        shards = [_read_shard(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
+        manifest = {"version": VERSION, "shards": [asdict(shard) for shard in shards]}
+        _write_atomic(self.folder / MANIFEST, json.dumps(manifest))
+        return shards
+
+    def _write_tar(self, path: Path, index: int, clips: Iterable[Clip]) -> tuple[SampleEntry, ...]:
+        samples = []
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for position, clip in enumerate(clips):
+                key = f"{index:05d}{position:05d}"
+                files = clip_to_files(clip, image=self.image, quality=self.quality)
+                places = {
+                    name: _add_member(tar, f"{key}.{_to_part(name)}", data) for name, data in files.items()
+                }
+                samples.append(SampleEntry(key, clip.subject, clip.frames, clip.height, clip.width, places))
+        return tuple(samples)
+
+    def _tar_path(self, index: int) -> Path:
+        return self.folder / f"{index:05d}.tar"
+
+    def _index_path(self, index: int) -> Path:
+        return self.folder / f"{index:05d}.json"
+
+
+class ShardReader:
+    """Random access to the clips of a shard folder by the byte offsets in its manifest.
+
+    Picklable, and safe to use from several processes: files are opened on first use and read by position.
+
+    Args:
+        folder: A folder that `ShardWriter.finalise` completed.
+
+    Raises:
+        UserError: No manifest, an unreadable one, or a shard is missing.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.shards = read_manifest(self.folder)
+        self.places = [(s, n) for s, shard in enumerate(self.shards) for n in range(len(shard.samples))]
+        self._handles: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Clip:
+        """The clip at `index`, decoded."""
+        return clip_from_files(self.files(index))
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[index] for index in range(len(self)))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_handles": {}}
+
+    def __del__(self) -> None:
+        for handle in getattr(self, "_handles", {}).values():
+            os.close(handle)
+
+    def entry(self, index: int) -> SampleEntry:
+        """What the manifest says of the clip at `index`."""
+        shard, sample = self.places[index]
+        return self.shards[shard].samples[sample]
+
+    def files(self, index: int) -> dict[str, bytes]:
+        """The encoded files of the clip at `index`, by their names in the clip's folder form."""
+        handle = self._open(self.shards[self.places[index][0]].name)
+        return {
+            name: os.pread(handle, size, offset) for name, (offset, size) in self.entry(index).files.items()
+        }
+
+    def verify(self) -> None:
+        """Compare every shard with its checksum.
+
+        Raises:
+            UserError: A shard differs from what was written.
+        """
+        for shard in self.shards:
+            found = file_sha256(self.folder / shard.name)
+            if found != shard.sha256:
+                raise UserError(
+                    str(self.folder / shard.name),
+                    "a checksum that is not the manifest's",
+                    "write the shard again",
+                )
+
+    def _open(self, name: str) -> int:
+        if name not in self._handles:
+            self._handles[name] = os.open(self.folder / name, os.O_RDONLY)
+        return self._handles[name]
+
+
+def read_manifest(folder: Path) -> tuple[ShardEntry, ...]:
+    """Read the manifest of a shard folder.
+
+    Raises:
+        UserError: No manifest, another version of it, or a tar file that is missing or cut short.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        raise UserError(str(folder), f"no {MANIFEST}", "name a folder of finished shards")
+    try:
+        manifest = json.loads(path.read_text())
+        version, shards = manifest["version"], tuple(_shard_from(raw) for raw in manifest["shards"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(str(path), f"an unreadable manifest ({error})", "write the shards again") from error
+    if version != VERSION:
+        raise UserError(str(path), f"manifest version {version}", f"this program reads version {VERSION}")
+    for shard in shards:
+        tar = folder / shard.name
+        size = tar.stat().st_size if tar.exists() else None
+        if size != shard.bytes:
+            found = "no such file" if size is None else f"{size} bytes where the manifest says {shard.bytes}"
+            raise UserError(str(tar), found, "write the shard again")
+    return shards
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:
+    """Append a file; return (offset, size). Owner and time are fixed, so equal clips give equal tars."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    start = tar.offset + tarfile.BLOCKSIZE  # a USTAR header is one block
+    tar.addfile(info, io.BytesIO(data))
+    return start, len(data)
+
+
+def _to_part(name: str) -> str:
+    part = name.replace("/", ".")
+    if part.count(".") > 2 or part != part.lower():
+        raise ValueError(f"file name {name!r} does not survive as a WebDataset extension")
+    return part
+
+
+def _read_shard(path: Path) -> ShardEntry:
+    return _shard_from(json.loads(path.read_text()))
+
+
+def _shard_from(raw: dict) -> ShardEntry:
+    samples = tuple(
+        SampleEntry(**{**sample, "files": {name: (at, size) for name, (at, size) in sample["files"].items()}})
+        for sample in raw["samples"]
+    )
+    return ShardEntry(raw["name"], raw["bytes"], raw["sha256"], samples)
+
+
+def _write_atomic(path: Path, text: str) -> None:
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(text)
+    partial.replace(path)
