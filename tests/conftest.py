@@ -1,0 +1,23 @@
+"""What every test runs under: one thread per process, and array shapes checked at every call."""
+
+import os
+from pathlib import Path
+
+# Before anything imports torch or numpy: tests are tiny, and one thread makes them repeatable and kind to others.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a model hub
+
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _modules_with_shapes() -> list[str]:
+    """The modules that write shapes down; subpackages of a listed package are checked with it."""
+    sources = (ROOT / "src").rglob("*.py")
+    shaped = [p.relative_to(ROOT / "src") for p in sources if "from jaxtyping import" in p.read_text()]
+    return sorted(".".join(p.with_suffix("").parts).removesuffix(".__init__") for p in shaped)
+
+
+install_import_hook(_modules_with_shapes(), "beartype.beartype")
