@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-# Before anything imports torch or numpy: tests are tiny, and one thread makes them repeatable and kind to others.
+# Before anything imports torch or numpy. One thread: tests are tiny, and so their sums repeat.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a model hub
 
-from jaxtyping import install_import_hook
+from jaxtyping import install_import_hook  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
