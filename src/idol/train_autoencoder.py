@@ -1,0 +1,263 @@
+"""Training of the small autoencoder of `mini`: colour frames, coloured depth, backgrounds and people on grey.
+
+L1 on pixels and on their differences, and LPIPS. Every step's data and noise come from (seed, step), so a run
+that was stopped and resumed gives the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from idol import depth as depth_codec
+from idol.clip import Clip
+from idol.config import dump
+from idol.crop import foreground_crop
+from idol.data.shards import ShardReader
+from idol.errors import UserError
+from idol.model.autoencoder import Autoencoder
+from idol.perceptual import LPIPS
+
+
+@dataclass(frozen=True)
+class AutoencoderSize:
+    """Arguments of `Autoencoder`."""
+
+    latent_channels: int = 16
+    channels: tuple[int, ...] = (64, 128, 192)
+    encoder_blocks: int = 1
+    decoder_blocks: int = 2
+    bound: float = 3.0
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """One training run of the autoencoder.
+
+    Attributes:
+        stage: Tells this file from the diffusion stages'.
+        data: Folder of clip shards.
+        out: Run folder.
+        steps: Optimiser steps; the learning rate falls to zero over them (cosine, after `warmup`).
+        clips_per_step: Clips read for each step; each gives a frame, a depth map, and its background or the
+            person on grey.
+        latent_noise: Standard deviation of the noise between encoder and decoder.
+        perceptual: LPIPS network; weight `w_perceptual`.
+        max_minutes: Stop (and save) after this much time; resume goes on.
+    """
+
+    data: Path
+    out: Path
+    stage: Literal["autoencoder"] = "autoencoder"
+    model: AutoencoderSize = field(default_factory=AutoencoderSize)
+    steps: int = 4000
+    warmup: int = 100
+    lr: float = 2e-3
+    clips_per_step: int = 4
+    latent_noise: float = 0.05
+    w_gradient: float = 0.5
+    w_perceptual: float = 0.1
+    perceptual: Literal["alex", "vgg"] = "alex"
+    ema: float = 0.998
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+    log_every: int = 25
+    save_every: int = 250
+    max_minutes: float = math.inf
+    device: str = "cpu"
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.clips_per_step < 1:
+            raise ValueError("steps and clips_per_step are at least 1")
+
+
+class ImageBatches(Dataset[Tensor]):
+    """Batch `step` of the run: (3 * clips, 3, h, w) in [-1, 1], from (seed, step) alone."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        self.config, self.reader = config, ShardReader(config.data)
+        if len(self.reader) == 0:
+            raise UserError(str(config.data), "holds no clips", "make some with `idol synth`")
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+    def __getitem__(self, step: int) -> Tensor:
+        """The images of one step."""
+        random = np.random.default_rng((self.config.seed, step))
+        picked = random.integers(len(self.reader), size=self.config.clips_per_step)
+        images = [image for i in picked for image in _views(self.reader[int(i)], random)]
+        return torch.from_numpy(np.stack(images)).float() / 127.5 - 1
+
+
+def _views(clip: Clip, random: np.random.Generator) -> list[np.ndarray]:
+    """A frame, its coloured depth, and the person on grey or the background: (3, h, w) uint8 each."""
+    frame = int(random.integers(clip.frames))
+    coloured = depth_codec.colorize(clip.depth[frame], "hot")
+    if random.random() < 0.4:
+        third = clip.background if clip.background.ndim == 3 else clip.background[frame]
+    else:
+        pose = clip.pose.select([frame])
+        third = foreground_crop(clip.video[frame], clip.mask[frame], pose, clip.height)[0]
+    views = [clip.video[frame], coloured, third]
+    return [v[..., ::-1].copy() for v in views] if random.random() < 0.5 else views
+
+
+def fit_autoencoder(config: AutoencoderConfig) -> Path:
+    """Train, resuming when the run folder holds a checkpoint.
+
+    Returns:
+        The folder of the finished (averaged) model, for `Autoencoder.from_pretrained`.
+
+    Raises:
+        UserError: If there is no data.
+    """
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.yaml").write_text(dump(config))
+    torch.manual_seed(config.seed)
+    run = _Run(config)
+    started, step = time.monotonic(), run.resume(out)
+    for images in _batches(config, step):
+        logged = run.step(step, images)
+        step += 1
+        late = time.monotonic() - started > 60 * config.max_minutes
+        if step % config.log_every == 0 or late:
+            line = {"step": step, "seconds": round(time.monotonic() - started, 1), **logged}
+            with (out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+        if step % config.save_every == 0 or step == config.steps or late:
+            run.save(out, step)
+            _sheet(run.average, images, out / "sheet.png")
+        if late:
+            break
+    return out / "autoencoder"
+
+
+def _batches(config: AutoencoderConfig, first: int) -> Iterator[Tensor]:
+    loader = DataLoader(
+        ImageBatches(config),
+        batch_size=None,
+        sampler=range(first, config.steps),
+        num_workers=config.workers,
+        multiprocessing_context="spawn" if config.workers else None,
+        persistent_workers=False,
+    )
+    yield from loader
+
+
+class _Run:
+    """Weights, their average and the optimiser."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        self.config = config
+        arguments = {k: v for k, v in vars(config.model).items()}
+        self.model = Autoencoder(**arguments).to(config.device, memory_format=torch.channels_last)
+        self.average = Autoencoder(**arguments).to(config.device, memory_format=torch.channels_last)
+        self.average.load_state_dict(self.model.state_dict())
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=1e-4
+        )
+        self.lpips = LPIPS(config.perceptual).to(config.device) if config.w_perceptual else None
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: linear warm-up, cosine to zero."""
+        share = min(1.0, step / self.config.steps)
+        return (
+            self.config.lr * min(1.0, (step + 1) / self.config.warmup) * 0.5 * (1 + math.cos(math.pi * share))
+        )
+
+    def step(self, step: int, images: Tensor) -> dict[str, float]:
+        """One optimiser step; returns what to log."""
+        config = self.config
+        noise = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        images = images.to(config.device, memory_format=torch.channels_last)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(step)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            latents = self.model.encode(images)
+            jitter = torch.randn(latents.shape, generator=noise).to(latents)
+            output = self.model.decode(latents + config.latent_noise * jitter)
+            perceptual = (
+                self.lpips(output.clamp(-1, 1), images).mean() if self.lpips else output.new_zeros(())
+            )
+        pixel = (output - images).abs().mean()
+        loss = (
+            pixel
+            + config.w_gradient * _gradient_l1(output, images)
+            + config.w_perceptual * perceptual.float()
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self._average(step)
+        psnr = -10 * ((output.detach().clamp(-1, 1) - images) / 2).square().mean().log10()
+        return {"loss": float(loss), "l1": float(pixel), "lpips": float(perceptual), "psnr": float(psnr)}
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        decay = min(self.config.ema, (1 + step) / (10 + step))
+        for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            kept.lerp_(new, 1 - decay)
+
+    def save(self, out: Path, step: int) -> None:
+        """Write the state and the averaged model, each by rename."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for i, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        partial = out / "state.partial"
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"step": str(step)})
+        partial.replace(out / "state.safetensors")
+        self.average.save_pretrained(out / "autoencoder")
+
+    def resume(self, out: Path) -> int:
+        """Load the newest state if there is one; returns the next step."""
+        path = out / "state.safetensors"
+        if not path.exists():
+            return 0
+        tensors = load_file(path, self.config.device)
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(part("model."))
+        self.average.load_state_dict(part("average."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("optimiser.").items():
+            index, _, name = key.partition(".")
+            state.setdefault(int(index), {})[name] = value
+        full = self.optimiser.state_dict()
+        self.optimiser.load_state_dict({"state": state, "param_groups": full["param_groups"]})
+        return int(next(iter(state.values()))["step"])
+
+
+def _gradient_l1(a: Tensor, b: Tensor) -> Tensor:
+    """L1 between horizontal and vertical differences."""
+    across = (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean()
+    down = (a.diff(dim=-2) - b.diff(dim=-2)).abs().mean()
+    return across + down
+
+
+@torch.no_grad()
+def _sheet(model: Autoencoder, images: Tensor, path: Path) -> None:
+    """Images over their reconstructions, as a PNG."""
+    images = images[:9].to(model.device)
+    both = torch.stack([images, model(images).clamp(-1, 1)])
+    pixels = ((both + 1) * 127.5).round().byte().cpu().numpy()  # [2, n, 3, h, w]
+    rows = [np.concatenate(list(row.transpose(0, 2, 3, 1)), axis=1) for row in pixels]
+    Image.fromarray(np.concatenate(rows)).save(path)

@@ -1,0 +1,50 @@
+"""The autoencoder of mini: shapes, bounds, round trip through disk."""
+
+import pytest
+import torch
+
+from idol.model.autoencoder import Autoencoder
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return Autoencoder(latent_channels=4, channels=(8, 12, 16), encoder_blocks=1, decoder_blocks=1)
+
+
+def test_latents_are_sixteen_times_smaller_and_bounded(model):
+    latents = model.encode(torch.rand(2, 3, 64, 96) * 200 - 100)
+    assert latents.shape == (2, 4, 4, 6)
+    assert latents.abs().max() <= 3.0
+    assert model.decode(latents).shape == (2, 3, 64, 96)
+
+
+def test_size_that_does_not_divide_is_refused(model):
+    with pytest.raises(ValueError, match="multiple of 16"):
+        model.encode(torch.zeros(1, 3, 64, 72))
+
+
+def test_saved_model_reads_back_equal(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    images = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(Autoencoder.from_pretrained(tmp_path)(images), model(images))
+
+
+def test_every_parameter_is_trained(model):
+    model(torch.rand(1, 3, 32, 32)).square().mean().backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None]
+    assert not silent
+
+
+def test_it_can_learn_one_image():
+    torch.manual_seed(0)
+    model = Autoencoder(latent_channels=8, channels=(16, 16, 16), encoder_blocks=1, decoder_blocks=1)
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 4) * 2 - 1, size=32, mode="bilinear")
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    before = (model(image) - image).square().mean().item()
+    for _ in range(80):
+        loss = (model(image) - image).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.05 * before
