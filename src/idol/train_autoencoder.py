@@ -55,6 +55,7 @@ class AutoencoderConfig:
             person on grey.
         latent_noise: Standard deviation of the noise between encoder and decoder.
         perceptual: LPIPS network; weight `w_perceptual`.
+        compile: Compile encoder and decoder (several times faster on a CPU, after a minute).
         max_minutes: Stop (and save) after this much time; resume goes on.
     """
 
@@ -72,6 +73,7 @@ class AutoencoderConfig:
     perceptual: Literal["alex", "vgg"] = "alex"
     ema: float = 0.998
     precision: Literal["bf16", "fp32"] = "bf16"
+    compile: bool = False
     seed: int = 0
     log_every: int = 25
     save_every: int = 250
@@ -166,6 +168,9 @@ class _Run:
         self.config = config
         arguments = {k: v for k, v in vars(config.model).items()}
         self.model = Autoencoder(**arguments).to(config.device, memory_format=torch.channels_last)
+        self.encode, self.decode = self.model.encode, self.model.decode
+        if config.compile:
+            self.encode, self.decode = torch.compile(self.encode), torch.compile(self.decode)
         self.average = Autoencoder(**arguments).to(config.device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.AdamW(
@@ -188,9 +193,9 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            latents = self.model.encode(images)
+            latents = self.encode(images)
             jitter = torch.randn(latents.shape, generator=noise).to(latents)
-            output = self.model.decode(latents + config.latent_noise * jitter)
+            output = self.decode(latents + config.latent_noise * jitter)
             perceptual = (
                 self.lpips(output.clamp(-1, 1), images).mean() if self.lpips else output.new_zeros(())
             )
