@@ -1,0 +1,336 @@
+"""Frames, sound and pictures: disk to arrays and back."""
+
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from idol.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video in memory.
+
+    Attributes:
+        frames: (f, 3, h, w) uint8 sRGB.
+        fps: Frames per second.
+        audio: The file whose sound belongs to it, None if there is no sound.
+    """
+
+    frames: np.ndarray
+    fps: float
+    audio: Path | None = None
+
+
+def read_video(
+    path: str | Path, max_frames: int | None = None, fps: float | None = None, *, max_side: int | None = None
+) -> Video:
+    """Decodes a video.
+
+    The rotation that phones write into the file is applied. Frames are taken by their time stamps, so that
+    another frame rate (or a variable one) keeps the motion's speed.
+
+    Args:
+        path: Any file FFmpeg can decode.
+        max_frames: Stop after so many frames of the result.
+        fps: Wanted rate: frames are dropped or repeated; None keeps the file's average rate.
+        max_side: Shrink frames whose longer side exceeds this many pixels.
+
+    Returns:
+        The frames, their rate and the file again if it has sound.
+
+    Raises:
+        UserError: If the file is missing, cannot be decoded, has no frames, or breaks off half-way.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(str(path), "no such file", "give a video file")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(str(path), "no video stream", "give a video file")
+            frames, rate = _collect(container, path, max_frames, fps, max_side)
+            sound = path if container.streams.audio else None
+    except (av.error.FFmpegError, EOFError) as wrong:
+        raise UserError(
+            str(path), f"cannot be decoded ({wrong})", "convert it to MP4 or give another"
+        ) from wrong
+    if not frames:
+        raise UserError(str(path), "a video without frames", "give another video")
+    return Video(np.stack(frames), rate, sound)
+
+
+def _collect(
+    container: Any, path: Path, max_frames: int | None, fps: float | None, max_side: int | None
+) -> tuple[list[np.ndarray], float]:
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
+    frames: list[np.ndarray] = []
+    decoded, start = 0, None
+    try:
+        for frame in container.decode(stream):
+            decoded += 1
+            start = frame.time if start is None else start
+            wanted = _frames_due(frame, start, rate, fps, decoded) - len(frames)
+            if wanted > 0:
+                frames += [_to_array(frame, max_side)] * wanted
+            if max_frames is not None and len(frames) >= max_frames:
+                return frames[:max_frames], fps or rate
+    except av.error.FFmpegError as wrong:
+        raise _broken(path, decoded, stream.frames, str(wrong)) from wrong
+    if decoded and decoded < 0.95 * stream.frames - 2:  # a cut file often just ends, without an error
+        raise _broken(path, decoded, stream.frames, "the file ends early")
+    return frames, fps or rate
+
+
+def _frames_due(frame: Any, start: float | None, rate: float, fps: float | None, decoded: int) -> int:
+    """How many frames of the result are due once this frame is shown: all sampling times up to its middle."""
+    if fps is None:
+        return decoded
+    time = frame.time - start if frame.time is not None and start is not None else (decoded - 1) / rate
+    return int(np.floor((time + 0.5 / rate) * fps - 1e-6)) + 1
+
+
+def _broken(path: Path, decoded: int, total: int, why: str) -> UserError:
+    expected = f" of {total}" if total else ""
+    return UserError(str(path), f"breaks off after frame {decoded}{expected} ({why})", "give a whole video")
+
+
+def _to_array(frame: Any, max_side: int | None) -> np.ndarray:
+    """(3, h, w) uint8, upright and not larger than `max_side`."""
+    height, width = frame.height, frame.width
+    if max_side is not None and max(height, width) > max_side:
+        shrink = max_side / max(height, width)
+        height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
+    rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+    return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90).transpose(2, 0, 1))
+
+
+def write_video(
+    path: str | Path, frames: np.ndarray, fps: float, audio_from: Path | None = None, crf: int = 16
+) -> None:
+    """Encodes H.264 in yuv420p (BT.709), which plays everywhere; the file appears whole or not at all.
+
+    Args:
+        path: Where to; the suffix chooses the container (.mp4, .mov, .mkv).
+        frames: (f, 3, h, w) uint8 sRGB. An odd height or width gets its last row or column once more, as
+            the format has none.
+        fps: Frames per second.
+        audio_from: A file whose sound is kept, cut to the length of the video.
+        crf: Quality: 0 is best, 51 worst.
+
+    Raises:
+        ValueError: If the frames are not uint8 (f, 3, h, w) with at least one frame, or fps is not positive.
+        UserError: If the sound cannot be decoded, or the file cannot be written.
+    """
+    if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise ValueError(f"frames: found {frames.dtype} {frames.shape}, expected uint8 (f, 3, h, w)")
+    if not 0 < fps < np.inf:
+        raise ValueError(f"fps: found {fps}, expected a positive number")
+    odd = ((0, 0), (0, 0), (0, frames.shape[2] % 2), (0, frames.shape[3] % 2))
+    padded = np.pad(frames, odd, mode="edge")
+    with _appearing(Path(path)) as fresh, av.open(str(fresh), "w") as out:
+        video = _add_video_stream(out, padded, fps, crf)
+        if audio_from is not None:
+            _encode_sound(out, audio_from, len(frames) / fps)
+        for frame in padded:
+            out.mux(video.encode(_to_frame(frame)))
+        out.mux(video.encode())
+
+
+def _add_video_stream(out: Any, frames: np.ndarray, fps: float, crf: int) -> Any:
+    rate = Fraction(fps).limit_denominator(1001)
+    stream = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "medium"})
+    stream.height, stream.width, stream.pix_fmt = *frames.shape[2:], "yuv420p"
+    context = stream.codec_context
+    context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+    context.color_range = 1  # studio range
+    return stream
+
+
+def _to_frame(rgb: np.ndarray) -> Any:
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)), format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+
+
+def _encode_sound(out: Any, source: Path, seconds: float) -> None:
+    """Copies the first `seconds` of the sound as AAC; a source without sound leaves the video silent."""
+    try:
+        with av.open(str(source)) as container:
+            if not container.streams.audio:
+                return
+            sound = container.streams.audio[0]
+            stream = out.add_stream("aac", rate=sound.rate)
+            resampler = av.AudioResampler(format="fltp", layout=sound.layout, rate=sound.rate)
+            left = round(seconds * sound.rate)
+            for frame in container.decode(sound):
+                for part in resampler.resample(frame):
+                    left = _encode_part(out, stream, part, left)
+                if left <= 0:
+                    break
+            out.mux(stream.encode())
+    except av.error.FFmpegError as wrong:
+        raise UserError(
+            str(source), f"sound cannot be decoded ({wrong})", "give another file or none"
+        ) from wrong
+
+
+def _encode_part(out: Any, stream: Any, part: Any, left: int) -> int:
+    """Encodes at most `left` samples of one audio frame; returns how many are left then."""
+    if left <= 0:
+        return left
+    if part.samples > left:
+        cut = av.AudioFrame.from_ndarray(part.to_ndarray()[:, :left].copy(), "fltp", part.layout.name)
+        cut.sample_rate, cut.pts, cut.time_base = part.sample_rate, part.pts, part.time_base
+        part = cut
+    out.mux(stream.encode(part))
+    return left - part.samples
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A file under a temporary name beside `path` that takes its place at the end, if all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except (OSError, av.error.FFmpegError) as wrong:
+        raise UserError(
+            str(path), f"cannot be written ({wrong})", "check the suffix and the space left"
+        ) from wrong
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads a picture as RGB.
+
+    The camera's orientation tag is honoured; transparency is laid onto white, and the log says so.
+
+    Args:
+        path: Any picture Pillow can read.
+
+    Returns:
+        (3, h, w) uint8.
+
+    Raises:
+        UserError: If the file is missing or not a readable picture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(str(path), "no such file", "give a picture")
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            rgb = _to_rgb(picture, path)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as wrong:
+        raise UserError(str(path), f"cannot be read as a picture ({wrong})", "give a PNG or JPEG") from wrong
+    return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
+
+
+def _to_rgb(picture: Image.Image, path: Path) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bit: Pillow's own conversion would clip instead of scale
+        return Image.fromarray(
+            (np.asarray(picture).astype(np.float64) / 257).round().astype(np.uint8)
+        ).convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    layers = picture.convert("RGBA")
+    if layers.getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]
+        _log.warning("%s: its transparent parts are shown white", path)
+    return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+
+
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Writes a picture; the suffix chooses the format; the file appears whole or not at all.
+
+    Args:
+        path: Where to.
+        image: (3, h, w) or (h, w) uint8, or (h, w) bool.
+
+    Raises:
+        ValueError: If the image is none of these.
+        UserError: If the suffix is no picture's, or the file cannot be written.
+    """
+    if image.dtype not in (np.uint8, np.bool_) or not (
+        image.ndim == 2 or (image.ndim == 3 and len(image) == 3)
+    ):
+        raise ValueError(f"image: found {image.dtype} {image.shape}, expected uint8 (3, h, w) or (h, w)")
+    pixels = np.ascontiguousarray(image.transpose(1, 2, 0)) if image.ndim == 3 else image
+    _write_bytes(Path(path), lambda fresh: Image.fromarray(pixels).save(fresh))
+
+
+def write_depth16(path: str | Path, depth: np.ndarray) -> None:
+    """Writes depth as a 16-bit PNG, rounded to 1 / 65535.
+
+    Args:
+        path: Where to.
+        depth: (h, w) in [0, 1].
+
+    Raises:
+        ValueError: If a value is NaN or outside [0, 1].
+        UserError: If the file cannot be written.
+    """
+    data = encode_depth16(depth)
+    _write_bytes(Path(path), lambda fresh: fresh.write_bytes(data))
+
+
+def encode_depth16(depth: np.ndarray) -> bytes:
+    """The bytes of a 16-bit PNG of depth, (h, w) in [0, 1], rounded to 1 / 65535.
+
+    Raises:
+        ValueError: If a value is NaN or outside [0, 1].
+    """
+    if not (depth.min() >= 0 and depth.max() <= 1):
+        raise ValueError(f"depth: found {depth.min()} to {depth.max()}, expected [0, 1]")
+    buffer = io.BytesIO()
+    values = np.rint(depth.astype(np.float64) * 65535).astype(np.uint16)
+    Image.fromarray(values).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def read_depth16(path: str | Path) -> np.ndarray:
+    """Reads depth from a 16-bit PNG.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (h, w) float32 in [0, 1].
+
+    Raises:
+        UserError: If it is missing, broken or not a picture of one 16-bit channel.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path) as picture:
+            if picture.mode != "I;16":
+                raise UserError(str(path), f"a picture of mode {picture.mode}", "give a 16-bit PNG")
+            return np.asarray(picture).astype(np.float32) / np.float32(65535)
+    except (OSError, SyntaxError) as wrong:
+        raise UserError(str(path), f"cannot be read ({wrong})", "give a 16-bit PNG") from wrong
+
+
+def _write_bytes(path: Path, save: Callable[[Path], Any]) -> None:
+    with _appearing(path) as fresh:
+        try:
+            save(fresh)
+        except ValueError as wrong:  # Pillow's word for a suffix it does not know
+            raise UserError(str(path), str(wrong), "end the name in .png or .jpg") from wrong
