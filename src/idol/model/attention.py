@@ -1,0 +1,99 @@
+"""The four attentions of the paper: one layer, looking along four different axes.
+
+| attention | a query sees | token axes |
+|---|---|---|
+| spatial | its own frame and modality | `h·w` |
+| temporal | its own place in every frame | `f` |
+| cross-modal (Sec. 3.1) | its own frame in every modality | `m·h·w` |
+| foreground | the tokens of the person's image | `n` |
+
+Parameter names are those of diffusers' `Attention`, so Stable Diffusion weights load as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from idol.model.modality import ClipShape
+
+Axis = Literal["space", "frames", "modalities"]
+
+FOLDED = "(b m f) s (h d)"  # h heads of width d; s = places in a frame
+SPLIT: dict[Axis, str] = {
+    "space": "(b m f) h s d",
+    "frames": "(b m s) h f d",
+    "modalities": "(b f) h (m s) d",
+}
+ACROSS_CLIP = "b h (m f s) d"
+
+
+class KeysValues(NamedTuple):
+    """Keys and values (b, heads, n, d) of one foreground attention: the same at every diffusion time."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head attention without bias on q, k, v.
+
+    Args:
+        dim: width of the tokens.
+        heads: number of heads; divides `dim`.
+        context_dim: width of the tokens attended to, where they are not the queries themselves.
+        zero_init: start with a zero output, for layers added to a trained network.
+    """
+
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None, zero_init: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(context_dim or dim, dim, bias=False)
+        self.to_v = nn.Linear(context_dim or dim, dim, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+        if zero_init:
+            nn.init.zeros_(self.to_out[0].weight)
+            nn.init.zeros_(self.to_out[0].bias)
+
+    def among(self, tokens: Tensor, clip: ClipShape, axis: Axis) -> Tensor:
+        """Self-attention of folded `tokens` (b·m·f, s, c) along `axis`."""
+        sizes = {**clip.sizes, "s": tokens.shape[1]}
+        split = f"{FOLDED} -> {SPLIT[axis]}"
+        q, k, v = (
+            rearrange(project(tokens), split, h=self.heads, **sizes)
+            for project in (self.to_q, self.to_k, self.to_v)
+        )
+        out = scaled_dot_product_attention(q, k, v)
+        return self.to_out[0](rearrange(out, f"{SPLIT[axis]} -> {FOLDED}", h=self.heads, **sizes))
+
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """Keys and values of `context` (b, n, context_dim)."""
+        keys, values = (
+            rearrange(project(context), "b n (h d) -> b h n d", h=self.heads)
+            for project in (self.to_k, self.to_v)
+        )
+        return KeysValues(keys, values)
+
+    def onto(
+        self, tokens: Tensor, context: KeysValues, clip: ClipShape, with_map: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attention of folded `tokens` (b·m·f, s, c) onto the foreground.
+
+        All queries of a clip form one sequence, so the keys are neither repeated per frame nor per modality.
+
+        Returns:
+            The result (b·m·f, s, c), and the attention map (b, m, f, heads, s, n) when asked for.
+        """
+        sizes = {**clip.sizes, "s": tokens.shape[1], "h": self.heads}
+        q = rearrange(self.to_q(tokens), f"{FOLDED} -> {ACROSS_CLIP}", **sizes)
+        if with_map:
+            weights = (q @ context.keys.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
+            out = weights.to(context.values.dtype) @ context.values
+            maps = rearrange(weights, "b h (m f s) n -> b m f h s n", **sizes)
+        else:
+            out, maps = scaled_dot_product_attention(q, context.keys, context.values), None
+        return self.to_out[0](rearrange(out, f"{ACROSS_CLIP} -> {FOLDED}", **sizes)), maps

@@ -1,0 +1,77 @@
+"""Layers along the frame axis, and normalisation that may span it.
+
+Two families (Sec. 3.1 and App. B of the paper): *handcrafted*, a zero-initialised convolution in each
+ResBlock X
+"""
+
+from __future__ import annotations
+
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, silu
+
+from idol.model.modality import ClipShape
+
+
+def group_norm(norm: nn.GroupNorm, x: Tensor, clip: ClipShape, over_frames: bool) -> Tensor:
+    """Normalise folded `x` (b·m·f, c, h, w); the statistics are per frame, or over the clip's frames too."""
+    if not over_frames or clip.f == 1:
+        return norm(x)
+    y = norm(rearrange(x, "(n f) c h w -> n c f h w", f=clip.f))
+    return rearrange(y, "n c f h w -> (n f) c h w")
+
+
+class TemporalConv(nn.Conv1d):
+    """Convolution of width 3 over the frames of each pixel, zero at the start."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, kernel_size=3, padding=1)
+
+    def reset_parameters(self) -> None:
+        """Start from zero: the residual branch is silent until trained."""
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def along(self, x: Tensor, clip: ClipShape) -> Tensor:
+        """Convolve folded `x` (b·m·f, c, h, w) along f."""
+        h, w = x.shape[-2:]
+        # One 2-D convolution with a 3x1 kernel over (f, h·w): far faster than h·w batches of 1-D ones.
+        planes = rearrange(x, "(n f) c h w -> n c f (h w)", f=clip.f)
+        y = conv2d(planes, self.weight[..., None], self.bias, padding=(1, 0))
+        return rearrange(y, "n c f (h w) -> (n f) c h w", h=h, w=w)
+
+
+class TemporalResidual(nn.Module):
+    """x + conv(silu(norm(x))) over frames (the ResBlock's temporal layer)."""
+
+    def __init__(self, channels: int, groups: int, eps: float, over_frames: bool) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, eps=eps)
+        self.conv = TemporalConv(channels)
+        self.over_frames = over_frames
+
+    def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
+        """Folded (b·m·f, c, h, w) in and out."""
+        return x + self.conv.along(silu(group_norm(self.norm, x, clip, self.over_frames)), clip)
+
+
+def motion_module(
+    channels: int, heads: int, layers: int, max_frames: int, groups: int
+) -> AnimateDiffTransformer3D:
+    """AnimateDiff's motion module, as `MotionAdapter` publishes it; output zero at the start."""
+    module = AnimateDiffTransformer3D(
+        in_channels=channels,
+        num_layers=layers,
+        num_attention_heads=heads,
+        attention_head_dim=channels // heads,
+        norm_num_groups=groups,
+        activation_fn="geglu",
+        attention_bias=False,
+        positional_embeddings="sinusoidal",
+        num_positional_embeddings=max_frames,
+    )
+    nn.init.zeros_(module.proj_out.weight)
+    nn.init.zeros_(module.proj_out.bias)
+    return module

@@ -1,0 +1,285 @@
+"""The unified dual-modal U-Net (Sec. 3.1): Stable Diffusion's U-Net, inflated to `(b, m, f, c, h, w)`.
+
+Both modalities and all frames pass through the same weights as a batch of images; a modality label tells the
+streams apart, temporal layers look along `f`, cross-modal attention along `m`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from idol.model.blocks import BlockFeatures, BlockKV, DownBlock, MidBlock, Sizes, Temporal, UpBlock
+from idol.model.modality import ClipShape, ModalityEmbedding
+from idol.model.temporal import group_norm
+
+Background = Literal["add", "concat"]
+
+
+@dataclass(frozen=True)
+class UNetOutput:
+    """What the U-Net returns.
+
+    Attributes:
+        sample: the prediction (b, m, f, c, h, w).
+        features: per up block with attention, deepest first, when asked for.
+    """
+
+    sample: Tensor
+    features: tuple[BlockFeatures, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """Residuals by which a pose steers the U-Net, each (b, m or 1, f, c, h, w).
+
+    Attributes:
+        down: one per skip connection (ControlNet).
+        mid: after the middle block (ControlNet).
+        intrablock: one per resolution, after the last layer of each down block (T2I-Adapter).
+    """
+
+    down: tuple[Tensor, ...] | None = None
+    mid: Tensor | None = None
+    intrablock: tuple[Tensor, ...] | None = None
+
+    def scaled(self, factor: float) -> Control:
+        """The same control, `factor` times as strong."""
+        return Control(
+            down=None if self.down is None else tuple(r * factor for r in self.down),
+            mid=None if self.mid is None else self.mid * factor,
+            intrablock=None if self.intrablock is None else tuple(r * factor for r in self.intrablock),
+        )
+
+
+@dataclass(frozen=True)
+class ForegroundKV:
+    """Keys and values of every foreground attention of a network: one computation per clip, not per step."""
+
+    down: tuple[BlockKV, ...]
+    mid: BlockKV
+    up: tuple[BlockKV, ...] = ()
+
+
+class DenoisingEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """The half that the U-Net and the ControlNet share: time and modality, down blocks, middle block."""
+
+    conv_in: nn.Conv2d
+    time_proj: Timesteps
+    time_embedding: TimestepEmbedding
+    modality_embedding: ModalityEmbedding
+    mid_block: MidBlock
+
+    def _build_encoder(
+        self, channels: Sequence[int], layers: int, attention: Sequence[bool], modalities: int, sizes: Sizes
+    ) -> None:
+        self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(channels[0], sizes.time_dim)
+        self.modality_embedding = ModalityEmbedding(modalities, sizes.time_dim)
+        self.down_blocks = nn.ModuleList()
+        for i, width in enumerate(channels):
+            last = i == len(channels) - 1
+            before = channels[max(i - 1, 0)]
+            self.down_blocks.append(
+                DownBlock(before, width, layers, attention[i], sizes, downsample=not last)
+            )
+        self.mid_block = MidBlock(channels[-1], sizes)
+        self.up_blocks = nn.ModuleList()  # the U-Net's; a ControlNet has none
+
+    def encode_foreground(self, foreground: Float[Tensor, "b n d"]) -> ForegroundKV:
+        """Project the foreground tokens for every cross-attention, once for a whole sampling run."""
+        return ForegroundKV(
+            down=tuple(block.keys_values(foreground) for block in self.down_blocks),
+            mid=self.mid_block.keys_values(foreground),
+            up=tuple(block.keys_values(foreground) for block in self.up_blocks),
+        )
+
+    def _embed_time(self, timestep: Tensor, clip: ClipShape, modality: Tensor | None) -> Tensor:
+        """Time and modality embedding of every image of the folded batch (b·m·f, time_dim)."""
+        if timestep.ndim == 1:
+            timestep = timestep[:, None].expand(clip.b, clip.m)
+        sinusoid = self.time_proj(timestep.reshape(-1)).to(self.time_embedding.linear_1.weight.dtype)
+        streams = self.time_embedding(sinusoid).unflatten(0, (clip.b, clip.m))
+        labelled = self.modality_embedding.add_to(streams, modality)
+        return labelled.flatten(0, 1).repeat_interleave(clip.f, dim=0)
+
+    def _encode(
+        self,
+        x: Tensor,
+        time: Tensor,
+        clip: ClipShape,
+        kv: ForegroundKV,
+        intrablock: tuple[Tensor, ...] | None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Down and middle blocks; returns the bottom and all skips."""
+        skips = [x]
+        residuals = (None,) * len(self.down_blocks) if intrablock is None else intrablock
+        for block, foreground, residual in zip(self.down_blocks, kv.down, residuals, strict=True):
+            x, more = block(x, time, clip, foreground, residual)
+            skips += more
+        return self.mid_block(x, time, clip, kv.mid), skips
+
+
+class UnifiedUNet(DenoisingEncoder):
+    """Denoises the video and the depth of a clip together.
+
+    Args:
+        in_channels: channels of the latents.
+        out_channels: channels of the prediction.
+        block_out_channels: width at each resolution.
+        layers_per_block: layers in a down block; an up block has one more.
+        attention: per resolution, whether its layers have transformers.
+        attention_head_dim: the *number* of heads (Stable Diffusion 1.x calls it so).
+        cross_attention_dim: width of the foreground tokens.
+        norm_num_groups: groups of every GroupNorm.
+        num_modalities: 2 for video and depth, 1 for video alone.
+        temporal: "handcrafted" (Sec. 3.1), "animatediff", or None for single frames.
+        cross_modal: cross-modal attention at the end of every down and up block with attention.
+        background: add the background latent to the sample, or concatenate it.
+        norm_over_frames: GroupNorm statistics of the ResBlocks over frames and space (DisCo's weights).
+        transformer_depth: transformer blocks per layer.
+        motion_heads: heads of AnimateDiff's motion modules.
+        motion_depth: transformer blocks of each motion module.
+        motion_frames: longest clip a motion module's position code covers.
+        motion_mid: whether the middle block has a motion module.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        block_out_channels: Sequence[int] = (320, 640, 1280, 1280),
+        layers_per_block: int = 2,
+        attention: Sequence[bool] = (True, True, True, False),
+        attention_head_dim: int = 8,
+        cross_attention_dim: int = 768,
+        norm_num_groups: int = 32,
+        num_modalities: int = 2,
+        temporal: Temporal | None = "handcrafted",
+        cross_modal: bool = True,
+        background: Background = "add",
+        norm_over_frames: bool = False,
+        transformer_depth: int = 1,
+        motion_heads: int = 8,
+        motion_depth: int = 1,
+        motion_frames: int = 32,
+        motion_mid: bool = True,
+    ) -> None:
+        super().__init__()
+        widths = list(block_out_channels)
+        sizes = self.layer_sizes
+        inputs = in_channels * (2 if background == "concat" else 1)
+        self.conv_in = nn.Conv2d(inputs, widths[0], kernel_size=3, padding=1)
+        self._build_encoder(widths, layers_per_block, attention, num_modalities, sizes)
+        if not motion_mid:
+            self.mid_block.motion_modules = nn.ModuleList()
+        self._build_decoder(widths, layers_per_block, attention, sizes)
+        self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=1e-5)
+        self.conv_out = nn.Conv2d(widths[0], out_channels, kernel_size=3, padding=1)
+
+    @property
+    def layer_sizes(self) -> Sizes:
+        """The sizes that every layer shares."""
+        c = self.config
+        return Sizes(
+            time_dim=4 * c["block_out_channels"][0],
+            heads=c["attention_head_dim"],
+            context_dim=c["cross_attention_dim"],
+            groups=c["norm_num_groups"],
+            depth=c["transformer_depth"],
+            temporal=c["temporal"],
+            cross_modal=c["cross_modal"] and c["num_modalities"] > 1,
+            over_frames=c["norm_over_frames"],
+            motion_heads=c["motion_heads"],
+            motion_depth=c["motion_depth"],
+            motion_frames=c["motion_frames"],
+        )
+
+    def _build_decoder(
+        self, channels: Sequence[int], layers: int, attention: Sequence[bool], sizes: Sizes
+    ) -> None:
+        skips = skip_channels(channels, layers)
+        before = channels[-1]
+        for i, width in reversed(list(enumerate(channels))):
+            taken = [skips.pop() for _ in range(layers + 1)]
+            self.up_blocks.append(UpBlock(before, width, taken, attention[i], sizes, upsample=i > 0))
+            before = width
+
+    def forward(
+        self,
+        sample: Float[Tensor, "b m f c h w"],
+        timestep: Shaped[Tensor, " b"] | Shaped[Tensor, "b m"],
+        foreground: Float[Tensor, "b n d"] | ForegroundKV,
+        background: Float[Tensor, "b c h w"] | Float[Tensor, "b f c h w"] | None = None,
+        control: Control | None = None,
+        return_features: bool = False,
+        modality: Int[Tensor, " m"] | None = None,
+    ) -> UNetOutput:
+        """Predict the noise (or velocity) of both streams.
+
+        Args:
+            sample: noisy latents.
+            timestep: diffusion time, one per clip or one per clip and modality.
+            foreground: tokens of the person's image, or `encode_foreground` of them.
+            background: latent of the background, one per clip or one per frame.
+            control: residuals of the pose.
+            return_features: also return what the consistency losses need.
+            modality: label of each stream; 0 (video), 1 (depth) by default.
+
+        Raises:
+            ValueError: more modalities than the model has labels for.
+        """
+        if sample.shape[1] > self.config["num_modalities"]:
+            raise ValueError(
+                f"sample: {sample.shape[1]} modalities, the model has {self.config['num_modalities']}"
+            )
+        clip = ClipShape(*sample.shape[:3])
+        control = control or Control()
+        kv = foreground if isinstance(foreground, ForegroundKV) else self.encode_foreground(foreground)
+
+        time = self._embed_time(timestep, clip, modality)
+        x = self.conv_in(self._with_background(sample, background).flatten(0, 2))
+        x, skips = self._encode(x, time, clip, kv, control.intrablock)
+        if control.down is not None:
+            skips = [clip.add(s, r) for s, r in zip(skips, control.down, strict=True)]
+        if control.mid is not None:
+            x = clip.add(x, control.mid)
+
+        features: list[BlockFeatures] = []
+        for block, block_kv in zip(self.up_blocks, kv.up, strict=True):
+            x, seen = block(x, skips, time, clip, block_kv, return_features)
+            features += [] if seen is None else [seen]
+        x = silu(group_norm(self.conv_norm_out, x, clip, self.config["norm_over_frames"]))
+        return UNetOutput(clip.unfold(self.conv_out(x)), tuple(features) if return_features else None)
+
+    def _with_background(self, sample: Tensor, background: Tensor | None) -> Tensor:
+        """The input of the first convolution (b, m, f, c or 2c, h, w)."""
+        if background is None:
+            if self.config["background"] == "add":
+                return sample
+            return torch.cat([sample, torch.zeros_like(sample)], dim=3)
+        per_frame = background if background.ndim == 5 else background[:, None]
+        still = per_frame[:, None]  # the same for every modality
+        if self.config["background"] == "add":
+            return sample + still
+        return torch.cat([sample, still.expand_as(sample)], dim=3)
+
+
+def skip_channels(channels: Sequence[int], layers: int) -> list[int]:
+    """Widths of the skip connections, in the order in which the down blocks make them."""
+    skips = [channels[0]]
+    for i, width in enumerate(channels):
+        skips += [width] * (layers + (i < len(channels) - 1))
+    return skips
