@@ -83,7 +83,7 @@ class LPIPS(nn.Module):
         return found
 
     def forward(self, a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
-        """Distance (>= 0; 0 if equal) of each pair of sRGB images in **[-1, 1]**, at least 64 pixels a side."""
+        """Distance (>= 0; 0 if equal) of each pair of sRGB images in **[-1, 1]**, of at least 64 px."""
         layers = zip(self.features(a), self.features(b), self.heads, strict=True)
         return torch.stack([((x - y).square() * head).sum(1).mean((1, 2)) for x, y, head in layers]).sum(0)
 
@@ -100,7 +100,7 @@ def _conv(weights: dict, number: int, geometry: tuple[int, int, int]) -> nn.Conv
     arrays = weights[f"Conv_{number}"]
     kernel = torch.from_numpy(np.array(arrays["kernel"])).permute(3, 2, 0, 1).contiguous()  # h w in out
     size, stride, padding = geometry
-    layer = nn.Conv2d(kernel.shape[1], kernel.shape[0], size, stride, padding)
+    layer = nn.utils.skip_init(nn.Conv2d, kernel.shape[1], kernel.shape[0], size, stride, padding)
     layer.weight.data, layer.bias.data = kernel, torch.from_numpy(np.array(arrays["bias"]))  # type: ignore[union-attr]
     return layer
 
