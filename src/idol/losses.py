@@ -5,7 +5,7 @@ Eq. 8 (outpainting pre-training) is Eq. 2 with one modality and augmented condit
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
+@runtime_checkable
 class StreamFeatures(Protocol):
     """What the consistency losses read of an up block; `idol.model.unet` calls it `BlockFeatures`."""
 
