@@ -8,7 +8,6 @@ Beside each tar lies its index (``00000.json``); `ShardWriter.finalise` merges t
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from idol.assets import sha256_of
 from idol.clip import Clip, clip_from_files, clip_to_files
 from idol.errors import UserError
 
@@ -97,7 +97,7 @@ class ShardWriter:
         partial = tar.with_suffix(f".{os.getpid()}.partial")
         try:
             samples = self._write_tar(partial, index, clips)
-            entry = ShardEntry(tar.name, partial.stat().st_size, file_sha256(partial), samples)
+            entry = ShardEntry(tar.name, partial.stat().st_size, sha256_of(partial), samples)
             partial.replace(tar)
         finally:
             partial.unlink(missing_ok=True)
@@ -197,7 +197,7 @@ class ShardReader:
             UserError: A shard differs from what was written.
         """
         for shard in self.shards:
-            found = file_sha256(self.folder / shard.name)
+            found = sha256_of(self.folder / shard.name)
             if found != shard.sha256:
                 raise UserError(
                     str(self.folder / shard.name),
@@ -234,15 +234,6 @@ def read_manifest(folder: Path) -> tuple[ShardEntry, ...]:
             found = "no such file" if size is None else f"{size} bytes where the manifest says {shard.bytes}"
             raise UserError(str(tar), found, "write the shard again")
     return shards
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:

@@ -1,0 +1,224 @@
+"""From clips to the pictures a training sample is made of, and which picture each sample gets.
+
+A sample has a number, counted over the whole run. The number and the seed alone decide which clip, window,
+reference frame and augmentation it is (`draw`), so any process can make any sample, in any order, and a run
+that is stopped and resumed sees what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+from numpy.random import Generator
+
+from idol import skeleton
+from idol.clip import Clip, Pose
+from idol.crop import GREY, foreground_crop
+from idol.data.augment import (
+    OutpaintingConfig,
+    crop_resize,
+    crop_resize_image,
+    crop_resize_mask,
+    flip,
+    foreground_box,
+    outpaint_background,
+    square_box,
+)
+from idol.depth import colorize
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """How a clip becomes pictures; together with the autoencoder it decides what the latent cache holds."""
+
+    size: int = 256
+    """Height and width of every picture, pixels."""
+    modalities: Literal[1, 2] = 2
+    """2 for video and depth, 1 for video alone (attribute pre-training)."""
+    depth_colours: Literal["hot", "gray"] = "hot"
+    """Colour map of the depth pictures."""
+    foreground: Literal["crop", "frame"] = "crop"
+    """The reference: a square crop round the person, or the whole frame; grey outside of the person."""
+    margin: float = 0.1
+    """Room round the person in the crop, as a fraction of its side."""
+    background: Literal["plate", "hole"] = "plate"
+    """The clean plate, or the frame itself with a hole over the person (attribute pre-training)."""
+    outpainting: OutpaintingConfig = field(default_factory=OutpaintingConfig)
+    """Dilation of the hole and crop of the foreground; used with `background: hole`."""
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    """Range of the side of the random square, of the frame's shorter side; (1, 1) is the middle square."""
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Which frames of a clip a sample takes."""
+
+    frames: int = 1
+    """Frames of a sample: 1 for images."""
+    interval: int = 1
+    """Distance of neighbouring frames of a sample."""
+    reference: Literal["random", "first", "same"] = "random"
+    """The frame that shows the person: another one, the clip's first, or the sample's own first frame."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.interval < 1:
+            raise ValueError(f"frames and interval must be at least 1, got {self.frames}, {self.interval}")
+
+    @property
+    def span(self) -> int:
+        """Frames from the first to the last of a sample."""
+        return (self.frames - 1) * self.interval + 1
+
+
+@dataclass(frozen=True)
+class SkeletonConfig:
+    """How poses are drawn, pixels at the model's size."""
+
+    stick_width: float = 2.5
+    radius: float = 2.5
+
+    def draw(self, pose: Pose, size: int) -> UInt8[np.ndarray, "f 3 s s"]:
+        """Skeleton pictures of every frame of a pose."""
+        return skeleton.draw(pose, size, size, stick_width=self.stick_width, radius=self.radius, at="model")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of some frames of a clip, and of the person in some reference frames of it."""
+
+    video: UInt8[np.ndarray, "f 3 h w"]
+    depth: UInt8[np.ndarray, "f 3 h w"] | None
+    """Depth in colours; None with one modality."""
+    background: UInt8[np.ndarray, "g 3 h w"]
+    """One picture, or one a frame."""
+    pose: Pose
+    foreground: UInt8[np.ndarray, "r 3 s s"]
+    foreground_mask: Bool[np.ndarray, "r s s"]
+    foreground_pose: Pose
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a sample's number decides."""
+
+    clip: int
+    frames: tuple[int, ...]
+    reference: int
+
+
+def draw(number: int, seed: int, lengths: Int[np.ndarray, " clips"], window: WindowConfig) -> Draw:
+    """Choose clip, frames and reference frame of sample `number`.
+
+    Every clip comes once in each round of as many samples as there are clips, in an order of its own.
+
+    Args:
+        number: Counted over the whole run, from 0.
+        seed: Of the run.
+        lengths: Frames of each clip; all at least `window.span`.
+        window: How frames are taken.
+    """
+    clips = len(lengths)
+    clip = int(_order(seed, number // clips, clips)[number % clips])
+    rng = generator(seed, number)
+    length = int(lengths[clip])
+    start = int(rng.integers(length - window.span + 1))
+    frames = tuple(range(start, start + window.span, window.interval))
+    match window.reference:
+        case "first":
+            reference = 0
+        case "same":
+            reference = frames[0]
+        case "random":
+            others = [f for f in range(length) if f not in frames[:1]] or [0]
+            reference = others[int(rng.integers(len(others)))]
+    return Draw(clip, frames, reference)
+
+
+def generator(seed: int, *numbers: int) -> Generator:
+    """Independent random numbers for each (seed, numbers...)."""
+    return np.random.default_rng((seed, *numbers))
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, clips: int) -> np.ndarray:
+    return generator(seed, epoch, clips, 1).permutation(clips)
+
+
+def pictures(
+    clip: Clip,
+    frames: Sequence[int],
+    references: Sequence[int],
+    config: PictureConfig,
+    rng: Generator,
+    mirrored: bool = False,
+) -> Pictures:
+    """The pictures of the chosen frames and reference frames of a clip.
+
+    Args:
+        clip: Any size; a square of it is resized to `config.size`.
+        frames: Frames to learn.
+        references: Frames that show the person; one without it gives way to the nearest with it.
+        config: How pictures are made.
+        rng: Draws crops, dilation and foreground crops; the same state gives the same pictures.
+        mirrored: Left to right.
+    """
+    random_crop = config.crop_scale != (1.0, 1.0)
+    box = square_box(clip.height, clip.width, config.crop_scale, rng if random_crop else None)
+    clip = crop_resize(flip(clip) if mirrored else clip, box, config.size)
+    frames = list(frames)
+    persons = [_person(clip, showing(clip.mask, frame), config, rng) for frame in references]
+    coloured = colorize(clip.depth[frames], config.depth_colours) if config.modalities == 2 else None
+    return Pictures(
+        video=clip.video[frames],
+        depth=coloured,
+        background=_background(clip, frames, config, rng),
+        pose=clip.pose.select(frames),
+        foreground=np.stack([image for image, _, _ in persons]),
+        foreground_mask=np.stack([mask for _, mask, _ in persons]),
+        foreground_pose=_joined([pose for _, _, pose in persons]),
+    )
+
+
+def showing(mask: Bool[np.ndarray, "f h w"], frame: int) -> int:
+    """The frame nearest to `frame` whose mask is not empty.
+
+    Raises:
+        ValueError: If no frame shows the person.
+    """
+    seen = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(seen):
+        raise ValueError("no frame of the clip shows a person")
+    return int(seen[np.abs(seen - frame).argmin()])
+
+
+def _background(clip: Clip, frames: list[int], config: PictureConfig, rng: Generator) -> np.ndarray:
+    if config.background == "hole":
+        return np.stack(
+            [outpaint_background(clip.video[f], clip.mask[f], rng, config.outpainting) for f in frames]
+        )
+    return clip.background[None] if clip.background.ndim == 3 else clip.background[frames]
+
+
+def _person(
+    clip: Clip, frame: int, config: PictureConfig, rng: Generator
+) -> tuple[np.ndarray, np.ndarray, Pose]:
+    image, mask, pose = clip.video[frame], clip.mask[frame], clip.pose.select([frame])
+    if config.foreground == "crop":
+        image, mask, pose = foreground_crop(image, mask, pose, config.size, config.margin)
+    else:
+        image = np.where(mask, image, np.uint8(GREY))
+    if config.background == "hole" and config.outpainting.foreground_area != (1.0, 1.0):
+        box = foreground_box(config.size, rng, config.outpainting)
+        image, mask = crop_resize_image(image, box, config.size), crop_resize_mask(mask, box, config.size)
+        pose = pose.cropped(*box).resized(config.size, config.size)
+    return image, mask, pose
+
+
+def _joined(poses: list[Pose]) -> Pose:
+    return dataclasses.replace(poses[0], keypoints=np.concatenate([pose.keypoints for pose in poses]))

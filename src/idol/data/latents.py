@@ -1,0 +1,236 @@
+"""Latents of a whole data set, computed once: training then needs neither pictures nor the autoencoder.
+
+One safetensors file per shard and copy (mirrored or not, one per variant of a random augmentation), half
+precision, memory-mapped. Files are named after what they were made from (the autoencoder's weights, the
+picture settings, the shard's checksum), so a stale cache is never read. Poses are kept as joints and drawn
+per sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from idol.clip import Pose
+from idol.config import to_dict
+from idol.data.dataset import PictureConfig, Pictures, generator, pictures
+from idol.data.shards import ShardEntry, ShardReader
+
+VERSION = 1
+
+Encode = Callable[[Tensor], Tensor]
+"""(n, 3, h, w) pictures in [-1, 1] -> (n, c, h', w') latents as the frozen autoencoder gives them."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One pass over a data set: its augmentation seed and whether clips are mirrored."""
+
+    variant: int
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class ClipLatents:
+    """Latents of some frames and one reference of a cached clip; float16, joints float32."""
+
+    video: Tensor
+    """(f, c, h, w)"""
+    depth: Tensor | None
+    """(f, c, h, w), or None with one modality."""
+    background: Tensor
+    """(1, c, h, w) or (f, c, h, w)"""
+    foreground: Tensor
+    """(c, h, w) of the reference's picture"""
+    foreground_mask: Tensor
+    """(s, s) bool"""
+    pose: Pose
+    foreground_pose: Pose
+
+
+def copies(variants: int, mirrored: bool) -> tuple[Copy, ...]:
+    """All copies of a data set with so many variants, each mirrored too when asked."""
+    return tuple(Copy(v, m) for m in ((False, True) if mirrored else (False,)) for v in range(variants))
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of a module's state, the same on every device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.detach().float().cpu().contiguous().numpy()
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+class LatentCache:
+    """Random access to the latents of a shard folder.
+
+    Args:
+        reader: The clips.
+        folder: Where latents are kept.
+        autoencoder: `weights_sha256` of the autoencoder.
+        config: How pictures are made.
+        copies: The copies of the data set; clip `i` of copy `k` has index `k * len(reader) + i`.
+    """
+
+    def __init__(
+        self,
+        reader: ShardReader,
+        folder: Path,
+        autoencoder: str,
+        config: PictureConfig,
+        copies: Sequence[Copy] = (Copy(0, False),),
+    ) -> None:
+        self.reader, self.config, self.copies = reader, config, tuple(copies)
+        made_from = json.dumps([VERSION, autoencoder, to_dict(config)], sort_keys=True)
+        self.folder = folder / hashlib.sha256(made_from.encode()).hexdigest()[:16]
+        lengths = [reader.entry(i).frames for i in range(len(reader))]
+        self.lengths = np.asarray(lengths * len(self.copies))
+        self._places = [_place(lengths, reader, i) for i in range(len(reader))]
+        self._open: dict[Path, safe_open] = {}
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_open": {}}
+
+    def build(
+        self, encode: Encode, *, rank: int = 0, world: int = 1, workers: int = 0, chunk: int = 32
+    ) -> int:
+        """Make the files that are missing; of several processes each makes its share.
+
+        Args:
+            encode: The frozen autoencoder.
+            rank: Of this process.
+            world: Number of processes.
+            workers: Processes that decode clips and make pictures.
+            chunk: Pictures encoded at once.
+
+        Returns:
+            Number of clips encoded.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files = [(c, s) for c in self.copies for s in range(len(self.reader.shards))]
+        missing = [(c, s) for c, s in files[rank::world] if not self._path(self.reader.shards[s], c).exists()]
+        todo = [(i, c) for c, s in missing for i in self._clips_of(s)]
+        loader = DataLoader(
+            _PictureDataset(self.reader, self.config, todo),
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_as_is,
+        )
+        made = iter(loader)
+        for copy, shard in missing:
+            self._build_file(made, copy, shard, encode, chunk)
+        return len(todo)
+
+    def get(self, index: int, frames: Sequence[int], reference: int) -> ClipLatents:
+        """Latents of the chosen frames (evenly spaced) and of the person in frame `reference`."""
+        copy, clip = divmod(index, len(self.reader))
+        shard, start, row = self._places[clip]
+        file = self._file(self._path(self.reader.shards[shard], self.copies[copy]))
+        step = frames[1] - frames[0] if len(frames) > 1 else 1
+        window = slice(start + frames[0], start + frames[-1] + 1)
+        person = start + reference
+        first, last = (int(v) for v in file.get_slice("background_rows")[row])
+        per_frame = (
+            slice(first + frames[0], first + frames[-1] + 1) if last - first > 1 else slice(first, last)
+        )
+        two = self.config.modalities == 2
+        return ClipLatents(
+            video=file.get_slice("video")[window][::step],
+            depth=file.get_slice("depth")[window][::step] if two else None,
+            background=file.get_slice("background")[per_frame][::step],
+            foreground=file.get_slice("foreground")[person],
+            foreground_mask=self._unpack(file.get_slice("foreground_mask")[person]),
+            pose=self._pose(file.get_slice("pose")[window][::step]),
+            foreground_pose=self._pose(file.get_slice("foreground_pose")[person : person + 1]),
+        )
+
+    def _build_file(
+        self, made: Iterator[Pictures], copy: Copy, shard: int, encode: Encode, chunk: int
+    ) -> None:
+        clips = [_encode_clip(next(made), encode, chunk) for _ in self._clips_of(shard)]
+        tensors = {name: torch.cat([clip[name] for clip in clips]) for name in clips[0]}
+        ends = torch.tensor([len(clip["background"]) for clip in clips]).cumsum(0)
+        starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+        tensors["background_rows"] = torch.stack([starts, ends], 1)
+        path = self._path(self.reader.shards[shard], copy)
+        partial = path.with_suffix(".partial")
+        save_file(tensors, partial)
+        partial.replace(path)
+
+    def _clips_of(self, shard: int) -> list[int]:
+        return [i for i, (s, _) in enumerate(self.reader.places) if s == shard]
+
+    def _path(self, shard: ShardEntry, copy: Copy) -> Path:
+        mirrored = "-mirrored" if copy.mirrored else ""
+        return self.folder / f"{shard.sha256[:16]}-{copy.variant}{mirrored}.safetensors"
+
+    def _file(self, path: Path) -> safe_open:
+        if path not in self._open:
+            self._open[path] = safe_open(path, "pt").__enter__()
+        return self._open[path]
+
+    def _unpack(self, bits: Tensor) -> Tensor:
+        size = self.config.size
+        return torch.from_numpy(np.unpackbits(bits.numpy(), count=size * size)).view(size, size).bool()
+
+    def _pose(self, keypoints: Tensor) -> Pose:
+        return Pose(keypoints.numpy(), height=self.config.size, width=self.config.size)
+
+
+class _PictureDataset(Dataset[Pictures]):
+    """All frames of clips, each also as a reference."""
+
+    def __init__(self, reader: ShardReader, config: PictureConfig, todo: list[tuple[int, Copy]]) -> None:
+        self.reader, self.config, self.todo = reader, config, todo
+
+    def __len__(self) -> int:
+        return len(self.todo)
+
+    def __getitem__(self, position: int) -> Pictures:
+        index, copy = self.todo[position]
+        clip = self.reader[index]
+        frames = range(clip.frames)
+        rng = generator(copy.variant, index)
+        return pictures(clip, frames, frames, self.config, rng, copy.mirrored)
+
+
+def _encode_clip(made: Pictures, encode: Encode, chunk: int) -> dict[str, Tensor]:
+    """Rows of the clip in its shard's file: one per frame; of `background` one, or one per frame."""
+    stacks = {"video": made.video, "background": made.background, "foreground": made.foreground}
+    if made.depth is not None:
+        stacks["depth"] = made.depth
+    images = torch.from_numpy(np.concatenate(list(stacks.values())))
+    latents = torch.cat([encode(part.float() / 127.5 - 1).half().cpu() for part in images.split(chunk)])
+    rows = dict(zip(stacks, latents.split([len(stack) for stack in stacks.values()]), strict=True))
+    bits = np.packbits(made.foreground_mask.reshape(len(made.foreground_mask), -1), axis=1)
+    return rows | {
+        "foreground_mask": torch.from_numpy(bits),
+        "pose": torch.from_numpy(made.pose.keypoints),
+        "foreground_pose": torch.from_numpy(made.foreground_pose.keypoints),
+    }
+
+
+def _place(lengths: list[int], reader: ShardReader, index: int) -> tuple[int, int, int]:
+    """Shard of a clip, the row of its first frame in the shard's file, and its place in the shard."""
+    shard, position = reader.places[index]
+    return shard, sum(lengths[index - position : index]), position
+
+
+def _as_is(made: Any) -> Any:
+    return made
