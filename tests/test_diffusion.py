@@ -127,7 +127,7 @@ def test_min_snr_weight_is_that_of_the_error_in_the_clean_latents(config):
 
 @pytest.mark.parametrize("config", [*CONFIGS, FLOW])
 def test_the_sampler_recovers_known_latents(config):
-    """A network that knows x and the noise makes every sampler end at x (nearly, where t = 0 is not clean)."""
+    """A network that knows x and the noise makes every sampler end at x, or as near as t = 0 is."""
     schedule, scheduler = Schedule(config), sampler(config)
     x, noise = clip(b=1)
     if config.prediction == "flow":

@@ -1,0 +1,258 @@
+"""Between pixels and the latents that the U-Net sees."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from idol.depth import ColourMap, colorize_tensor
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """How the autoencoder's latents E are normalised.
+
+    Per channel, a stream's latents are (E - reference - shift) / scale, and those of a picture
+    (E - image_shift) / image_scale.
+
+    Attributes:
+        scale: (m, c) standard deviations, video first.
+        shift: (m, c) means.
+        image_scale: (c,) of pictures: the background, the person's crop.
+        image_shift: (c,) of pictures.
+        offset: The reference: "none" is 0. "background" is the latent of the known background for the video
+            and that of an empty depth map for the depth, so that a scene without a person is 0.
+        colour_map: Colours of the depth.
+    """
+
+    scale: tuple[tuple[float, ...], ...]
+    shift: tuple[tuple[float, ...], ...]
+    image_scale: tuple[float, ...]
+    image_shift: tuple[float, ...]
+    offset: Literal["none", "background"] = "none"
+    colour_map: ColourMap = "hot"
+
+    def __post_init__(self) -> None:
+        c = len(self.image_scale)
+        rows = (*self.scale, *self.shift, self.image_shift)
+        if len(self.scale) != len(self.shift) or any(len(row) != c for row in rows):
+            raise ValueError(f"scale, shift and image_shift do not all have the {c} channels of image_scale")
+        if not all(s > 0 for row in (*self.scale, self.image_scale) for s in row):
+            raise ValueError("scale: every entry must be positive")
+
+    @classmethod
+    def stable_diffusion(cls, m: int = 2) -> "LatentConfig":
+        """Stable Diffusion's: E times 0.18215 for everything."""
+        scale, shift = (1 / 0.18215,) * 4, (0.0,) * 4
+        return cls((scale,) * m, (shift,) * m, scale, shift)
+
+
+class LatentCodec:
+    """Encodes clips and pictures, decodes latents.
+
+    Args:
+        vae: diffusers' `AutoencoderKL`, or `idol.model.autoencoder.Autoencoder`.
+        config: The normalisation.
+    """
+
+    def __init__(self, vae: Any, config: LatentConfig) -> None:
+        self.vae, self.config = vae, config
+        self._empty_depth: dict[tuple[int, int], Tensor] = {}
+
+    @property
+    def downscale(self) -> int:
+        """Pixels a side for one latent position."""
+        if hasattr(self.vae, "downscale"):
+            return self.vae.downscale
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def channels(self) -> int:
+        """Latent channels."""
+        return len(self.config.image_scale)
+
+    def encode_image(
+        self, images: Float[Tensor, "*b 3 h w"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "*b c i j"]:
+        """Latents of pictures in [-1, 1]: backgrounds (one or one per frame) and crops.
+
+        Args:
+            images: The pictures.
+            generator: Draw from a variational autoencoder's distribution; None takes its mean.
+        """
+        raw = encode_raw(self.vae, images.flatten(0, -4), generator).unflatten(0, images.shape[:-3])
+        return (raw - self._of(self.config.image_shift, raw)) / self._of(self.config.image_scale, raw)
+
+    def encode(
+        self,
+        video: Float[Tensor, "b f 3 h w"],
+        depth: Float[Tensor, "b f 3 h w"] | None,
+        background: Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "b m f c i j"]:
+        """Latents of clips, as the U-Net is trained on.
+
+        Args:
+            video: RGB in [-1, 1].
+            depth: Coloured depth in [-1, 1]; None gives one modality.
+            background: `encode_image` of the background; needed if `offset` is "background".
+            generator: See `encode_image`.
+        """
+        streams = (video,) if depth is None else (video, depth)
+        raw = torch.stack(
+            [encode_raw(self.vae, s.flatten(0, 1), generator).unflatten(0, s.shape[:2]) for s in streams], 1
+        )
+        return self.normalise(raw, background)
+
+    def normalise(
+        self,
+        raw: Float[Tensor, "b m f c i j"],
+        background: Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | None = None,
+    ) -> Float[Tensor, "b m f c i j"]:
+        """Normalise the autoencoder's own latents (for a cache that keeps those); inverse: `denormalise`."""
+        m = raw.shape[1]
+        reference = self._reference(m, raw, background)
+        return (raw - reference - self._per_stream(self.config.shift, raw)) / self._per_stream(
+            self.config.scale, raw
+        )
+
+    def denormalise(
+        self,
+        latents: Float[Tensor, "b m f c i j"],
+        background: Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | None = None,
+    ) -> Float[Tensor, "b m f c i j"]:
+        """The autoencoder's own latents."""
+        latents = latents.float()
+        scaled = latents * self._per_stream(self.config.scale, latents)
+        shifted = scaled + self._per_stream(self.config.shift, latents)
+        return shifted + self._reference(latents.shape[1], latents, background)
+
+    def decode(
+        self,
+        latents: Float[Tensor, "b m f c i j"],
+        background: Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | None = None,
+        chunk: int = 8,
+    ) -> Float[Tensor, "b m f 3 h w"]:
+        """Pictures of latents: RGB frames and, where m is 2, coloured depth; clamped to [-1, 1].
+
+        Args:
+            latents: As made by `encode`.
+            background: As for `encode`.
+            chunk: Pictures decoded at a time, which bounds memory.
+        """
+        raw = self.denormalise(latents, background).flatten(0, 2)
+        pictures = torch.cat([decode_raw(self.vae, part) for part in raw.split(chunk)])
+        return pictures.clamp(-1, 1).unflatten(0, latents.shape[:3])
+
+    def empty_depth(self, height: int, width: int) -> Float[Tensor, "1 c i j"]:
+        """The autoencoder's own latent of a depth map that is 0 everywhere; height and width in pixels."""
+        if (height, width) not in self._empty_depth:
+            zero = torch.zeros(1, height, width, device=next(self.vae.parameters()).device)
+            with torch.no_grad():
+                empty = encode_raw(self.vae, colorize_tensor(zero, self.config.colour_map))
+            self._empty_depth[height, width] = empty
+        return self._empty_depth[height, width]
+
+    def _reference(self, m: int, like: Tensor, background: Tensor | None) -> Tensor:
+        """What an empty scene looks like (b, m, f or 1, c, i, j), or zero."""
+        if self.config.offset == "none":
+            return like.new_zeros(())
+        if background is None:
+            raise ValueError("background: offset 'background' needs the latents of the background")
+        image = background.float()
+        image = image * self._of(self.config.image_scale, image) + self._of(self.config.image_shift, image)
+        image = image[:, None] if image.ndim == 4 else image
+        if m == 1:
+            return image[:, None]
+        k = self.downscale
+        empty = self.empty_depth(like.shape[-2] * k, like.shape[-1] * k).to(image)
+        return torch.stack([image, empty.expand_as(image)], 1)
+
+    def _per_stream(self, rows: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+        return like.new_tensor(rows[: like.shape[1]], dtype=torch.float32)[:, None, :, None, None]
+
+    def _of(self, row: tuple[float, ...], like: Tensor) -> Tensor:
+        return like.new_tensor(row, dtype=torch.float32)[:, None, None]
+
+
+def encode_raw(
+    vae: Any, images: Float[Tensor, "n 3 h w"], generator: torch.Generator | None = None
+) -> Float[Tensor, "n c i j"]:
+    """The autoencoder's own latents in float32, of either kind of autoencoder, for pictures in [-1, 1]."""
+    encoded = vae.encode(images.to(next(vae.parameters()).dtype))
+    if isinstance(encoded, Tensor):
+        return encoded.float()
+    distribution = encoded.latent_dist
+    return (distribution.mode() if generator is None else distribution.sample(generator)).float()
+
+
+def decode_raw(vae: Any, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n 3 h w"]:
+    """Pictures in float32, about [-1, 1], of the autoencoder's own latents."""
+    decoded = vae.decode(latents.to(next(vae.parameters()).dtype))
+    return (decoded if isinstance(decoded, Tensor) else decoded.sample).float()
+
+
+@torch.no_grad()
+def fit_latent_config(
+    vae: Any,
+    clips: Iterable[tuple[Tensor, Tensor, Tensor]],
+    offset: Literal["none", "background"] = "none",
+    colour_map: ColourMap = "hot",
+) -> LatentConfig:
+    """Measure the normalisation on clips: every channel of every stream then has mean square 1.
+
+    Args:
+        vae: The trained autoencoder.
+        clips: Triples of video (b, f, 3, h, w), coloured depth (b, f, 3, h, w) and background (b, 3, h, w) or
+            (b, f, 3, h, w), all in [-1, 1].
+        offset: As in `LatentConfig`. With "background" no mean is taken off, so that an empty scene stays 0.
+        colour_map: Colours of the depth.
+
+    Raises:
+        ValueError: If there are no clips.
+    """
+    unit: LatentCodec | None = None
+    streams, pictures = [Moments(), Moments()], Moments()
+    for video, depth, background in clips:
+        if unit is None:
+            unit = LatentCodec(vae, _unit_config(vae, background, offset, colour_map))
+        image = unit.encode_image(background)
+        latents = unit.encode(video, depth, image)
+        pictures.add(image.flatten(0, -4))
+        for moments, stream in zip(streams, latents.unbind(1), strict=True):
+            moments.add(stream.flatten(0, 1))
+    if unit is None:
+        raise ValueError("clips: found none, expected at least one")
+    centred = offset == "none"
+    scales, shifts = zip(*(m.scale_and_shift(centred) for m in streams), strict=True)
+    image_scale, image_shift = pictures.scale_and_shift(True)
+    return LatentConfig(scales, shifts, image_scale, image_shift, offset, colour_map)
+
+
+class Moments:
+    """Running first and second moments per channel, in float64."""
+
+    def __init__(self) -> None:
+        self.count, self.first, self.second = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, x: Float[Tensor, "n c h w"]) -> None:
+        """Take in a batch."""
+        x = x.double()
+        self.count += x.shape[0] * x.shape[2] * x.shape[3]
+        self.first = self.first + x.sum((0, 2, 3)).cpu()
+        self.second = self.second + x.square().sum((0, 2, 3)).cpu()
+
+    def scale_and_shift(self, centred: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Standard deviation and mean per channel, or root mean square and 0."""
+        mean = self.first / self.count if centred else torch.zeros_like(self.first)
+        scale = (self.second / self.count - mean.square()).clamp_min(1e-12).sqrt()
+        return tuple(scale.tolist()), tuple(mean.tolist())
+
+
+def _unit_config(vae: Any, image: Tensor, offset: Any, colour_map: ColourMap) -> LatentConfig:
+    c = encode_raw(vae, image.flatten(0, -4)[:1]).shape[1]
+    one, zero = (1.0,) * c, (0.0,) * c
+    return LatentConfig((one, one), (zero, zero), one, zero, offset, colour_map)
