@@ -1,0 +1,30 @@
+"""Real pictures and videos of people that ship with the package; `CREDITS.md` says whose they are."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from idol.errors import UserError
+
+PERSON, BACKGROUND, MOTION = "woman-walking.jpg", "park.jpg", "jumping-jacks.mp4"
+"""What the demo uses."""
+
+PEOPLE = ("woman-walking.jpg", "man-standing.jpg", "man-balancing.jpg", "man-from-behind.jpg")
+BACKGROUNDS = ("park.jpg", "palace.jpg")
+MOTIONS = ("jumping-jacks.mp4", "walk.mp4", "balance.mp4")
+
+
+def path(name: str) -> Path:
+    """Where a bundled file lies.
+
+    Args:
+        name: One of `PEOPLE`, `BACKGROUNDS`, `MOTIONS`, or `two-people.jpg`.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    known = (*PEOPLE, "two-people.jpg", *BACKGROUNDS, *MOTIONS)
+    if name not in known:
+        raise UserError(name, "is not a bundled file", f"choose one of {', '.join(known)}")
+    return Path(str(files("idol.media"))) / name

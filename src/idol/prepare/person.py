@@ -1,0 +1,148 @@
+"""The person of a photo: which one, where, and in which pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from idol.clip import Pose
+from idol.errors import UserError
+from idol.prepare.estimators import mask_estimator, pose_estimator
+from idol.prepare.people import SEEN, Detection, largest_first
+from idol.prepare.warp import Float
+from idol.video import read_image
+
+LEAST_JOINTS = 5  # fewer found with confidence, and what the detector took for a person is none
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is to be animated.
+
+    Attributes:
+        image: (3, h, w) uint8 sRGB, the whole photo.
+        mask: (h, w) bool, the person's pixels.
+        pose: One frame, 18 or 133 joints in pixels of the photo; joints that were not found have confidence 0.
+        notes: What the user should know, one line each.
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    pose: Pose
+    notes: tuple[str, ...] = ()
+
+
+def person_from_photo(
+    path: str | Path, index: int | None = None, *, estimator: str = "rtmpose", masker: str = "mediapipe"
+) -> Person:
+    """Finds the person of a photo.
+
+    Args:
+        path: The photo.
+        index: Which person, 0 the largest, 1 the second largest ...; None takes the largest and says so if there
+            are several.
+        estimator: Name of the pose estimator.
+        masker: Name of the mask estimator.
+
+    Raises:
+        UserError: If the photo cannot be read, or shows no person, or no person of that index.
+    """
+    argument = f"--person {path}"
+    try:
+        image = read_image(path)
+    except UserError as wrong:
+        raise UserError(argument, wrong.found, wrong.hint) from wrong
+    people = real_people(pose_estimator(estimator).estimate(image[None])[0])
+    person, notes = _choose(people, index, argument)
+    mask = person_mask(image, person, masker)
+    if not mask.any():
+        raise UserError(
+            argument, "a person without a clear outline", "give a sharper or larger photo of them"
+        )
+    return Person(image, mask, as_pose([person], *image.shape[1:]), notes)
+
+
+def real_people(found: list[Detection]) -> list[Detection]:
+    """Those of a frame's detections that have joints, largest first."""
+    return largest_first([person for person in found if person.joints_seen >= LEAST_JOINTS])
+
+
+def as_pose(people: list[Detection], height: int, width: int) -> Pose:
+    """The pose of one person per frame; joints seen without confidence are missing."""
+    keypoints = np.stack([person.keypoints for person in people])
+    keypoints[keypoints[..., 2] < SEEN] = 0
+    return Pose(keypoints, height, width)
+
+
+def _choose(people: list[Detection], index: int | None, argument: str) -> tuple[Detection, tuple[str, ...]]:
+    if not people:
+        hint = "give a photo in which a person is clearly visible"
+        raise UserError(argument, "no person found", hint)
+    if index is not None and not 0 <= index < len(people):
+        found = f"{index}, but the photo shows {len(people)} (largest first, counted from 0)"
+        raise UserError("--person-index", found, f"give a number from 0 to {len(people) - 1}")
+    note = f"{len(people)} people in the photo: the largest is taken (--person-index chooses another)"
+    return people[index or 0], (note,) if index is None and len(people) > 1 else ()
+
+
+def person_mask(image: NDArray[np.uint8], person: Detection, masker: str = "mediapipe") -> NDArray[np.bool_]:
+    """One person's pixels, and nobody else's: inside the box, connected to the joints, edges drawn to the picture's.
+
+    Args:
+        image: (3, h, w) uint8 sRGB.
+        person: Whose.
+        masker: Name of the mask estimator.
+
+    Returns:
+        (h, w) bool.
+    """
+    soft = mask_estimator(masker).estimate(image[None], [person])[0]
+    x0, y0, x1, y1 = _roomy(person.box, *image.shape[1:])
+    window = np.s_[y0:y1, x0:x1]
+    radius = max(2, round(max(y1 - y0, x1 - x0) / 150))
+    sharp = guided(image[:, y0:y1, x0:x1].astype(np.float32).mean(0) / 255, soft[window], radius)
+    mask = np.zeros(soft.shape, bool)
+    mask[window] = sharp > 0.5
+    return _own_parts(mask, person)
+
+
+def _roomy(box: Float, height: int, width: int) -> tuple[int, int, int, int]:
+    """The box with a twelfth of its size added on each side, in whole pixels inside the picture."""
+    margin = (box[2:] - box[:2]).max() / 12
+    low, high = np.floor(box[:2] - margin), np.ceil(box[2:] + margin)
+    return max(0, int(low[0])), max(0, int(low[1])), min(width, int(high[0])), min(height, int(high[1]))
+
+
+def _own_parts(mask: NDArray[np.bool_], person: Detection) -> NDArray[np.bool_]:
+    """The connected parts of a mask on which joints lie, without pinholes."""
+    parts, count = ndimage.label(mask)
+    joints = person.keypoints[person.keypoints[:, 2] >= SEEN, :2].round().astype(int)
+    joints = joints[(joints >= 0).all(1) & (joints < mask.shape[::-1]).all(1)]
+    touched = np.bincount(parts[joints[:, 1], joints[:, 0]], minlength=count + 1) > 0
+    touched[0] = False
+    kept = touched[parts]
+    holes, count = ndimage.label(~kept)
+    small = np.bincount(holes.ravel(), minlength=count + 1) < kept.sum() / 2000
+    return kept | small[holes]
+
+
+def guided(guide: Float, values: Float, radius: int, epsilon: float = 1e-4) -> Float:
+    """The guided filter (He et al., ECCV 2010): smooth `values`, but with the edges of `guide`.
+
+    Args:
+        guide: (h, w) in [0, 1].
+        values: (h, w) in [0, 1].
+        radius: Half side of the averaging windows, in pixels.
+        epsilon: Variance of the guide below which a window counts as flat.
+    """
+
+    def mean(a: Float) -> Float:
+        return ndimage.uniform_filter(a, 2 * radius + 1, mode="nearest")
+
+    middle, level = mean(guide), mean(values)
+    slope = (mean(guide * values) - middle * level) / (mean(guide * guide) - middle**2 + epsilon)
+    return (mean(slope) * guide + mean(level - slope * middle)).astype(np.float32)

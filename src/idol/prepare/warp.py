@@ -1,0 +1,118 @@
+"""Cutting the window that an estimator looks through out of a picture, and the way back to the picture's pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rotated rectangle of a picture, seen as an upright small picture.
+
+    Attributes:
+        centre: x, y of its middle in the picture, in pixels.
+        size: Width and height in the picture, in pixels.
+        angle: Clockwise rotation on the screen, in radians.
+        width: Width of the small picture, in pixels.
+        height: Height of the small picture, in pixels.
+    """
+
+    centre: tuple[float, float]
+    size: tuple[float, float]
+    width: int
+    height: int
+    angle: float = 0.0
+
+    def matrix(self) -> NDArray[np.float64]:
+        """(2, 3): points of the small picture to points of the picture; 0, 0 is the corner of the first pixel."""
+        scale = np.diag([self.size[0] / self.width, self.size[1] / self.height])
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        linear = np.array([[cos, -sin], [sin, cos]]) @ scale
+        middle = np.array([self.width / 2, self.height / 2])
+        return np.column_stack([linear, np.asarray(self.centre) - linear @ middle])
+
+    def outward(self, points: NDArray) -> Float:
+        """(..., 2) points of the small picture as points of the picture; 0, 0 is the middle of the first pixel."""
+        matrix = self.matrix()
+        return ((points + 0.5) @ matrix[:, :2].T + matrix[:, 2] - 0.5).astype(np.float32)
+
+    def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(3, h, w) uint8 -> (height, width, 3) uint8; black outside the picture."""
+        picture, matrix = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))), self.matrix()
+        # Bilinear sampling skips pixels where the window is much larger than what it becomes: average them first.
+        factor = max(1, int(min(self.size[0] / self.width, self.size[1] / self.height)))
+        if factor > 1:
+            picture, matrix = picture.reduce(factor), matrix / factor
+        return np.asarray(
+            picture.transform(
+                (self.width, self.height),
+                Image.Transform.AFFINE,
+                tuple(matrix.ravel()),
+                Image.Resampling.BILINEAR,
+            )
+        )
+
+    def paste(self, small: Float, height: int, width: int) -> Float:
+        """(self.height, self.width) float32 values laid back on a picture of `height` x `width`; 0 outside."""
+        matrix = np.vstack([self.matrix(), [0, 0, 1]])
+        inverse = np.linalg.inv(matrix)[:2]
+        back = Image.fromarray(small).transform(
+            (width, height), Image.Transform.AFFINE, tuple(inverse.ravel()), Image.Resampling.BILINEAR
+        )
+        return np.asarray(back)
+
+
+def fitted(box: Float, width: int, height: int, margin: float) -> Window:
+    """The window round a box (x0, y0, x1, y1), widened by `margin` and to the shape `width` : `height`."""
+    x0, y0, x1, y1 = (float(v) for v in box)
+    w, h = max(x1 - x0, 1.0) * margin, max(y1 - y0, 1.0) * margin
+    w, h = max(w, h * width / height), max(h, w * height / width)
+    return Window(((x0 + x1) / 2, (y0 + y1) / 2), (w, h), width, height)
+
+
+def letterbox(image: NDArray[np.uint8], size: int, fill: int) -> tuple[NDArray[np.uint8], float]:
+    """Fits a picture into the top left of a square.
+
+    Args:
+        image: (3, h, w) uint8.
+        size: Side of the square, in pixels.
+        fill: Grey level of what stays empty.
+
+    Returns:
+        (size, size, 3) uint8, and the factor by which the picture was scaled.
+    """
+    _, height, width = image.shape
+    scale = min(size / height, size / width)
+    new = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    square = np.full((size, size, 3), fill, np.uint8)
+    square[: new[1], : new[0]] = np.asarray(picture.resize(new, Image.Resampling.BILINEAR))
+    return square, scale
+
+
+def overlap(a: Float, b: Float) -> Float:
+    """Intersection over union of boxes (n, 4) and (k, 4), x0 y0 x1 y1 -> (n, k) in [0, 1]."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = np.clip(high - low, 0, None).prod(-1)
+    area_a, area_b = (
+        np.clip(a[:, 2:] - a[:, :2], 0, None).prod(-1),
+        np.clip(b[:, 2:] - b[:, :2], 0, None).prod(-1),
+    )
+    union = area_a[:, None] + area_b[None] - common
+    return (common / np.maximum(union, 1e-9)).astype(np.float32)
+
+
+def strongest(boxes: Float, scores: Float, limit: float) -> NDArray[np.int64]:
+    """Greedy non-maximum suppression: indices kept, best score first, none overlapping a better one beyond `limit`."""
+    left, kept = np.argsort(-scores, kind="stable"), []
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        left = left[overlap(boxes[best : best + 1], boxes[left])[0] <= limit]
+    return np.array(kept, np.int64)
