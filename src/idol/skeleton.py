@@ -1,26 +1,37 @@
-"""Joints: their orders, conversions between them, and the skeleton image that the model is shown."""
+"""The skeleton: the image that the model is shown, key point files, and all that is done to a pose.
 
-from typing import Literal
+Names and orders of the joints live in `idol.joints`, gap filling, smoothing and retargeting in
+`idol.retarget`; both are to be had here too.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from idol.clip import Pose
+from idol.errors import UserError
+from idol.joints import (
+    COCO_17,
+    OPENPOSE_18,
+    WHOLEBODY_133,
+    body_18,
+    from_coco17,
+    from_halpe26,
+    from_wholebody,
+    mirrored,
+)
+from idol.retarget import GapReport, fill_gaps, person_height, retarget, smooth
 
-OPENPOSE_18 = (
-    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow",
-    "left_wrist", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye",
-    "left_eye", "right_ear", "left_ear",
-)  # fmt: skip
-"""Joint names in the order of OpenPose's 18-joint body."""
-
-COCO_17 = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
-    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee",
-    "right_knee", "left_ankle", "right_ankle",
-)  # fmt: skip
-"""Joint names in COCO's order."""
+__all__ = [
+    "COCO_17", "COLOURS", "LIMBS", "OPENPOSE_18", "WHOLEBODY_133", "GapReport", "body_18", "draw",
+    "fill_gaps", "from_coco17", "from_halpe26", "from_wholebody", "mirrored", "person_height",
+    "read_openpose_json", "retarget", "smooth", "write_openpose_json",
+]  # fmt: skip
 
 LIMBS = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
@@ -35,119 +46,8 @@ COLOURS = (
 )  # fmt: skip
 """RGB of joint i and of limb i."""
 
-
-def _whole_body_names() -> tuple[str, ...]:
-    feet = ("big_toe", "small_toe", "heel")
-    fingers = [f"{f}_{i}" for f in ("thumb", "index", "middle", "ring", "little") for i in range(1, 5)]
-    return (
-        *COCO_17,
-        *(f"{side}_{part}" for side in ("left", "right") for part in feet),
-        *(f"face_{i}" for i in range(68)),
-        *(f"{side}_hand_{part}" for side in ("left", "right") for part in ("root", *fingers)),
-    )
-
-
-WHOLEBODY_133 = _whole_body_names()
-"""Joint names of COCO-WholeBody: body 17, feet 6, face 68, left hand 21, right hand 21."""
-
-_COCO_OF_OPENPOSE = tuple(COCO_17.index(name) if name != "neck" else -1 for name in OPENPOSE_18)
-_NECK = OPENPOSE_18.index("neck")
-_SHOULDERS = (COCO_17.index("left_shoulder"), COCO_17.index("right_shoulder"))
-
-
-def from_coco17(keypoints: Float[np.ndarray, "f 17 3"], height: int, width: int) -> Pose:
-    """OpenPose-18 of COCO-17: the neck is the middle of the shoulders, and missing if one of them is.
-
-    Args:
-        keypoints: x, y in pixels and confidence; missing joints have a confidence <= 0.
-        height: Height of the frames in pixels.
-        width: Width of the frames in pixels.
-
-    Returns:
-        The pose, 18 joints; missing joints are all zeros.
-    """
-    body = keypoints[:, np.maximum(_COCO_OF_OPENPOSE, 0)].astype(np.float32)
-    left, right = keypoints[:, _SHOULDERS[0]], keypoints[:, _SHOULDERS[1]]
-    body[:, _NECK, :2] = (left[:, :2] + right[:, :2]) / 2
-    body[:, _NECK, 2] = np.minimum(left[:, 2], right[:, 2])
-    body[..., 2] = body[..., 2].clip(0, 1)
-    body[body[..., 2] <= 0] = 0
-    return Pose(body, height, width)
-
-
-def from_halpe26(keypoints: Float[np.ndarray, "f 26 3"], height: int, width: int) -> Pose:
-    """OpenPose-18 of Halpe-26, whose own neck steps in only where a shoulder is missing.
-
-    Args:
-        keypoints: x, y in pixels and confidence; missing joints have a confidence <= 0.
-        height: Height of the frames in pixels.
-        width: Width of the frames in pixels.
-
-    Returns:
-        The pose, 18 joints; missing joints are all zeros.
-    """
-    body = from_coco17(keypoints[:, :17], height, width).keypoints
-    neck = keypoints[:, 18]
-    lost = (body[:, _NECK, 2] <= 0) & (neck[:, 2] > 0)
-    body[lost, _NECK] = np.concatenate([neck[lost, :2], neck[lost, 2:].clip(0, 1)], axis=-1)
-    return Pose(body, height, width)
-
-
-def from_wholebody(keypoints: Float[np.ndarray, "f 133 3"], height: int, width: int) -> Pose:
-    """The whole-body pose, 133 joints, of an estimator's output; missing joints become all zeros.
-
-    Args:
-        keypoints: x, y in pixels and confidence in the order of `WHOLEBODY_133`.
-        height: Height of the frames in pixels.
-        width: Width of the frames in pixels.
-    """
-    body = keypoints.astype(np.float32)
-    body[..., 2] = body[..., 2].clip(0, 1)
-    body[body[..., 2] <= 0] = 0
-    return Pose(body, height, width)
-
-
-def body_18(pose: Pose) -> Pose:
-    """The 18 body joints of a pose, whichever kind it is."""
-    if pose.keypoints.shape[1] == 18:
-        return pose
-    return from_coco17(pose.keypoints[:, :17], pose.height, pose.width)
-
-
-def mirrored(pose: Pose) -> Pose:
-    """The pose of the horizontally mirrored frames: left and right change names too."""
-    order = _OPENPOSE_MIRROR if pose.keypoints.shape[1] == 18 else _WHOLEBODY_MIRROR
-    keypoints = pose.keypoints[:, order]
-    there = keypoints[..., 2] > 0
-    keypoints[there, 0] = pose.width - 1 - keypoints[there, 0]
-    return Pose(keypoints, pose.height, pose.width)
-
-
-def _mirror_order(names: tuple[str, ...]) -> list[int]:
-    """Index of each joint's mirror image; the 68 face points pair up by the usual 300-W numbering."""
-    swapped = {"left": "right", "right": "left"}
-    order = []
-    for name in names:
-        side, _, rest = name.partition("_")
-        if side == "face":
-            order.append(names.index(f"face_{_FACE_MIRROR[int(rest)]}"))
-        else:
-            order.append(names.index(f"{swapped[side]}_{rest}" if side in swapped else name))
-    return order
-
-
-def _runs(*pairs: tuple[int, int]) -> list[int]:
-    """The concatenated ranges first, first +- 1, ..., last."""
-    return [i for a, b in pairs for i in range(a, b + (1 if b >= a else -1), 1 if b >= a else -1)]
-
-
-# Jaw, brows, bridge, nostrils, right and left eye (upper lid, lower lid), lips: each mirrored in place.
-_FACE_MIRROR = _runs(
-    (16, 0), (26, 17), (27, 30), (35, 31), (45, 42), (47, 46), (39, 36), (41, 40), (54, 48), (59, 55),
-    (64, 60), (67, 65),
-)  # fmt: skip
-_OPENPOSE_MIRROR = _mirror_order(OPENPOSE_18)
-_WHOLEBODY_MIRROR = _mirror_order(WHOLEBODY_133)
+# BODY_25 has a middle hip at 8, so that all below it moves up by one.
+_BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 
 
 def draw(
@@ -218,9 +118,106 @@ def _draw_limb(
 def _window(
     canvas: np.ndarray, y: float, x: float, reach_y: float, reach_x: float
 ) -> tuple[slice, slice, np.ndarray, np.ndarray]:
-    """Rows and columns of the canvas within reach of a point, and their offsets from it, (r, 1) and (1, c)."""
+    """Rows and columns of the canvas within reach of a point; their offsets from it, (r, 1) and (1, c)."""
     top, left = max(int(np.floor(y - reach_y)), 0), max(int(np.floor(x - reach_x)), 0)
     bottom = max(min(int(np.ceil(y + reach_y)) + 1, canvas.shape[0]), top)
     right = max(min(int(np.ceil(x + reach_x)) + 1, canvas.shape[1]), left)
     dy, dx = np.arange(top, bottom)[:, None] - y, np.arange(left, right)[None] - x
     return slice(top, bottom), slice(left, right), dy, dx
+
+
+def write_openpose_json(folder: str | Path, pose: Pose) -> None:
+    """Writes one JSON file per frame as OpenPose does: `people[0].pose_keypoints_2d`, x, y, confidence in a
+    row.
+
+    The frame's size, which OpenPose leaves out, is added as `canvas_height` and `canvas_width`. Of whole-body
+    poses the 18 body joints are written.
+
+    Args:
+        folder: Where to; `00000_keypoints.json` and so on.
+        pose: The poses.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, joints in enumerate(body_18(pose).keypoints):
+        people = [{"pose_keypoints_2d": joints.reshape(-1).tolist()}] if joints[:, 2].any() else []
+        record = {"canvas_height": pose.height, "canvas_width": pose.width, "people": people}
+        (folder / f"{i:05d}_keypoints.json").write_text(json.dumps(record))
+
+
+def read_openpose_json(folder: str | Path, height: int | None = None, width: int | None = None) -> Pose:
+    """Reads a folder of OpenPose's JSON files, one per frame in the order of their names.
+
+    Bodies of 18 (COCO model), 25 (BODY_25) and 17 joints (COCO's own order) are understood, also as bare
+    lists of persons with `keypoints`. Of several people the one whose joints spread widest is taken.
+
+    Args:
+        folder: The folder.
+        height: Height of the frames in pixels, where the files do not say.
+        width: Width of the frames in pixels, where the files do not say.
+
+    Returns:
+        The poses, 18 joints; a frame without people has no visible joint.
+
+    Raises:
+        UserError: If there is no JSON file, one is broken, or the size of the frames is nowhere said.
+    """
+    paths = sorted(Path(folder).glob("*.json"), key=_natural_order)
+    if not paths:
+        raise UserError(
+            str(folder), "no .json files", "give a folder of OpenPose key points, a file per frame"
+        )
+    records = [_read_json(path) for path in paths]
+    first = records[0] if isinstance(records[0], dict) else {}
+    height, width = height or first.get("canvas_height"), width or first.get("canvas_width")
+    if height is None or width is None:
+        raise UserError(str(folder), "no canvas_height and canvas_width", "say the size of the frames")
+    frames = [_largest(record, path) for record, path in zip(records, paths, strict=True)]
+    return Pose(np.stack(frames), int(height), int(width))
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sorts frame10 after frame9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as wrong:
+        raise UserError(str(path), f"not readable as JSON ({wrong})", "give OpenPose's JSON files") from wrong
+
+
+def _largest(record: Any, path: Path) -> np.ndarray:
+    """(18, 3): the joints of the person who spreads widest, zeros if there is none."""
+    people = record.get("people", []) if isinstance(record, dict) else record
+    try:
+        bodies = [_body_of(person) for person in people]
+    except (KeyError, TypeError, ValueError, AttributeError) as wrong:
+        raise UserError(
+            str(path), f"no OpenPose key points ({wrong})", "give OpenPose's JSON files"
+        ) from wrong
+    return max(bodies, key=_spread, default=np.zeros((18, 3), np.float32))
+
+
+def _body_of(person: dict[str, Any]) -> np.ndarray:
+    """(18, 3) joints of one person's record, in whichever of the three orders."""
+    flat = person["pose_keypoints_2d"] if "pose_keypoints_2d" in person else person["keypoints"]
+    joints = np.array(flat, np.float32).reshape(-1, 3)
+    joints[~np.isfinite(joints).all(axis=1)] = 0
+    match len(joints):
+        case 17:
+            return from_coco17(joints[None], 1, 1).keypoints[0]
+        case 18:
+            body = joints
+        case 25:
+            body = joints[list(_BODY_25)]
+        case n:
+            raise ValueError(f"{n} joints per person, expected 17, 18 or 25")
+    body[:, 2] = body[:, 2].clip(0, 1)
+    return np.where(body[:, 2:] > 0, body, 0)
+
+
+def _spread(body: np.ndarray) -> float:
+    seen = body[body[:, 2] > 0, :2]
+    return float(np.prod(np.ptp(seen, axis=0) + 1)) if len(seen) else 0.0
