@@ -36,7 +36,7 @@ def drop_foreground(
     return torch.where(dropped[:, None, None], unconditional.to(tokens.dtype), tokens)
 
 
-class CLIPForeground(ModelMixin, ConfigMixin):
+class CLIPForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The paper's foreground encoder: CLIP's patch tokens through a trained projection.
 
     Last hidden state, then CLIP's own final layer norm, then a bias-free linear layer. CLIP is frozen and
@@ -58,8 +58,9 @@ class CLIPForeground(ModelMixin, ConfigMixin):
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
         super().__init__()
-        config = CLIPVisionConfig(**(vision_config or VIT_L_14))
-        self.image_size = config.image_size
+        fields = vision_config or VIT_L_14
+        config = CLIPVisionConfig(**fields)
+        self.image_size: int = fields["image_size"]
         self.vision_model = CLIPVisionModelWithProjection(config).vision_model.requires_grad_(False)
         self.projection = nn.Linear(config.hidden_size, cross_attention_dim, bias=False)
 
@@ -94,7 +95,7 @@ class CLIPForeground(ModelMixin, ConfigMixin):
 
     def unconditional(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """As many tokens as `tokens`, standing for no person."""
-        if self.config.unconditional == "zeros":
+        if self.config["unconditional"] == "zeros":
             return torch.zeros_like(tokens)
         black = self.projection.weight.new_zeros(1, 3, self.image_size, self.image_size)
         return self._encode(black).expand_as(tokens)
@@ -106,7 +107,7 @@ class CLIPForeground(ModelMixin, ConfigMixin):
         return self.projection(hidden.to(self.projection.weight.dtype))
 
 
-class LatentForeground(ModelMixin, ConfigMixin):
+class LatentForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The small model's foreground encoder: a transformer over the latents of the person's crop.
 
     Each latent position makes one token, together with its patch of the crop's skeleton image and mask.
@@ -158,7 +159,7 @@ class LatentForeground(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the sizes do not belong together.
         """
-        patch = self.config.patch_size
+        patch = self.config["patch_size"]
         if pose.shape[-2:] != tuple(patch * s for s in latents.shape[-2:]):
             raise ValueError(
                 f"pose: found {tuple(pose.shape)}, expected {patch} times {tuple(latents.shape)}"
@@ -198,7 +199,7 @@ class EncoderLayer(nn.Module):
         return tokens + self.mlp(self.norm2(tokens))
 
 
-VIT_L_14 = {
+VIT_L_14: dict[str, Any] = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "num_hidden_layers": 24,
