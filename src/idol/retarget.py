@@ -228,8 +228,7 @@ def _contained(reference: Pose, height: int, width: int) -> Pose:
 
 
 def _posture_distances(body: np.ndarray, person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How unlike each frame's posture is to the person's, place and size aside, and the scale that fits it
-    best.
+    """How unlike each frame's posture is to the person's, and the scale that makes it most alike.
 
     Returns:
         (f,) root-mean-square distance in heights of the person's joints, more if joints are missing, infinite
@@ -313,8 +312,8 @@ def _rebuild(body: np.ndarray, ratios: dict[int, float], scale: float) -> np.nda
 def _placement(
     body: np.ndarray, moved: np.ndarray, person: np.ndarray, anchor: int, scale: float
 ) -> Float[np.ndarray, "f 2"]:
-    """How far each rebuilt frame is to be shifted: hips across, the ground down (or the lowest part both
-    show).""" shared = (body[anchor, :, 2] > 0) & (person[:, 2] > 0)
+    """How far each rebuilt frame is to be shifted: hips across, the ground down (or the lowest seen)."""
+    shared = (body[anchor, :, 2] > 0) & (person[:, 2] > 0)
     shift = np.empty((len(body), 2))
     for axis, parts, measure in ((0, _CENTRES, np.mean), (1, _GROUNDS, np.max)):
         joints = next(present for part in parts if (present := [j for j in part if shared[j]]))
@@ -352,8 +351,8 @@ def _shift_along(
 def _with_details(
     driving: Pose, moved: np.ndarray, shift: np.ndarray, ratios: dict[int, float], scale: float
 ) -> Float[np.ndarray, "f k 3"]:
-    """The fitted body with the face, hands and feet of a whole-body pose, which move and grow with their
-    limbs.""" if driving.keypoints.shape[1] == 18:
+    """The fitted body with a whole-body pose's face, hands and feet, which move and grow with their limbs."""
+    if driving.keypoints.shape[1] == 18:
         return np.where(driving.visible[..., None], moved, driving.keypoints).astype(np.float32)
     whole = driving.keypoints.astype(np.float64)
     fitted = whole.copy()

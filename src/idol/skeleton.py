@@ -127,8 +127,7 @@ def _window(
 
 
 def write_openpose_json(folder: str | Path, pose: Pose) -> None:
-    """Writes one JSON file per frame as OpenPose does: `people[0].pose_keypoints_2d`, x, y, confidence in a
-    row.
+    """Writes key points as OpenPose does, one JSON file per frame, all in `people[0].pose_keypoints_2d`.
 
     The frame's size, which OpenPose leaves out, is added as `canvas_height` and `canvas_width`. Of whole-body
     poses the 18 body joints are written.
