@@ -1,7 +1,16 @@
 """The network: from a noisy clip and its conditions to a prediction."""
 
 from idol.model.blocks import BlockFeatures
-from idol.model.control import PoseAdapter
-from idol.model.unet import Control, ForegroundKV, UNetOutput, UnifiedUNet
+from idol.model.control import PoseAdapter, PoseControlNet
+from idol.model.trunk import Control, ForegroundKV
+from idol.model.unet import UNetOutput, UnifiedUNet
 
-__all__ = ["BlockFeatures", "Control", "ForegroundKV", "PoseAdapter", "UNetOutput", "UnifiedUNet"]
+__all__ = [
+    "BlockFeatures",
+    "Control",
+    "ForegroundKV",
+    "PoseAdapter",
+    "PoseControlNet",
+    "UNetOutput",
+    "UnifiedUNet",
+]

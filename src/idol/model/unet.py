@@ -6,21 +6,25 @@ streams apart, temporal layers look along `f`, cross-modal attention along `m`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.unets.unet_motion_model import MotionAdapter
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from idol.model.blocks import BlockFeatures, BlockKV, DownBlock, MidBlock, Sizes, Temporal, UpBlock
-from idol.model.modality import ClipShape, ModalityEmbedding
+from idol.model.blocks import BlockFeatures, Sizes, Temporal, UpBlock
+from idol.model.modality import ClipShape
+from idol.model.stable_diffusion import adapter_options, trunk_options
 from idol.model.temporal import group_norm
+from idol.model.transfer import transfer
+from idol.model.trunk import Control, ForegroundKV, Trunk, skip_channels
 
 Background = Literal["add", "concat"]
 
@@ -38,98 +42,7 @@ class UNetOutput:
     features: tuple[BlockFeatures, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Control:
-    """Residuals by which a pose steers the U-Net, each (b, m or 1, f, c, h, w).
-
-    Attributes:
-        down: one per skip connection (ControlNet).
-        mid: after the middle block (ControlNet).
-        intrablock: one per resolution, after the last layer of each down block (T2I-Adapter).
-    """
-
-    down: tuple[Tensor, ...] | None = None
-    mid: Tensor | None = None
-    intrablock: tuple[Tensor, ...] | None = None
-
-    def scaled(self, factor: float) -> Control:
-        """The same control, `factor` times as strong."""
-        return Control(
-            down=None if self.down is None else tuple(r * factor for r in self.down),
-            mid=None if self.mid is None else self.mid * factor,
-            intrablock=None if self.intrablock is None else tuple(r * factor for r in self.intrablock),
-        )
-
-
-@dataclass(frozen=True)
-class ForegroundKV:
-    """Keys and values of every foreground attention of a network: one computation per clip, not per step."""
-
-    down: tuple[BlockKV, ...]
-    mid: BlockKV
-    up: tuple[BlockKV, ...] = ()
-
-
-class DenoisingEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """The half that the U-Net and the ControlNet share: time and modality, down blocks, middle block."""
-
-    conv_in: nn.Conv2d
-    time_proj: Timesteps
-    time_embedding: TimestepEmbedding
-    modality_embedding: ModalityEmbedding
-    mid_block: MidBlock
-
-    def _build_encoder(
-        self, channels: Sequence[int], layers: int, attention: Sequence[bool], modalities: int, sizes: Sizes
-    ) -> None:
-        self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time_embedding = TimestepEmbedding(channels[0], sizes.time_dim)
-        self.modality_embedding = ModalityEmbedding(modalities, sizes.time_dim)
-        self.down_blocks = nn.ModuleList()
-        for i, width in enumerate(channels):
-            last = i == len(channels) - 1
-            before = channels[max(i - 1, 0)]
-            self.down_blocks.append(
-                DownBlock(before, width, layers, attention[i], sizes, downsample=not last)
-            )
-        self.mid_block = MidBlock(channels[-1], sizes)
-        self.up_blocks = nn.ModuleList()  # the U-Net's; a ControlNet has none
-
-    def encode_foreground(self, foreground: Float[Tensor, "b n d"]) -> ForegroundKV:
-        """Project the foreground tokens for every cross-attention, once for a whole sampling run."""
-        return ForegroundKV(
-            down=tuple(block.keys_values(foreground) for block in self.down_blocks),
-            mid=self.mid_block.keys_values(foreground),
-            up=tuple(block.keys_values(foreground) for block in self.up_blocks),
-        )
-
-    def _embed_time(self, timestep: Tensor, clip: ClipShape, modality: Tensor | None) -> Tensor:
-        """Time and modality embedding of every image of the folded batch (b·m·f, time_dim)."""
-        if timestep.ndim == 1:
-            timestep = timestep[:, None].expand(clip.b, clip.m)
-        sinusoid = self.time_proj(timestep.reshape(-1)).to(self.time_embedding.linear_1.weight.dtype)
-        streams = self.time_embedding(sinusoid).unflatten(0, (clip.b, clip.m))
-        labelled = self.modality_embedding.add_to(streams, modality)
-        return labelled.flatten(0, 1).repeat_interleave(clip.f, dim=0)
-
-    def _encode(
-        self,
-        x: Tensor,
-        time: Tensor,
-        clip: ClipShape,
-        kv: ForegroundKV,
-        intrablock: tuple[Tensor, ...] | None,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Down and middle blocks; returns the bottom and all skips."""
-        skips = [x]
-        residuals = (None,) * len(self.down_blocks) if intrablock is None else intrablock
-        for block, foreground, residual in zip(self.down_blocks, kv.down, residuals, strict=True):
-            x, more = block(x, time, clip, foreground, residual)
-            skips += more
-        return self.mid_block(x, time, clip, kv.mid), skips
-
-
-class UnifiedUNet(DenoisingEncoder):
+class UnifiedUNet(Trunk):
     """Denoises the video and the depth of a clip together.
 
     Args:
@@ -182,7 +95,7 @@ class UnifiedUNet(DenoisingEncoder):
         sizes = self.layer_sizes
         inputs = in_channels * (2 if background == "concat" else 1)
         self.conv_in = nn.Conv2d(inputs, widths[0], kernel_size=3, padding=1)
-        self._build_encoder(widths, layers_per_block, attention, num_modalities, sizes)
+        self._build_trunk(widths, layers_per_block, attention, num_modalities, sizes)
         if not motion_mid:
             self.mid_block.motion_modules = nn.ModuleList()
         self._build_decoder(widths, layers_per_block, attention, sizes)
@@ -206,6 +119,54 @@ class UnifiedUNet(DenoisingEncoder):
             motion_depth=c["motion_depth"],
             motion_frames=c["motion_frames"],
         )
+
+    @classmethod
+    def from_unet2d(
+        cls,
+        unet2d: UNet2DConditionModel,
+        *,
+        temporal: Temporal | None = "handcrafted",
+        cross_modal: bool = True,
+        background: Background = "add",
+        motion_adapter: MotionAdapter | None = None,
+        num_modalities: int = 2,
+    ) -> UnifiedUNet:
+        """Inflate Stable Diffusion's U-Net; on one frame of one modality the result computes the same.
+
+        Args:
+            unet2d: the trained 2-D network; its weights are copied.
+            temporal: kind of temporal layers; those without weights start silent.
+            cross_modal: add cross-modal attention, silent at first.
+            background: how the background enters; "concat" adds zero weights to the first convolution.
+            motion_adapter: weights for `temporal="animatediff"`.
+            num_modalities: streams that are denoised together.
+
+        Raises:
+            UserError: a network of a kind that this one can't hold.
+        """
+        options = trunk_options(unet2d) | {"out_channels": unet2d.config["out_channels"]}
+        if motion_adapter is not None:
+            options |= adapter_options(motion_adapter, options, temporal)
+        unet = cls(
+            **options,
+            temporal=temporal,
+            cross_modal=cross_modal,
+            background=background,
+            num_modalities=num_modalities,
+        )
+        weights = unet2d.state_dict() | ({} if motion_adapter is None else motion_adapter.state_dict())
+        transfer(unet, weights, strict=True)
+        return unet
+
+    def with_layers(self, **changes: Any) -> UnifiedUNet:
+        """A copy under a changed config, e.g. `temporal="handcrafted"` to go from images to clips.
+
+        Weights that both networks have are copied; layers that only the copy has start silent.
+        """
+        names = inspect.signature(type(self)).parameters
+        unet = type(self)(**{name: changes.get(name, self.config[name]) for name in names} | changes)
+        transfer(unet, self.state_dict())
+        return unet
 
     def _build_decoder(
         self, channels: Sequence[int], layers: int, attention: Sequence[bool], sizes: Sizes
@@ -239,19 +200,16 @@ class UnifiedUNet(DenoisingEncoder):
             modality: label of each stream; 0 (video), 1 (depth) by default.
 
         Raises:
-            ValueError: more modalities than the model has labels for.
+            ValueError: more modalities than labels, or more frames than the motion modules cover.
         """
-        if sample.shape[1] > self.config["num_modalities"]:
-            raise ValueError(
-                f"sample: {sample.shape[1]} modalities, the model has {self.config['num_modalities']}"
-            )
         clip = ClipShape(*sample.shape[:3])
+        self._check(clip)
         control = control or Control()
         kv = foreground if isinstance(foreground, ForegroundKV) else self.encode_foreground(foreground)
 
         time = self._embed_time(timestep, clip, modality)
         x = self.conv_in(self._with_background(sample, background).flatten(0, 2))
-        x, skips = self._encode(x, time, clip, kv, control.intrablock)
+        x, skips = self._descend(x, time, clip, kv, control.intrablock)
         if control.down is not None:
             skips = [clip.add(s, r) for s, r in zip(skips, control.down, strict=True)]
         if control.mid is not None:
@@ -264,6 +222,13 @@ class UnifiedUNet(DenoisingEncoder):
         x = silu(group_norm(self.conv_norm_out, x, clip, self.config["norm_over_frames"]))
         return UNetOutput(clip.unfold(self.conv_out(x)), tuple(features) if return_features else None)
 
+    def _check(self, clip: ClipShape) -> None:
+        labels, frames = self.config["num_modalities"], self.config["motion_frames"]
+        if clip.m > labels:
+            raise ValueError(f"sample: {clip.m} modalities, the model has labels for {labels}")
+        if self.config["temporal"] == "animatediff" and clip.f > frames:
+            raise ValueError(f"sample: {clip.f} frames, the motion modules cover {frames}")
+
     def _with_background(self, sample: Tensor, background: Tensor | None) -> Tensor:
         """The input of the first convolution (b, m, f, c or 2c, h, w)."""
         if background is None:
@@ -275,11 +240,3 @@ class UnifiedUNet(DenoisingEncoder):
         if self.config["background"] == "add":
             return sample + still
         return torch.cat([sample, still.expand_as(sample)], dim=3)
-
-
-def skip_channels(channels: Sequence[int], layers: int) -> list[int]:
-    """Widths of the skip connections, in the order in which the down blocks make them."""
-    skips = [channels[0]]
-    for i, width in enumerate(channels):
-        skips += [width] * (layers + (i < len(channels) - 1))
-    return skips

@@ -1,0 +1,70 @@
+"""Moving weights into a network, with an account of every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from idol.errors import UserError
+
+# The only weights that may be larger than their source: the new part starts from zero.
+GROWING = ("conv_in.weight", "modality_embedding.weight")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the weights of a checkpoint.
+
+    Attributes:
+        used: source keys that were copied.
+        unused: source keys that have no place in the network, each named.
+        new: weights of the network that the source does not have; they keep their initial values.
+    """
+
+    used: tuple[str, ...]
+    unused: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.used)} weights used, {len(self.unused)} not used, {len(self.new)} new"]
+        lines += [f"not used: {name}" for name in self.unused]
+        return "\n".join(lines)
+
+
+@torch.no_grad()
+def transfer(network: nn.Module, weights: Mapping[str, Tensor], strict: bool = False) -> Report:
+    """Copy `weights` into `network` by name.
+
+    Args:
+        network: filled in place.
+        weights: tensors by the network's own names.
+        strict: refuse weights that the network has no place for.
+
+    Raises:
+        UserError: shapes differ, or (strict) a weight has no place.
+    """
+    places = network.state_dict()
+    used = [name for name in weights if name in places]
+    unused = [name for name in weights if name not in places]
+    if unused and strict:
+        raise UserError("weights", f"{unused[0]} has no place", "give a network that fits")
+    for name in used:
+        _copy(name, places[name], weights[name])
+    return Report(tuple(used), tuple(unused), tuple(name for name in places if name not in weights))
+
+
+def _copy(name: str, place: Tensor, weight: Tensor) -> None:
+    if place.shape == weight.shape:
+        place.copy_(weight)
+        return
+    fits = len(place.shape) == len(weight.shape) and all(
+        a >= b for a, b in zip(place.shape, weight.shape, strict=True)
+    )
+    if name not in GROWING or not fits:
+        found, expected = tuple(weight.shape), tuple(place.shape)
+        raise UserError("weights", f"{name} has shape {found}, not {expected}", "give weights that fit")
+    place.zero_()
+    place[tuple(slice(n) for n in weight.shape)] = weight

@@ -1,0 +1,115 @@
+"""The trunk of the network: what the U-Net and its pose ControlNet have in common, and what they exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from idol.model.blocks import Block, BlockKV, DownBlock, MidBlock, Sizes
+from idol.model.modality import ClipShape, ModalityEmbedding
+
+
+@dataclass(frozen=True)
+class Control:
+    """Residuals by which a pose steers the U-Net, each (b, m or 1, f, c, h, w).
+
+    Attributes:
+        down: one per skip connection (ControlNet).
+        mid: after the middle block (ControlNet).
+        intrablock: one per resolution, after the last layer of each down block (T2I-Adapter).
+    """
+
+    down: tuple[Tensor, ...] | None = None
+    mid: Tensor | None = None
+    intrablock: tuple[Tensor, ...] | None = None
+
+    def scaled(self, factor: float) -> Control:
+        """The same control, `factor` times as strong."""
+        return Control(
+            down=None if self.down is None else tuple(r * factor for r in self.down),
+            mid=None if self.mid is None else self.mid * factor,
+            intrablock=None if self.intrablock is None else tuple(r * factor for r in self.intrablock),
+        )
+
+
+@dataclass(frozen=True)
+class ForegroundKV:
+    """Keys and values of every foreground attention of a network: one computation per clip, not per step."""
+
+    down: tuple[BlockKV, ...]
+    mid: BlockKV
+    up: tuple[BlockKV, ...] = ()
+
+
+class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """The half that the U-Net and the ControlNet share: time and modality, down blocks, middle block."""
+
+    conv_in: nn.Conv2d
+    time_proj: Timesteps
+    time_embedding: TimestepEmbedding
+    modality_embedding: ModalityEmbedding
+    mid_block: MidBlock
+
+    def _build_trunk(
+        self, channels: Sequence[int], layers: int, attention: Sequence[bool], modalities: int, sizes: Sizes
+    ) -> None:
+        self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(channels[0], sizes.time_dim)
+        self.modality_embedding = ModalityEmbedding(modalities, sizes.time_dim)
+        self.down_blocks = nn.ModuleList()
+        for i, width in enumerate(channels):
+            last = i == len(channels) - 1
+            before = channels[max(i - 1, 0)]
+            self.down_blocks.append(
+                DownBlock(before, width, layers, attention[i], sizes, downsample=not last)
+            )
+        self.mid_block = MidBlock(channels[-1], sizes)
+        self.up_blocks = nn.ModuleList()  # the U-Net's; a ControlNet has none
+
+    def encode_foreground(self, foreground: Float[Tensor, "b n d"]) -> ForegroundKV:
+        """Project the foreground tokens for every cross-attention, once for a whole sampling run."""
+        return ForegroundKV(
+            down=tuple(block.keys_values(foreground) for block in cast(Iterable[Block], self.down_blocks)),
+            mid=self.mid_block.keys_values(foreground),
+            up=tuple(block.keys_values(foreground) for block in cast(Iterable[Block], self.up_blocks)),
+        )
+
+    def _embed_time(self, timestep: Tensor, clip: ClipShape, modality: Tensor | None) -> Tensor:
+        """Time and modality embedding of every image of the folded batch (b·m·f, time_dim)."""
+        if timestep.ndim == 1:
+            timestep = timestep[:, None].expand(clip.b, clip.m)
+        sinusoid = self.time_proj(timestep.reshape(-1)).to(self.time_embedding.linear_1.weight.dtype)
+        streams = self.time_embedding(sinusoid).unflatten(0, (clip.b, clip.m))
+        labelled = self.modality_embedding.add_to(streams, modality)
+        return labelled.flatten(0, 1).repeat_interleave(clip.f, dim=0)
+
+    def _descend(
+        self,
+        x: Tensor,
+        time: Tensor,
+        clip: ClipShape,
+        kv: ForegroundKV,
+        intrablock: tuple[Tensor, ...] | None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Down and middle blocks; returns the bottom and all skips."""
+        skips = [x]
+        residuals = (None,) * len(self.down_blocks) if intrablock is None else intrablock
+        for block, foreground, residual in zip(self.down_blocks, kv.down, residuals, strict=True):
+            x, more = block(x, time, clip, foreground, residual)
+            skips += more
+        return self.mid_block(x, time, clip, kv.mid), skips
+
+
+def skip_channels(channels: Sequence[int], layers: int) -> list[int]:
+    """Widths of the skip connections, in the order in which the down blocks make them."""
+    skips = [channels[0]]
+    for i, width in enumerate(channels):
+        skips += [width] * (layers + (i < len(channels) - 1))
+    return skips
