@@ -21,6 +21,7 @@ from idol import skeleton
 from idol.clip import Clip, Pose
 from idol.crop import GREY, foreground_crop
 from idol.data.augment import (
+    Box,
     OutpaintingConfig,
     crop_resize,
     crop_resize_image,
@@ -38,7 +39,9 @@ class PictureConfig:
     """How a clip becomes pictures; together with the autoencoder it decides what the latent cache holds."""
 
     size: int = 256
-    """Height and width of every picture, pixels."""
+    """Height and width of frames and backgrounds, pixels."""
+    foreground_size: int = 128
+    """Height and width of the reference picture, pixels."""
     modalities: Literal[1, 2] = 2
     """2 for video and depth, 1 for video alone (attribute pre-training)."""
     depth_colours: Literal["hot", "gray"] = "hot"
@@ -209,15 +212,21 @@ def _person(
     clip: Clip, frame: int, config: PictureConfig, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray, Pose]:
     image, mask, pose = clip.video[frame], clip.mask[frame], clip.pose.select([frame])
+    side = config.foreground_size
+    if config.foreground == "crop" and config.background == "plate":
+        return foreground_crop(image, mask, pose, side, config.margin)  # as at inference, to the pixel
     if config.foreground == "crop":
         image, mask, pose = foreground_crop(image, mask, pose, config.size, config.margin)
     else:
         image = np.where(mask, image, np.uint8(GREY))
-    if config.background == "hole" and config.outpainting.foreground_area != (1.0, 1.0):
-        box = foreground_box(config.size, rng, config.outpainting)
-        image, mask = crop_resize_image(image, box, config.size), crop_resize_mask(mask, box, config.size)
-        pose = pose.cropped(*box).resized(config.size, config.size)
-    return image, mask, pose
+    outpainted = config.background == "hole"
+    box = foreground_box(config.size, rng, config.outpainting) if outpainted else _whole(config.size)
+    image, mask = crop_resize_image(image, box, side), crop_resize_mask(mask, box, side)
+    return image, mask, pose.cropped(*box).resized(side, side)
+
+
+def _whole(size: int) -> Box:
+    return 0, 0, size, size
 
 
 def _joined(poses: list[Pose]) -> Pose:

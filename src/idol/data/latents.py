@@ -156,8 +156,10 @@ class LatentCache:
             background=file.get_slice("background")[per_frame][::step],
             foreground=file.get_slice("foreground")[person],
             foreground_mask=self._unpack(file.get_slice("foreground_mask")[person]),
-            pose=self._pose(file.get_slice("pose")[window][::step]),
-            foreground_pose=self._pose(file.get_slice("foreground_pose")[person : person + 1]),
+            pose=_pose(file.get_slice("pose")[window][::step], self.config.size),
+            foreground_pose=_pose(
+                file.get_slice("foreground_pose")[person : person + 1], self.config.foreground_size
+            ),
         )
 
     def _build_file(
@@ -186,11 +188,8 @@ class LatentCache:
         return self._open[path]
 
     def _unpack(self, bits: Tensor) -> Tensor:
-        size = self.config.size
+        size = self.config.foreground_size
         return torch.from_numpy(np.unpackbits(bits.numpy(), count=size * size)).view(size, size).bool()
-
-    def _pose(self, keypoints: Tensor) -> Pose:
-        return Pose(keypoints.numpy(), height=self.config.size, width=self.config.size)
 
 
 class _PictureDataset(Dataset[Pictures]):
@@ -224,6 +223,10 @@ def _encode_clip(made: Pictures, encode: Encode, chunk: int) -> dict[str, Tensor
         "pose": torch.from_numpy(made.pose.keypoints),
         "foreground_pose": torch.from_numpy(made.foreground_pose.keypoints),
     }
+
+
+def _pose(keypoints: Tensor, size: int) -> Pose:
+    return Pose(keypoints.numpy(), height=size, width=size)
 
 
 def _place(lengths: list[int], reader: ShardReader, index: int) -> tuple[int, int, int]:
