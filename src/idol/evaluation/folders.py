@@ -1,0 +1,59 @@
+"""Sets of clips by name: what is judged and what it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from idol.clip import Clip
+from idol.errors import UserError
+
+
+class ClipFolders(Mapping[str, Clip]):
+    """The clips in the folders of a folder, by folder name; read when asked for.
+
+    Args:
+        folder: Holds one folder per clip; or is itself a clip's folder, then called "clip".
+
+    Raises:
+        UserError: If no clip is there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        found = [folder] if (folder / "clip.json").is_file() else sorted(folder.glob("[!.]*/"))
+        self.paths = {p.name: p for p in found if (p / "clip.json").is_file()}
+        if found == [folder]:
+            self.paths = {"clip": folder}
+        if not self.paths:
+            raise UserError(str(folder), "no clip in it", "give a folder of clips, or one clip's folder")
+
+    def __getitem__(self, name: str) -> Clip:
+        return Clip.load(self.paths[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+class Derived(Mapping[str, Clip]):
+    """Clips made from other clips when asked for.
+
+    Args:
+        source: The clips they are made from.
+        make: How.
+    """
+
+    def __init__(self, source: Mapping[str, Clip], make: Callable[[Clip], Clip]) -> None:
+        self.source, self.make = source, make
+
+    def __getitem__(self, name: str) -> Clip:
+        return self.make(self.source[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.source)
+
+    def __len__(self) -> int:
+        return len(self.source)

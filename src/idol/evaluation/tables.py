@@ -1,0 +1,183 @@
+"""Scores of several sets of clips side by side: the report, its JSON and its table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from idol.clip import Clip
+from idol.errors import UserError
+from idol.evaluation import statistics
+from idol.evaluation.score import Judge, Scores, score
+from idol.evaluation.statistics import Estimate
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TRUE = "true"
+"""Name of the column of the true clips, judged like any other."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        key: Its name in the JSON.
+        field: Which of `Scores` it shows.
+        title: What it is.
+        better: Which way is better.
+        relative: Shown as a ratio to what the true clips get.
+    """
+
+    key: str
+    field: str
+    title: str
+    better: Literal["lower", "higher"]
+    relative: bool = False
+
+
+ROWS = (
+    Row("depth_l2", "depth_l2", "depth L2, whole frame", "lower"),
+    Row("depth_l2_person", "depth_l2_person", "depth L2, within the person", "lower"),
+    Row("silhouette_iou", "silhouette_iou", "silhouette IoU: depth, true depth", "higher"),
+    Row("alignment_plate", "alignment_plate", "alignment IoU: depth, own video less plate", "higher"),
+    Row("alignment_found", "alignment_found", "alignment IoU: depth, person found in own video", "higher"),
+    Row("joints", "joints", "joints found within 10 % of height", "higher"),
+    Row("joints_of_true", "joints", "… as a share of the true video's", "higher", relative=True),
+    Row("lpips", "lpips", "LPIPS", "lower"),
+    Row("shirt", "shirt", "shirt colour error, Delta E", "lower"),
+    Row("trousers", "trousers", "trousers colour error, Delta E", "lower"),
+    Row("flicker", "flicker", "flicker outside the person, 8-bit levels", "lower"),
+    Row("flicker_of_true", "flicker", "… as a multiple of the true video's", "lower", relative=True),
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What several sets of clips got, each judged against the same true clips.
+
+    Attributes:
+        clips: Names of the clips.
+        columns: Scores of each set, in the order of `clips`; the last is `TRUE`.
+    """
+
+    clips: tuple[str, ...]
+    columns: dict[str, tuple[Scores, ...]]
+
+    def estimate(self, column: str, row: Row | str) -> Estimate:
+        """The mean over clips of one row's number in one column, or its ratio to the true clips'."""
+        if isinstance(row, str):
+            row = next(known for known in ROWS if known.key == row)
+        values = self._values(column, row.field)
+        return (
+            statistics.ratio(values, self._values(TRUE, row.field))
+            if row.relative
+            else statistics.mean(values)
+        )
+
+    def to_json(self, per_clip: bool = False) -> dict[str, Any]:
+        """Plain values: every row of every column with its interval; NaN is None.
+
+        Args:
+            per_clip: Also every number of every clip.
+        """
+        values: dict[str, Any] = {
+            "clips": len(self.clips),
+            "columns": {
+                column: {row.key: _plain(asdict(self.estimate(column, row))) for row in ROWS}
+                for column in self.columns
+            },
+        }
+        if per_clip:
+            values["per_clip"] = {
+                column: {name: _plain(asdict(s)) for name, s in zip(self.clips, scores, strict=True)}
+                for column, scores in self.columns.items()
+            }
+        return values
+
+    def table(self, title: str = "") -> Table:
+        """A `rich` table, one column per set; 95 % bootstrap intervals over clips below the means."""
+        from rich.table import Table
+
+        table = Table(title=title or None, caption=f"{len(self.clips)} clips; 95 % intervals over clips")
+        table.add_column("")
+        for column in self.columns:
+            table.add_column(column, justify="right")
+        for row in ROWS:
+            estimates = [self.estimate(column, row) for column in self.columns]
+            if any(math.isfinite(e.value) for e in estimates):
+                arrow = "↓" if row.better == "lower" else "↑"
+                table.add_row(f"{row.title} {arrow}", *map(_cell, estimates))
+        return table
+
+    def _values(self, column: str, field: str) -> np.ndarray:
+        return np.array([getattr(scores, field) for scores in self.columns[column]])
+
+
+def compare(
+    columns: Mapping[str, Mapping[str, Clip]],
+    true: Mapping[str, Clip],
+    judge: Judge,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Judge sets of clips against the true ones of the same names.
+
+    Args:
+        columns: Sets of clips by the name of their column; the first decides which clips are judged.
+        true: The true clips; may hold more.
+        judge: See `Judge`.
+        progress: Told (clips done, clips) after each.
+
+    Raises:
+        UserError: If a clip has no true one or is missing from another column, or a pair does not match.
+    """
+    names = tuple(next(iter(columns.values())))
+    for column, clips in {**columns, TRUE: true}.items():
+        missing = [name for name in names if name not in clips]
+        if missing:
+            raise UserError(column, f"{len(missing)} clips are missing, {missing[0]!r} first", "make them")
+    scores: dict[str, list[Scores]] = {column: [] for column in [*columns, TRUE]}
+    for done, name in enumerate(names, 1):
+        truth = true[name]
+        for column, clips in columns.items():
+            scores[column].append(score(clips[name], truth, judge))
+        scores[TRUE].append(score(truth, truth, judge))
+        if progress:
+            progress(done, len(names))
+    return Report(names, {column: tuple(found) for column, found in scores.items()})
+
+
+def from_json(values: Mapping[str, Any]) -> Report:
+    """The report that `Report.to_json(per_clip=True)` wrote."""
+    numbers = values["per_clip"]
+    columns = {
+        column: tuple(
+            Scores(**{f.name: _number(clip[f.name]) for f in fields(Scores)}) for clip in clips.values()
+        )
+        for column, clips in numbers.items()
+    }
+    return Report(tuple(numbers[TRUE]), columns)
+
+
+def _cell(estimate: Estimate) -> str:
+    if not math.isfinite(estimate.value):
+        return "–"
+    low, value, high = (_digits(v, estimate.value) for v in (estimate.low, estimate.value, estimate.high))
+    return f"{value}\n[dim]{low} – {high}[/dim]"
+
+
+def _digits(number: float, scale: float) -> str:
+    return f"{number:.4f}" if abs(scale) < 0.1 else f"{number:.3f}" if abs(scale) < 10 else f"{number:.1f}"
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,157 @@
+"""From clips in folders to a table: baselines, intervals, partners, JSON."""
+
+import json
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from drawn import drawn_clip
+from idol.clip import Clip
+from idol.data.shards import ShardWriter
+from idol.errors import UserError
+from idol.evaluate import evaluate, open_clips
+from idol.evaluation import statistics
+from idol.evaluation.baselines import pasted, plate_alone
+from idol.evaluation.score import Judge, score
+from idol.evaluation.tables import ROWS, TRUE, compare, from_json
+
+NETWORKS_OFF = {"pose": "none", "mask": "none", "lpips": "none"}
+
+
+@pytest.fixture(scope="module")
+def true():
+    return {f"{i:03d}": drawn_clip(i) for i in range(4)}
+
+
+def worse(clip: Clip, by: float) -> Clip:
+    """The clip with noise on its video and its depth lowered."""
+    noise = np.random.default_rng(0).normal(0, 255 * by, clip.video.shape)
+    depth = np.where(clip.depth > 0, (clip.depth - by).clip(0.11, 1), 0).astype(np.float32)
+    return replace(clip, video=(clip.video + noise).clip(0, 255).astype(np.uint8), depth=depth)
+
+
+def test_the_true_clip_scores_as_well_as_can_be(true):
+    judge = Judge(find_joints=lambda video: true["000"].pose, find_person=lambda video: true["000"].mask)
+    got = score(true["000"], true["000"], judge)
+    assert (got.depth_l2, got.depth_l2_person, got.silhouette_iou) == (0, 0, 1)
+    assert (got.alignment_found, got.joints) == (1, 1)
+    assert got.flicker == 0 and np.isnan(got.lpips)
+
+
+def test_figures_get_worse_as_clips_do(true):
+    got = [score(worse(true["001"], by), true["001"], Judge()) for by in (0, 0.02, 0.06, 0.1)]
+    for field in ("depth_l2", "depth_l2_person", "flicker"):
+        values = [getattr(s, field) for s in got]
+        assert values == sorted(values) and values[-1] > values[0]
+
+
+def test_pasted_never_moves_and_the_plate_is_empty(true):
+    clip = true["002"]
+    still, empty = pasted(clip), plate_alone(clip)
+    np.testing.assert_array_equal(still.video, clip.video[[0] * clip.frames])
+    np.testing.assert_array_equal(still.depth, clip.depth[[0] * clip.frames])
+    np.testing.assert_array_equal(empty.video, np.broadcast_to(clip.background, clip.video.shape))
+    # The drawn person moves one pixel to the right per frame.
+    side = np.sqrt(clip.mask[0].sum())
+    expected = np.mean([(side - i) / (side + i) for i in range(clip.frames)])
+    assert score(still, clip, Judge()).silhouette_iou == pytest.approx(expected)
+    assert score(empty, clip, Judge()).silhouette_iou == 0
+    assert score(empty, clip, Judge()).depth_l2 == pytest.approx(
+        np.square(clip.depth, dtype=np.float64).mean()
+    )
+
+
+def test_pasted_onto_a_moving_background():
+    clip = drawn_clip(0, moving=True)
+    np.testing.assert_array_equal(pasted(clip).video[-1], clip.video[0])
+
+
+def test_pairs_that_do_not_match_are_refused(true):
+    with pytest.raises(UserError, match="same size"):
+        score(true["000"].select([0, 1]), true["000"], Judge())
+    with pytest.raises(UserError, match="kind of depth"):
+        score(replace(true["000"], depth_kind="scene"), true["000"], Judge())
+    with pytest.raises(UserError, match="2 clips are missing"):
+        compare({"generated": true}, {"000": true["000"], "001": true["001"]}, Judge())
+
+
+def test_interval_of_a_mean():
+    values = np.random.default_rng(0).normal(3, 1, 400)
+    got = statistics.mean(np.append(values, np.nan))
+    assert got.value == pytest.approx(values.mean()) and got.clips == 400
+    # 1.96 standard errors on each side
+    assert got.high - got.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert got == statistics.mean(np.append(values, np.nan))
+    same = statistics.mean(np.full(5, 0.25))
+    assert (same.low, same.value, same.high) == (0.25, 0.25, 0.25)
+    assert np.isnan(statistics.mean(np.array([np.nan])).value)
+
+
+def test_ratio_resamples_in_pairs():
+    below = np.random.default_rng(1).uniform(1, 5, 50)
+    got = statistics.ratio(2 * below, below)
+    assert got.value == pytest.approx(2) and got.low == pytest.approx(2) and got.high == pytest.approx(2)
+    assert statistics.ratio(np.append(2 * below, 7), np.append(below, np.nan)).clips == 50
+    assert np.isnan(statistics.ratio(below, np.zeros(50)).value)
+
+
+def test_report_of_folders_equals_that_of_shards(true, tmp_path):
+    for name, clip in true.items():
+        clip.save(tmp_path / "true" / name)
+        worse(clip, 0.05).save(tmp_path / "generated" / name)
+    done = []
+    report = evaluate(
+        tmp_path / "generated", tmp_path / "true", **NETWORKS_OFF, progress=lambda i, n: done.append((i, n))
+    )
+    assert list(report.columns) == ["generated", "pasted", "plate", TRUE] and report.clips == tuple(true)
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    writer = ShardWriter(tmp_path / "shards", samples_per_shard=3, image="png")
+    writer.write(true.values())
+    shards = open_clips(tmp_path / "shards")
+    for key, name in zip(shards, true, strict=True):
+        worse(true[name], 0.05).save(tmp_path / "by_key" / key)
+    again = evaluate(tmp_path / "by_key", tmp_path / "shards", **NETWORKS_OFF)
+    assert again.to_json() == report.to_json()
+
+
+def test_relative_rows_are_ratios_to_the_true_clips(true):
+    clips = {name: replace(worse(clip, 0.02), pose=clip.pose) for name, clip in true.items()}
+    report = compare({"generated": clips}, clips, Judge())
+    assert report.estimate("generated", "flicker_of_true").value == 1
+    assert np.isnan(report.estimate("generated", "joints_of_true").value)
+
+
+def test_report_survives_json_and_prints_every_row(true):
+    judge = Judge(find_joints=lambda video: true["000"].pose)
+    report = compare({"generated": {n: worse(c, 0.05) for n, c in true.items()}}, true, judge)
+    values = json.loads(json.dumps(report.to_json(per_clip=True), allow_nan=False))
+    assert from_json(values).to_json() == report.to_json()
+    assert values["clips"] == 4 and set(values["columns"]["generated"]) == {row.key for row in ROWS}
+    console = Console(file=StringIO(), width=120)
+    console.print(report.table("drawn"))
+    printed = console.file.getvalue()
+    assert "silhouette IoU" in printed and "LPIPS" not in printed and "4 clips" in printed
+
+
+def test_folders_without_clips_are_the_users_mistake(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no clip"):
+        open_clips(tmp_path / "empty")
+    with pytest.raises(UserError, match="no such folder"):
+        open_clips(tmp_path / "missing")
+
+
+def test_one_clip_alone(true, tmp_path):
+    true["000"].save(tmp_path / "a")
+    true["000"].save(tmp_path / "b")
+    assert evaluate(tmp_path / "a", tmp_path / "b", **NETWORKS_OFF).clips == ("clip",)
+
+
+def test_unknown_networks_are_the_users_mistake(true, tmp_path):
+    true["000"].save(tmp_path / "a")
+    for argument in ("pose", "mask", "lpips"):
+        with pytest.raises(UserError, match="choose one of"):
+            evaluate(tmp_path / "a", tmp_path / "a", **{**NETWORKS_OFF, argument: "nonesuch"})
