@@ -70,7 +70,7 @@ def fill_gaps(pose: Pose, max_gap: int) -> tuple[Pose, GapReport]:
     for joint in range(keypoints.shape[1]):
         _fill_joint(keypoints[:, joint], before[:, joint], max_gap)
     after = keypoints[..., 2] > 0
-    was_empty, is_empty = ~before.any(axis=1), ~after.any(axis=1)
+    was_empty, is_empty = (np.logical_and.reduce(~seen, axis=1) for seen in (before, after))
     report = GapReport(
         filled_joints=int((after & ~before).sum()),
         filled_frames=tuple(np.flatnonzero(was_empty & ~is_empty).tolist()),
