@@ -1,0 +1,144 @@
+"""The verbs of the command line: each calls the Python function of the same name and tells how it went."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from idol import terminal
+from idol.errors import UserError
+
+app = typer.Typer(
+    name="idol",
+    help="A video of a person and its depth, from one photo, a background and a motion.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Also print one line of JSON on stdout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder if it is there.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0 done, 2 the user's mistake, 1 ours, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    command = typer.main.get_command(app)
+
+    def work() -> Any:
+        return command.main(words, prog_name="idol", standalone_mode=False)
+
+    return terminal.exit_code(work, as_json="--json" in words)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from idol import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _idol(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path("out/demo"),
+    frames: Annotated[int, typer.Option(help="Length of the video.")] = 16,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the starting noise.")] = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """A real person before a real background follows a real walk: everything comes with the package."""
+    from idol.demo import demo
+
+    with terminal.reporter() as reporter:
+        run = demo(out, frames=frames, steps=steps, seed=seed, overwrite=overwrite, reporter=reporter)
+    terminal.tell_run(run, as_json)
+
+
+@app.command()
+def generate(
+    context: typer.Context,
+    person: Annotated[Path | None, typer.Option(help="A photo of the person.")] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            help="An image, a colour (grey, #88aaff), or `photo`: the photo's own, the person taken out."
+        ),
+    ] = None,
+    motion: Annotated[
+        str | None, typer.Option(help="A video, a folder of OpenPose JSON, or builtin:NAME.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run folder that is made.")] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option("--from", help="A run.json: repeat that run exactly; takes no other setting."),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="mini, a folder, or a hub id.  [default: mini]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the starting noise.  [default: 0]")] = None,
+    frames: Annotated[int | None, typer.Option(help="Length of the result.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second.  [default: the motion's]")] = None,
+    height: Annotated[int | None, typer.Option(help="Of the frames, in pixels.")] = None,
+    width: Annotated[int | None, typer.Option(help="Of the frames, in pixels.")] = None,
+    retarget: Annotated[
+        bool | None,
+        typer.Option("--retarget/--no-retarget", help="Fit the motion to the person's build.  [default: on]"),
+    ] = None,
+    person_index: Annotated[int | None, typer.Option(help="Which of several people in the photo.")] = None,
+    cmap: Annotated[str | None, typer.Option(help="Colours of depth.mp4: hot or gray.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """A photo, a background and a motion in; a video and its depth out."""
+    if out is None:
+        raise UserError("-o", "is missing", "name the folder to write")
+    apart = ("out", "from_run", "overwrite", "as_json")
+    given = {k: v for k, v in context.params.items() if v is not None and k not in apart}
+    with terminal.reporter() as reporter:
+        if from_run is not None:
+            run = _repeat(from_run, out, given, overwrite, reporter)
+        else:
+            run = _generate(out, given, overwrite, reporter)
+    terminal.tell_run(run, as_json)
+
+
+def _generate(out: Path, given: dict[str, Any], overwrite: bool, reporter: Any) -> Any:
+    from idol.generate import generate
+
+    for name in ("person", "background", "motion"):
+        if name not in given:
+            raise UserError(f"--{name}", "is missing", "give all of --person, --background and --motion")
+    return generate(out=out, overwrite=overwrite, reporter=reporter, **given)
+
+
+def _repeat(from_run: Path, out: Path, given: dict[str, Any], overwrite: bool, reporter: Any) -> Any:
+    from idol.generate import repeat
+
+    if given:
+        option = "--" + next(iter(given)).replace("_", "-")
+        raise UserError("--from", f"cannot be joined with {option}", "leave one of them away")
+    return repeat(from_run, out, overwrite=overwrite, reporter=reporter)

@@ -1,0 +1,246 @@
+"""What one run leaves on disk, and how it is read back to be repeated.
+
+A run folder is a clip's folder (`Clip.load` reads it: `frames/`, `depth/`, `mask/`, `background.png`,
+`clip.json`) with the videos, a contact sheet, and everything that made it: `person.png`, `person_mask.png`,
+`pose.json` are the prepared inputs, `run.json` the settings. Nothing else but the weights is needed to make
+the same frames again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from idol.assets import sha256_of
+from idol.clip import Clip, Pose
+from idol.config import from_dict, to_dict
+from idol.depth import ColourMap, colorize
+from idol.errors import UserError
+from idol.sheet import contact_sheet
+from idol.video import read_image, write_image, write_video
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the frames, next to the prepared inputs and the weights.
+
+    Attributes:
+        weights: Name, folder or hub id of the checkpoint.
+        steps: Number of denoising steps.
+        guidance: Classifier-free guidance scale; 1 is none.
+        seed: Of the starting noise.
+        fps: Frames per second of the result.
+        height: Of the frames, in pixels.
+        width: Of the frames, in pixels.
+        device: Where it was computed: "cpu", "cuda", ...
+        threads: Number of CPU threads: sums depend on it in the last bit.
+        cmap: Colour map of `depth.mp4` and of the contact sheet.
+    """
+
+    weights: str
+    steps: int
+    guidance: float
+    seed: int
+    fps: float
+    height: int
+    width: int
+    device: str
+    threads: int
+    cmap: ColourMap = "hot"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A person, a background and a motion, ready for the pipeline.
+
+    Attributes:
+        person: (3, h, w) photo of the person, sRGB.
+        mask: (h, w) where the person is in it.
+        person_pose: The person's joints in it, one frame.
+        pose: The driving motion, in the pixels of the result.
+        background: (3, height, width) of the result's size.
+        audio: A file whose sound goes with the motion, or None.
+    """
+
+    person: UInt8[np.ndarray, "3 h w"]
+    mask: Bool[np.ndarray, "h w"]
+    person_pose: Pose
+    pose: Pose
+    background: UInt8[np.ndarray, "3 height width"]
+    audio: Path | None = None
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """A file and its SHA-256; `sha256` is "" for what is not a file (a colour, a built-in motion)."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """The whole of `run.json`.
+
+    Attributes:
+        settings: See `Settings`.
+        frames: Number of frames.
+        preparation: How the inputs were asked for, one `argument=value` each; not needed to repeat the run.
+        sources: The files that were given.
+        inputs: The prepared inputs in the run folder, checked before a run is repeated.
+        checkpoint: The weight files.
+        versions: One `package==version` each.
+        notes: What the user was told while it ran.
+        seconds: Time spent in the pipeline.
+    """
+
+    settings: Settings
+    frames: int
+    preparation: tuple[str, ...]
+    sources: tuple[Checksum, ...]
+    inputs: tuple[Checksum, ...]
+    checkpoint: tuple[Checksum, ...]
+    versions: tuple[str, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def check_destination(out: Path, overwrite: bool) -> None:
+    """Refuse a place that a run folder cannot be put at, before any work is done.
+
+    Raises:
+        UserError: If `out` holds something: always when that is no run folder, else unless `overwrite`.
+    """
+    try:
+        if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
+            return
+        is_run = (out / "run.json").is_file()
+    except OSError as error:
+        raise UserError("-o", f"{out} cannot be read ({error.strerror})", "choose another folder") from error
+    if not is_run:
+        raise UserError("-o", f"{out} exists and is not a run folder", "choose another folder")
+    if not overwrite:
+        raise UserError("-o", f"{out} exists", "choose another folder, or add --overwrite")
+
+
+@contextmanager
+def staged_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A new folder beside `out`, put in its place when the block ends well and removed when it does not.
+
+    Raises:
+        UserError: As `check_destination`, and if nothing can be made beside `out`.
+    """
+    check_destination(out, overwrite)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UserError("-o", f"{out} cannot be made ({error.strerror})", "choose another folder") from error
+    try:
+        staging.chmod(0o755)  # mkdtemp makes it private
+        yield staging / "new"
+        _replace(out, staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace(out: Path, staging: Path) -> None:
+    if os.path.lexists(out):
+        out.rename(staging / "old")
+    try:
+        (staging / "new").rename(out)
+    except BaseException:  # Ctrl-C too: the old run must not go down with the staging folder
+        if os.path.lexists(staging / "old"):
+            (staging / "old").rename(out)
+        raise
+
+
+def write_run(folder: Path, clip: Clip, inputs: Inputs, cmap: ColourMap) -> tuple[Checksum, ...]:
+    """Write everything of a run folder but `run.json` into the new `folder`.
+
+    Returns:
+        The checksums of the prepared inputs, for the record.
+    """
+    clip.save(folder)
+    frames, depth = clip.video, colorize(clip.depth, cmap)
+    write_video(folder / "video.mp4", frames, clip.fps, audio_from=inputs.audio)
+    write_video(folder / "depth.mp4", depth, clip.fps)
+    sheet = contact_sheet(frames, depth, inputs.pose, inputs.person, inputs.background)
+    write_image(folder / "preview.png", sheet)
+    write_image(folder / "person.png", inputs.person)
+    write_image(folder / "person_mask.png", inputs.mask)
+    poses = {"driving": _pose_to_json(inputs.pose), "person": _pose_to_json(inputs.person_pose)}
+    (folder / "pose.json").write_text(json.dumps(poses))
+    return _checksums(folder)
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write `run.json`; a run folder is complete once it is there."""
+    (folder / "run.json").write_text(json.dumps(to_dict(record), indent=2) + "\n")
+
+
+def read_record(path: Path) -> Record:
+    """Read `run.json` (or the one in a given run folder).
+
+    Raises:
+        UserError: If it cannot be read or is not such a file.
+    """
+    path = path / "run.json" if path.is_dir() else path
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise UserError(
+            "--from", f"{path} cannot be read ({reason})", "give the run.json of a run"
+        ) from error
+    return from_dict(Record, values, str(path))
+
+
+def read_inputs(path: Path, record: Record) -> Inputs:
+    """The prepared inputs that lie beside a `run.json`, unchanged since.
+
+    Raises:
+        UserError: If a file is missing or is not the one the run was made from.
+    """
+    folder = path if path.is_dir() else path.parent
+    for entry in record.inputs:
+        if not (folder / entry.name).is_file():
+            raise UserError("--from", f"{folder / entry.name} is missing", "give a whole run folder")
+    if _checksums(folder) != record.inputs:
+        raise UserError(
+            "--from", f"the inputs in {folder} are not those of the run", "make a new run from the originals"
+        )
+    poses = json.loads((folder / "pose.json").read_text())
+    return Inputs(
+        person=read_image(folder / "person.png"),
+        mask=read_image(folder / "person_mask.png")[0] > 127,
+        person_pose=_pose_from_json(poses["person"]),
+        pose=_pose_from_json(poses["driving"]),
+        background=read_image(folder / "background.png"),
+        audio=folder / "video.mp4",
+    )
+
+
+def _checksums(folder: Path) -> tuple[Checksum, ...]:
+    names = ("person.png", "person_mask.png", "background.png", "pose.json")
+    return tuple(Checksum(name, sha256_of(folder / name)) for name in names)
+
+
+def _pose_to_json(pose: Pose) -> dict[str, Any]:
+    # float32 -> decimal -> float32 is exact, so a repeated run is driven by the very same joints.
+    return {"height": pose.height, "width": pose.width, "keypoints": pose.keypoints.tolist()}
+
+
+def _pose_from_json(values: dict[str, Any]) -> Pose:
+    keypoints = np.asarray(values["keypoints"], dtype=np.float32)
+    return Pose(keypoints, height=values["height"], width=values["width"])
