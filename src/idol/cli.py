@@ -142,3 +142,52 @@ def _repeat(from_run: Path, out: Path, given: dict[str, Any], overwrite: bool, r
         option = "--" + next(iter(given)).replace("_", "-")
         raise UserError("--from", f"cannot be joined with {option}", "leave one of them away")
     return repeat(from_run, out, overwrite=overwrite, reporter=reporter)
+
+
+@app.command()
+def evaluate(
+    generated: Annotated[Path, typer.Argument(help="A folder of clips, one clip's folder, or shards.")],
+    true: Annotated[Path, typer.Argument(help="The true clips of the same names.")],
+    other: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER: another set, judged beside it; may be repeated.")
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option(help="Judge the pasted person and the empty background, too.")
+    ] = True,
+    pose: Annotated[str, typer.Option(help="Pose estimator: rtmpose, mediapipe, dwpose, none.")] = "rtmpose",
+    mask: Annotated[str, typer.Option(help="Mask estimator: mediapipe, none.")] = "mediapipe",
+    lpips: Annotated[str, typer.Option(help="Network of LPIPS: vgg, alex, none.")] = "vgg",
+    device: Annotated[str, typer.Option(help="Where LPIPS is computed.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the numbers of every clip here.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Generated clips against the true ones: depth, silhouette, pose, look, colours and flicker."""
+    from idol.evaluate import evaluate
+
+    others = dict(_named_folder(text) for text in other or [])
+    with terminal.progress_bar("judging clips") as progress:
+        report = evaluate(
+            generated,
+            true,
+            others=others,
+            baselines=baselines,
+            pose=pose,
+            mask=mask,
+            lpips=lpips,  # type: ignore[arg-type]  # checked there
+            device=device,
+            progress=progress,
+        )
+    if out is not None:
+        terminal.write_json(out, report.to_json(per_clip=True))
+    terminal.show(report.table())
+    if as_json:
+        terminal.emit({"ok": True, **report.to_json()})
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise UserError("--other", text, "write NAME=FOLDER")
+    return name, Path(folder)

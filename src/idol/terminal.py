@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from idol.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from idol.generate import Run
 
 DONE, OURS, USERS, INTERRUPTED = 0, 1, 2, 130
@@ -132,13 +136,42 @@ class Reporter:
         self._progress.update(self._task, completed=done)
 
 
-@contextmanager
-def reporter() -> Iterator[Reporter]:
-    """A reporter whose bar shows on a terminal only; lines are always told."""
+def _bar() -> Progress:
+    """Drawn on a terminal only; what is printed through its console always shows."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+@contextmanager
+def reporter() -> Iterator[Reporter]:
+    """A reporter for one run."""
+    with _bar() as progress:
         yield Reporter(progress)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left; call what it yields with (done, total)."""
+    with _bar() as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def show(table: Table) -> None:
+    """A table for people, on stderr."""
+    Console(stderr=True).print(table)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """A JSON file that appears whole or not at all."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(json.dumps(values, indent=2) + "\n")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def tell_run(run: Run, as_json: bool) -> None:
