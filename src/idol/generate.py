@@ -318,7 +318,7 @@ def _run(
     reporter.stage(f"denoising {record.frames} frames, {settings.steps} steps, on {settings.device}")
     started = time.monotonic()
     with _threads(settings.threads):
-        clip = _denoised(pipe, inputs, settings, reporter)
+        clip = denoised(pipe, inputs, settings, reporter)
     record = replace(record, seconds=time.monotonic() - started)
     reporter.stage("writing the files")
     with staged_folder(out, overwrite) as folder:
@@ -328,7 +328,7 @@ def _run(
     return Run(out, clip, record)
 
 
-def _denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: Reporter) -> Clip:
+def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: Reporter) -> Clip:
     """The generated clip; its mask is the silhouette that the depth holds."""
     output = pipe(
         inputs.person,
