@@ -139,11 +139,10 @@ def test_animatediff(tiny_unet2d, inputs, mid):
     theirs = UNetMotionModel.from_unet2d(tiny_unet2d, adapter).eval()
     ours = UnifiedUNet.from_unet2d(tiny_unet2d, temporal="animatediff", motion_adapter=adapter).eval()
     predicted = ours(sample, time, foreground).sample
+    tokens = foreground.repeat_interleave(3, dim=0)  # diffusers wants them per frame
     for m in range(2):
-        clip = sample[:, m].transpose(1, 2)  # diffusers: (b, c, f, h, w), tokens (b·f, n, d)
-        close(
-            predicted[:, m].transpose(1, 2), theirs(clip, time, foreground.repeat_interleave(3, dim=0)).sample
-        )
+        clip = sample[:, m].transpose(1, 2)  # (b, c, f, h, w)
+        close(predicted[:, m].transpose(1, 2), theirs(clip, time, tokens).sample)
     with pytest.raises(ValueError, match="frames"):
         ours(sample.repeat(1, 1, 3, 1, 1, 1), time, foreground)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 
 from idol.model.blocks import Block, BlockKV, DownBlock, MidBlock, Sizes
 from idol.model.modality import ClipShape, ModalityEmbedding
+from idol.model.transfer import transfer
+
+AnyTrunk = TypeVar("AnyTrunk", bound="Trunk")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,16 @@ class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
         self.mid_block = MidBlock(channels[-1], sizes)
         self.up_blocks = nn.ModuleList()  # the U-Net's; a ControlNet has none
+
+    def with_layers(self: AnyTrunk, **changes: Any) -> AnyTrunk:
+        """A copy under a changed config, e.g. `temporal="handcrafted"` to go from images to clips.
+
+        Weights that both networks have are copied; layers that only the copy has start silent.
+        """
+        names = inspect.signature(type(self).__init__).parameters.keys() - {"self"}
+        network = type(self)(**{name: self.config[name] for name in names} | changes)
+        transfer(network, self.state_dict())
+        return network
 
     def encode_foreground(self, foreground: Float[Tensor, "b n d"]) -> ForegroundKV:
         """Project the foreground tokens for every cross-attention, once for a whole sampling run."""

@@ -6,10 +6,9 @@ streams apart, temporal layers look along `f`, cross-modal attention along `m`.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -156,16 +155,6 @@ class UnifiedUNet(Trunk):
         )
         weights = unet2d.state_dict() | ({} if motion_adapter is None else motion_adapter.state_dict())
         transfer(unet, weights, strict=True)
-        return unet
-
-    def with_layers(self, **changes: Any) -> UnifiedUNet:
-        """A copy under a changed config, e.g. `temporal="handcrafted"` to go from images to clips.
-
-        Weights that both networks have are copied; layers that only the copy has start silent.
-        """
-        names = inspect.signature(type(self)).parameters
-        unet = type(self)(**{name: changes.get(name, self.config[name]) for name in names} | changes)
-        transfer(unet, self.state_dict())
         return unet
 
     def _build_decoder(
