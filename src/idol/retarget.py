@@ -179,6 +179,7 @@ def retarget(
     Every limb keeps its direction and is scaled by the ratio of the reference person's limb to the driving
     person's. What that leaves open, where the body is, follows the driving motion scaled by the ratio of the
     heights, so that in the anchor frame the feet stand at the reference's height and the hips at its place.
+    A motion that would leave the frame is moved sideways as a whole, as far as it needs.
 
     A ratio is not believed when it is far from the heights' (a limb pointing at the camera, a shoulder seen
     from the side) or the limb is unseen: then the mirror-image limb's stands in, else the heights'. A
@@ -191,7 +192,8 @@ def retarget(
             fitted into that, proportions kept, centred.
         frame_height: Height in pixels of the frames to be made.
         frame_width: Their width.
-        anchor: The driving frame that is laid over the reference; None takes the one most like it in posture.
+        anchor: The driving frame that is laid over the reference; None takes the first that is about as like
+            it in posture as any.
 
     Returns:
         The fitted motion, in a frame_height x frame_width frame; joints may leave it. Missing joints stay
@@ -206,16 +208,20 @@ def retarget(
     body = body_18(driving).keypoints.astype(np.float64)
     person = body_18(target).keypoints[0].astype(np.float64)
     distances, scales = _posture_distances(body, person)
-    anchor = int(np.argmin(distances)) if anchor is None else anchor
+    anchor = _anchor_frame(distances) if anchor is None else anchor
     if not np.isfinite(distances[anchor]):
         raise ValueError("driving, reference: found fewer than 3 joints in common, expected whole persons")
-    if distances[anchor] < SAME_POSTURE:
-        scale, ratios = scales[anchor], dict.fromkeys(_PARENT, scales[anchor])
-    else:
-        scale, ratios = _limb_ratios(body, person, scales[anchor])
+    same = distances[anchor] < SAME_POSTURE
+    scale, ratios = scales[anchor], dict.fromkeys(_PARENT, scales[anchor])
+    if not same:
+        scale, ratios = _limb_ratios(body, person, scale)
     moved = _rebuild(body, ratios, scale)
     shift = _placement(body, moved, person, anchor, scale)
     moved[..., :2] += shift[:, None]
+    if not same:
+        inward = _way_inside(moved, person, frame_width)
+        moved[..., 0] += inward
+        shift[:, 0] += inward
     return Pose(_with_details(driving, moved, shift, ratios, scale), frame_height, frame_width)
 
 
@@ -248,6 +254,14 @@ def _posture_distances(body: np.ndarray, person: np.ndarray) -> tuple[np.ndarray
     distance = residual / max(size, 1e-6) + 0.1 * missing
     usable = (both.sum(axis=1) >= 3) & (scale > 1e-6)
     return np.where(usable, distance, np.inf), scale
+
+
+def _anchor_frame(distances: np.ndarray) -> int:
+    """The frame most like the reference, or the first about as like: motions begin where the photo stands."""
+    best = int(np.argmin(distances))
+    if distances[best] < SAME_POSTURE or not np.isfinite(distances[best]):
+        return best
+    return int(np.argmax(distances <= 1.5 * distances[best]))
 
 
 def _limb_ratios(body: np.ndarray, person: np.ndarray, fallback: float) -> tuple[float, dict[int, float]]:
@@ -346,6 +360,22 @@ def _shift_along(
         for i in known
     ]
     return np.interp(np.arange(len(body)), known, shifts)
+
+
+def _way_inside(moved: np.ndarray, person: np.ndarray, width: int) -> float:
+    """Pixels across that bring a motion which leaves the frame back into it: to its middle if it is too wide.
+
+    What must stay inside is the middle of the body, no nearer to an edge than the reference's is, or than
+    0.15 of the reference's height.
+    """
+    seen = moved[..., 2] > 0
+    across = [np.median(frame[there, 0]) for frame, there in zip(moved, seen, strict=True) if there.any()]
+    own = person[person[:, 2] > 0]
+    middle, margin = float(np.median(own[:, 0])), 0.15 * float(np.ptp(own[:, 1]))
+    low, high = min(margin, middle), max(width - 1 - margin, middle)
+    if max(across) - min(across) > high - low:
+        return (low + high - max(across) - min(across)) / 2
+    return max(low - min(across), 0.0) + min(high - max(across), 0.0)
 
 
 def _with_details(
