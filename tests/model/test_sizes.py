@@ -1,0 +1,30 @@
+"""Parameter counts of the paper's model (Table 4): 1.39 B, and 1.41 B with cross-modal attention."""
+
+import pytest
+import torch
+
+from idol.model import PoseControlNet, UnifiedUNet
+
+
+def count(cross_modal):
+    with torch.device("meta"):
+        unet = UnifiedUNet(cross_modal=cross_modal)
+        control = PoseControlNet()
+    return sum(p.numel() for network in (unet, control) for p in network.parameters())
+
+
+@pytest.mark.parametrize(("cross_modal", "billions"), [(False, 1.39), (True, 1.41)])
+def test_parameters_of_the_paper(cross_modal, billions):
+    assert count(cross_modal) / 1e9 == pytest.approx(billions, rel=0.01)
+
+
+def test_defaults_are_stable_diffusion_1():
+    """The default U-Net without the paper's layers has Stable Diffusion's weights and nothing else."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        ours = UnifiedUNet(temporal=None, cross_modal=False, num_modalities=1)
+        theirs = UNet2DConditionModel(cross_attention_dim=768)
+    extra = ours.state_dict().keys() ^ theirs.state_dict().keys()
+    assert extra == {"modality_embedding.weight"}
+    assert sum(p.numel() for p in theirs.parameters()) == 859_520_964
