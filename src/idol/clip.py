@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -161,18 +160,21 @@ class Clip:
 
         Args:
             folder: Where to.
+
+        Raises:
+            UserError: If it cannot be written, a full disk for instance; what was there before then stays.
         """
         folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            for name, data in clip_to_files(self, image="png").items():
-                (fresh / name).parent.mkdir(exist_ok=True)
-                (fresh / name).write_bytes(data)
-            fresh.chmod(0o755)
-            _replace_folder(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+                fresh = Path(scratch, "new")
+                for name, data in clip_to_files(self, image="png").items():
+                    (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                    (fresh / name).write_bytes(data)
+                _replace_folder(fresh, folder, aside=Path(scratch, "old"))
+        except OSError as wrong:
+            raise UserError(str(folder), f"cannot be written ({wrong})", "check the space left") from wrong
 
     @classmethod
     def load(cls, folder: str | Path) -> "Clip":
@@ -205,15 +207,17 @@ def _expect(name: str, array: np.ndarray, dtype: Any, shape: tuple[int, ...]) ->
         raise ValueError(f"{name}: found {array.dtype} {array.shape}, expected {expected}")
 
 
-def _replace_folder(fresh: Path, folder: Path) -> None:
+def _replace_folder(fresh: Path, folder: Path, aside: Path) -> None:
     """Renames `fresh` to `folder`; an old folder steps aside first, as a rename cannot replace a full one."""
     if not folder.exists():
         os.rename(fresh, folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    os.rename(folder, old / "was")
-    os.rename(fresh, folder)
-    shutil.rmtree(old)
+    os.rename(folder, aside)
+    try:
+        os.rename(fresh, folder)
+    except OSError:
+        os.rename(aside, folder)
+        raise
 
 
 def clip_to_files(clip: Clip, image: Literal["jpeg", "png"] = "jpeg", quality: int = 95) -> dict[str, bytes]:
@@ -231,7 +235,7 @@ def clip_to_files(clip: Clip, image: Literal["jpeg", "png"] = "jpeg", quality: i
         Bytes by relative file name.
     """
     suffix = "jpg" if image == "jpeg" else "png"
-    files = {"clip.json": json.dumps(_to_json(clip), separators=(",", ":")).encode()}
+    files = {"clip.json": json.dumps(_to_json(clip), separators=(",", ":"), default=float).encode()}
     for i in range(clip.frames):
         files[f"frames/{i:05d}.{suffix}"] = _encode(clip.video[i], image, quality)
         files[f"depth/{i:05d}.png"] = encode_depth16(clip.depth[i])
@@ -256,15 +260,8 @@ def clip_from_files(files: Mapping[str, bytes]) -> Clip:
     Raises:
         ValueError: If a file is missing or broken, or the record was written by a later version.
     """
-    if "clip.json" not in files:
-        raise ValueError("clip.json: missing")
-    try:
-        record = json.loads(files["clip.json"])
-        version, f = record["version"], record["frames"]
-    except (ValueError, KeyError, TypeError) as wrong:
-        raise ValueError(f"clip.json: broken ({wrong!r})") from wrong
-    if version > _VERSION:
-        raise ValueError(f"clip.json: found version {version}, this program reads up to {_VERSION}")
+    record = _read_record(files)
+    f = record["frames"]
     plates = ["background"] if record["background"] == "still" else [f"background/{i:05d}" for i in range(f)]
     background = np.stack([_decode(files, name, "RGB") for name in plates])
     return Clip(
@@ -281,20 +278,40 @@ def clip_from_files(files: Mapping[str, bytes]) -> Clip:
     )
 
 
+_KEYS = (
+    "frames",
+    "height",
+    "width",
+    "fps",
+    "depth_kind",
+    "depth_range",
+    "source",
+    "subject",
+    "background",
+    "pose",
+)
+
+
 def _to_json(clip: Clip) -> dict[str, Any]:
-    return {
-        "version": _VERSION,
-        "frames": clip.frames,
-        "height": clip.height,
-        "width": clip.width,
-        "fps": clip.fps,
-        "depth_kind": clip.depth_kind,
-        "depth_range": clip.depth_range,
-        "source": clip.source,
-        "subject": clip.subject,
-        "background": "still" if clip.background.ndim == 3 else "moving",
-        "pose": clip.pose.keypoints.tolist(),
-    }
+    record = {key: getattr(clip, key) for key in _KEYS[:-2]}
+    moving = "still" if clip.background.ndim == 3 else "moving"
+    return {"version": _VERSION, **record, "background": moving, "pose": clip.pose.keypoints.tolist()}
+
+
+def _read_record(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """What `_to_json` wrote, with all its keys."""
+    if "clip.json" not in files:
+        raise ValueError("clip.json: missing")
+    try:
+        record = json.loads(files["clip.json"])
+        version = int(record["version"])
+    except (ValueError, KeyError, TypeError) as wrong:
+        raise ValueError(f"clip.json: broken ({wrong!r})") from wrong
+    if version > _VERSION:
+        raise ValueError(f"clip.json: found version {version}, this program reads up to {_VERSION}")
+    if missing := [key for key in _KEYS if key not in record]:
+        raise ValueError(f"clip.json: lacks {', '.join(missing)}")
+    return record
 
 
 def _encode(image: np.ndarray, kind: Literal["jpeg", "png"], quality: int) -> bytes:
