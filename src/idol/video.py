@@ -80,7 +80,7 @@ def _collect(
     stream.thread_type = "AUTO"
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     frames: list[np.ndarray] = []
-    decoded, start = 0, None
+    decoded, start, total = 0, None, _announced_frames(container, stream, rate)
     try:
         for frame in container.decode(stream):
             decoded += 1
@@ -91,10 +91,20 @@ def _collect(
             if max_frames is not None and len(frames) >= max_frames:
                 return frames[:max_frames], fps or rate
     except av.error.FFmpegError as wrong:
-        raise _broken(path, decoded, stream.frames, str(wrong)) from wrong
-    if decoded and decoded < 0.95 * stream.frames - 2:  # a cut file often just ends, without an error
-        raise _broken(path, decoded, stream.frames, "the file ends early")
+        raise _broken(path, decoded, total, str(wrong)) from wrong
+    if decoded and decoded < 0.95 * total - 2:  # a cut file often just ends, without an error
+        raise _broken(path, decoded, total, "the file ends early")
     return frames, fps or rate
+
+
+def _announced_frames(container: Any, stream: Any, rate: float) -> int:
+    """How many frames the file says it has, 0 if it does not say."""
+    if stream.frames:
+        return int(stream.frames)
+    if stream.duration is not None:
+        return round(float(stream.duration * stream.time_base) * rate)
+    alone = len(container.streams) == 1  # else the duration may be that of longer sound
+    return round(container.duration / av.time_base * rate) if alone and container.duration else 0
 
 
 def _frames_due(frame: Any, start: float | None, rate: float, fps: float | None, decoded: int) -> int:
@@ -143,13 +153,22 @@ def write_video(
         raise ValueError(f"fps: found {fps}, expected a positive number")
     odd = ((0, 0), (0, 0), (0, frames.shape[2] % 2), (0, frames.shape[3] % 2))
     padded = np.pad(frames, odd, mode="edge")
-    with _appearing(Path(path)) as fresh, av.open(str(fresh), "w") as out:
+    with _appearing(Path(path)) as fresh, _open_for_writing(fresh) as out:
         video = _add_video_stream(out, padded, fps, crf)
         if audio_from is not None:
             _encode_sound(out, audio_from, len(frames) / fps)
         for frame in padded:
             out.mux(video.encode(_to_frame(frame)))
         out.mux(video.encode())
+
+
+def _open_for_writing(path: Path) -> Any:
+    try:
+        return av.open(str(path), "w")
+    except ValueError as wrong:  # PyAV's word for a suffix it does not know
+        raise UserError(
+            path.suffix or "no suffix", str(wrong), "end the name in .mp4, .mov or .mkv"
+        ) from wrong
 
 
 def _add_video_stream(out: Any, frames: np.ndarray, fps: float, crf: int) -> Any:
