@@ -214,9 +214,10 @@ def _encode_clip(made: Pictures, encode: Encode, chunk: int) -> dict[str, Tensor
     stacks = {"video": made.video, "background": made.background, "foreground": made.foreground}
     if made.depth is not None:
         stacks["depth"] = made.depth
-    images = torch.from_numpy(np.concatenate(list(stacks.values())))
-    latents = torch.cat([encode(part.float() / 127.5 - 1).half().cpu() for part in images.split(chunk)])
-    rows = dict(zip(stacks, latents.split([len(stack) for stack in stacks.values()]), strict=True))
+    rows = {}
+    for name, stack in stacks.items():
+        parts = torch.from_numpy(stack).split(chunk)
+        rows[name] = torch.cat([encode(part.float() / 127.5 - 1).half().cpu() for part in parts])
     bits = np.packbits(made.foreground_mask.reshape(len(made.foreground_mask), -1), axis=1)
     return rows | {
         "foreground_mask": torch.from_numpy(bits),

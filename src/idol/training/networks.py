@@ -1,0 +1,283 @@
+"""Everything that is trained, as one module: U-Net, pose control and foreground encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from idol.data.batch import Batch
+from idol.errors import UserError
+from idol.model.control import PoseAdapter, PoseControlNet
+from idol.model.encoders import CLIPForeground, LatentForeground, drop_foreground
+from idol.model.transfer import transfer
+from idol.model.unet import UNetOutput, UnifiedUNet
+from idol.training.normalisation import TrainingCodec
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Arguments of `UnifiedUNet`; the defaults are Stable Diffusion's sizes."""
+
+    in_channels: int = 4
+    out_channels: int = 4
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: int = 2
+    attention: tuple[bool, ...] = (True, True, True, False)
+    attention_head_dim: int = 8
+    cross_attention_dim: int = 768
+    norm_num_groups: int = 32
+    num_modalities: int = 2
+    temporal: Literal["handcrafted", "animatediff"] | None = None
+    cross_modal: bool = True
+    background: Literal["add", "concat"] = "add"
+    norm_over_frames: bool = False
+    transformer_depth: int = 1
+
+
+@dataclass(frozen=True)
+class LatentForegroundConfig:
+    """Arguments of `LatentForeground` that do not follow from the other networks."""
+
+    grid_size: int = 8
+    num_layers: int = 3
+    num_heads: int = 6
+    unconditional: Literal["learned", "zeros"] = "learned"
+
+
+@dataclass(frozen=True)
+class StableDiffusionConfig:
+    """Where weights of Stable Diffusion come from: names on the model hub, or folders."""
+
+    unet: str = "lambdalabs/sd-image-variations-diffusers"
+    clip: str = "lambdalabs/sd-image-variations-diffusers"
+    unconditional: Literal["zero_image", "zeros"] = "zero_image"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which networks are trained, and what they start from."""
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    control: Literal["adapter", "controlnet", "controlnet_latent"] | None = "adapter"
+    """How the pose enters; None leaves it out (attribute pre-training)."""
+    adapter_res_blocks: int = 2
+    """Residual blocks a resolution of the pose adapter."""
+    foreground: LatentForegroundConfig | None = field(default_factory=LatentForegroundConfig)
+    """The small model's foreground encoder; None takes CLIP's."""
+    stable_diffusion: StableDiffusionConfig | None = None
+    """Start from Stable Diffusion's weights; None starts from nothing. CLIP's encoder needs it."""
+    init: Path | None = None
+    """Checkpoint of another stage to go on from."""
+
+    def __post_init__(self) -> None:
+        if self.foreground is None and self.stable_diffusion is None:
+            raise ValueError("stable_diffusion: CLIP's foreground encoder starts from its weights, name them")
+
+
+class Networks(nn.Module):
+    """U-Net, pose control and foreground encoder behind one `forward`, so that they are wrapped together.
+
+    Args:
+        unet: The U-Net.
+        control: Pose control; None where no pose is given.
+        foreground: Foreground encoder.
+    """
+
+    def __init__(
+        self,
+        unet: UnifiedUNet,
+        control: PoseAdapter | PoseControlNet | None,
+        foreground: LatentForeground | CLIPForeground,
+    ) -> None:
+        super().__init__()
+        self.unet, self.control, self.foreground = unet, control, foreground
+
+    @property
+    def reads_latent_pose(self) -> bool:
+        """Whether the pose control reads the skeletons' latents rather than their pixels."""
+        return isinstance(self.control, PoseControlNet) and self.control.config["pose_input"] == "latent"
+
+    def forward(
+        self, sample: Tensor, times: Tensor, given: Conditions, dropped: Tensor, return_features: bool = False
+    ) -> UNetOutput:
+        """Predict from noisy latents.
+
+        Args:
+            sample: (b, m, f, c, h, w).
+            times: (b, m) diffusion times.
+            given: The conditions.
+            dropped: (b,) bool, clips that are not shown their foreground.
+            return_features: Ask for what the consistency losses read.
+        """
+        tokens = self.tokens(given, dropped)
+        control = self.pose_control(sample, times, tokens, given.pose)
+        return self.unet(sample, times, tokens, given.background, control, return_features)
+
+    def tokens(self, given: Conditions, dropped: Tensor) -> Tensor:
+        """Foreground tokens (b, n, d), the unconditional ones where dropped."""
+        if isinstance(self.foreground, CLIPForeground):
+            tokens = self.foreground(given.foreground_image, given.foreground_mask)
+        else:
+            tokens = self.foreground(given.foreground, given.foreground_pose, given.foreground_mask)
+        return drop_foreground(tokens, self.foreground.unconditional(tokens), dropped)
+
+    def pose_control(self, sample: Tensor, times: Tensor, tokens: Tensor, pose: Tensor) -> Any:
+        """Residuals of the pose for the U-Net, or None without control."""
+        match self.control:
+            case None:
+                return None
+            case PoseAdapter():
+                return self.control(pose)
+            case PoseControlNet():
+                return self.control(sample, times, tokens, pose)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the networks are given besides the noisy latents; pictures in [0, 1]."""
+
+    background: Tensor
+    """(b, c, h, w) or (b, f, c, h, w)"""
+    pose: Tensor
+    """(b, f, 3, y, x), or latents for a ControlNet that reads those"""
+    foreground: Tensor
+    """(b, c, h', w')"""
+    foreground_image: Tensor | None
+    """(b, 3, s, s); CLIP's encoder reads it"""
+    foreground_pose: Tensor
+    """(b, 3, s, s)"""
+    foreground_mask: Tensor
+    """(b, 1, s, s)"""
+
+
+def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditions:
+    """Normalise a batch's conditions.
+
+    Args:
+        batch: Latents as the autoencoder gives them, uint8 pictures.
+        codec: Normalises latents; encodes the skeletons if `latent_pose`.
+        latent_pose: The ControlNet reads the skeletons' latents.
+    """
+    background = codec.normalise_image(batch.background)
+    pose = batch.pose.float() / 255
+    return Conditions(
+        background=background[:, 0] if background.shape[1] == 1 else background,
+        pose=codec.encode_image(pose * 2 - 1) if latent_pose else pose,
+        foreground=codec.normalise_image(batch.foreground),
+        foreground_image=None if batch.foreground_image is None else batch.foreground_image.float() / 255,
+        foreground_pose=batch.foreground_pose.float() / 255,
+        foreground_mask=batch.foreground_mask.float(),
+    )
+
+
+def build_networks(config: ModelConfig, downscale: int) -> Networks:
+    """Build the networks of a config, without the weights of `config.init`.
+
+    Args:
+        config: Sizes, and whether to start from Stable Diffusion.
+        downscale: Pixels a side of one latent position.
+    """
+    source = config.stable_diffusion
+    unet = UnifiedUNet(**asdict(config.unet)) if source is None else _inflated(config.unet, source)
+    return Networks(unet, _control(config, unet, downscale), _foreground(config, downscale))
+
+
+def initialise(networks: Networks, weights: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
+    """Take over another stage's weights.
+
+    Only layers that a later stage adds (temporal, cross-modal, pose control, the depth's label) may be new.
+
+    Returns:
+        Names of the weights that are new.
+
+    Raises:
+        UserError: If a weight has no place or shape, or another weight is missing.
+    """
+    report = transfer(networks, weights, strict=True)
+    had_control = any(name.startswith("control.") for name in weights)
+    missing = [name for name in report.new if not _may_be_new(name, had_control)]
+    if missing:
+        raise UserError("model.init", f"{source} has no weight {missing[0]}", "give a checkpoint that fits")
+    return report.new
+
+
+def trained_parameters(networks: Networks, what: Literal["all", "attention"]) -> list[nn.Parameter]:
+    """Freeze what is not trained and return the rest, in a fixed order.
+
+    `attention` leaves the ResBlocks and the resampling as they are (Sec. 3.3) and trains the transformers,
+    the foreground encoder, the pose control, and the input layer where it must learn to read a background.
+    """
+    if what == "attention":
+        reads_background = networks.unet.config["background"] == "concat"
+        for name, parameter in networks.unet.named_parameters():
+            attends = ".attentions." in name or ".cross_modal." in name
+            if not attends and not (reads_background and name.startswith("conv_in.")):
+                parameter.requires_grad_(False)
+    return [parameter for parameter in networks.parameters() if parameter.requires_grad]
+
+
+def _may_be_new(name: str, had_control: bool) -> bool:
+    added = (".temporal", "motion_modules", ".cross_modal.")
+    return any(part in name for part in added) or (name.startswith("control.") and not had_control)
+
+
+def _inflated(config: UNetConfig, source: StableDiffusionConfig) -> UnifiedUNet:
+    from diffusers import UNet2DConditionModel
+
+    unet2d = UNet2DConditionModel.from_pretrained(source.unet, subfolder="unet")
+    return UnifiedUNet.from_unet2d(
+        unet2d,
+        temporal=config.temporal,
+        cross_modal=config.cross_modal,
+        background=config.background,
+        num_modalities=config.num_modalities,
+    )
+
+
+def _control(config: ModelConfig, unet: UnifiedUNet, downscale: int) -> PoseAdapter | PoseControlNet | None:
+    match config.control:
+        case None:
+            return None
+        case "adapter":
+            return PoseAdapter(
+                channels=config.unet.block_out_channels,
+                num_res_blocks=config.adapter_res_blocks,
+                downscale_factor=downscale,
+            )
+        case "controlnet":
+            return PoseControlNet.from_unet(unet, pose_input="rgb")
+        case "controlnet_latent":
+            return PoseControlNet.from_unet(unet, pose_input="latent")
+
+
+def _foreground(config: ModelConfig, downscale: int) -> LatentForeground | CLIPForeground:
+    if config.foreground is not None:
+        return LatentForeground(
+            in_channels=config.unet.in_channels,
+            patch_size=downscale,
+            cross_attention_dim=config.unet.cross_attention_dim,
+            **asdict(config.foreground),
+        )
+    from transformers import CLIPVisionModelWithProjection
+
+    source = config.stable_diffusion
+    assert source is not None  # ModelConfig saw to it
+    clip = CLIPVisionModelWithProjection.from_pretrained(source.clip, subfolder="image_encoder")
+    return CLIPForeground.from_clip(clip, source.unconditional)
+
+
+def load_autoencoder(kind: Literal["idol", "kl"], source: str) -> nn.Module:
+    """The frozen autoencoder: ours from a folder, or Stable Diffusion's from a folder or the model hub."""
+    if kind == "idol":
+        from idol.model.autoencoder import Autoencoder
+
+        if not Path(source, "config.json").exists():
+            raise UserError("autoencoder", f"no config.json in {source}", "name a folder of a trained one")
+        return Autoencoder.from_pretrained(source).eval().requires_grad_(False)
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL.from_pretrained(source, subfolder="vae").eval().requires_grad_(False)

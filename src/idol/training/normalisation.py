@@ -1,0 +1,76 @@
+"""The scale of the latents that the networks are trained on, measured on the data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from idol.data.batch import Batch, Samples
+from idol.depth import ColourMap
+from idol.model.codec import LatentCodec, LatentConfig, Moments, encode_raw
+
+
+class TrainingCodec(LatentCodec):
+    """The codec of latents that are already encoded; the latent of an empty depth map is computed once."""
+
+    def __init__(self, vae: Any, config: LatentConfig) -> None:
+        super().__init__(vae, config)
+        self._empty: dict[tuple[int, int], Tensor] = {}
+
+    def empty_depth(self, height: int, width: int) -> Tensor:
+        """The autoencoder's own latent of a depth map that is 0 everywhere (1, c, i, j)."""
+        if (height, width) not in self._empty:
+            with torch.no_grad():
+                self._empty[height, width] = super().empty_depth(height, width)
+        return self._empty[height, width]
+
+    def normalise_image(self, raw: Tensor) -> Tensor:
+        """What `encode_image` gives, from the autoencoder's own latents (..., c, i, j)."""
+        shift, scale = (
+            raw.new_tensor(row)[:, None, None] for row in (self.config.image_shift, self.config.image_scale)
+        )
+        return (raw - shift) / scale
+
+    def normalise_batch(self, batch: Batch) -> Tensor:
+        """The latents (b, m, f, c, i, j) that the networks learn."""
+        return self.normalise(batch.latents, self.normalise_image(batch.background))
+
+
+@torch.no_grad()
+def measure(
+    samples: Samples,
+    vae: nn.Module,
+    offset: Literal["none", "background"],
+    colour_map: ColourMap,
+    count: int = 256,
+) -> LatentConfig:
+    """Scale every channel of every stream to mean square 1 over the first `count` samples of a data set."""
+    device = next(vae.parameters()).device
+    codec: TrainingCodec | None = None
+    streams: list[Moments] = []
+    images = Moments()
+    for number in range(min(count, len(samples))):
+        batch = as_latents(samples[number].to(device), vae)
+        if codec is None:
+            codec = TrainingCodec(vae, _unit(batch, offset, colour_map))
+            streams = [Moments() for _ in range(batch.latents.shape[1])]
+        images.add(batch.background.flatten(0, 1))
+        for moments, stream in zip(streams, codec.normalise_batch(batch).unbind(1), strict=True):
+            moments.add(stream.flatten(0, 1))
+    scales, shifts = zip(*(m.scale_and_shift(offset == "none") for m in streams), strict=True)
+    image_scale, image_shift = images.scale_and_shift(True)
+    return LatentConfig(scales, shifts, image_scale, image_shift, offset, colour_map)
+
+
+@torch.no_grad()
+def as_latents(batch: Any, vae: nn.Module) -> Batch:
+    """The batch itself, or a batch of pictures with its latents."""
+    return batch if isinstance(batch, Batch) else batch.encoded(lambda images: encode_raw(vae, images))
+
+
+def _unit(batch: Batch, offset: Literal["none", "background"], colour_map: ColourMap) -> LatentConfig:
+    m, c = batch.latents.shape[1], batch.latents.shape[3]
+    one, zero = (1.0,) * c, (0.0,) * c
+    return LatentConfig((one,) * m, (zero,) * m, one, zero, offset, colour_map)

@@ -1,0 +1,75 @@
+"""Tiny runs for the tests of training: drawn clips, a small autoencoder, the smallest networks."""
+
+from pathlib import Path
+
+import torch
+
+from drawn import drawn_clip
+from idol.config import from_dict
+from idol.data.shards import ShardWriter
+from idol.model.autoencoder import Autoencoder
+from idol.train import TrainConfig
+
+FRAMES = 4
+
+
+def make_data(folder: Path, clips: int = 3) -> None:
+    """Shards and an untrained autoencoder with 8 times fewer pixels a side."""
+    ShardWriter(folder / "shards", samples_per_shard=2).write(
+        drawn_clip(seed, FRAMES) for seed in range(clips)
+    )
+    torch.manual_seed(0)
+    Autoencoder(latent_channels=4, channels=(8, 8), encoder_blocks=1, decoder_blocks=1).save_pretrained(
+        folder / "autoencoder"
+    )
+
+
+def settings(folder: Path, out: str, frames: int = 1, **changes) -> dict:
+    values = {
+        "stage": "video" if frames > 1 else "image",
+        "out": str(folder / out),
+        "autoencoder": {"path": str(folder / "autoencoder")},
+        "model": {
+            "unet": {
+                "in_channels": 4,
+                "out_channels": 4,
+                "block_out_channels": [16, 32],
+                "layers_per_block": 1,
+                "attention": [True, True],
+                "attention_head_dim": 2,
+                "cross_attention_dim": 24,
+                "norm_num_groups": 8,
+                "background": "concat",
+                "temporal": "handcrafted" if frames > 1 else None,
+            },
+            "adapter_res_blocks": 1,
+            "foreground": {"grid_size": 4, "num_layers": 1, "num_heads": 2},
+        },
+        "schedule": {"prediction": "flow", "times": "logit_normal"},
+        "data": {
+            "folders": [str(folder / "shards")],
+            "cache": str(folder / "latents"),
+            "pictures": {"size": 64, "foreground_size": 32},
+            "window": {"frames": frames},
+        },
+        "optimiser": {"lr": 1e-3, "warmup": 2},
+        "sheet": {"every": 0, "samples": 2, "steps": 2},
+        "steps": 4,
+        "batch": 2,
+        "save_every": 2,
+        "log_every": 1,
+        "precision": "fp32",
+        "threads": 1,
+    }
+    return merged(values, changes)
+
+
+def merged(low: dict, high: dict) -> dict:
+    both = {
+        k: merged(low[k], v) for k, v in high.items() if isinstance(v, dict) and isinstance(low.get(k), dict)
+    }
+    return {**low, **high, **both}
+
+
+def config(folder: Path, out: str, frames: int = 1, **changes) -> TrainConfig:
+    return from_dict(TrainConfig, settings(folder, out, frames, **changes))
