@@ -21,6 +21,7 @@ LEVELS = [
     ["demo", "terminal"],
     ["evaluate", "generate", "evaluate", "train", "train_autoencoder"],
     ["training"],
+    ["inputs"],
     ["run_folder"],
     ["pipeline"],
     ["synth", "prepare"],

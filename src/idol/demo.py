@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from idol import media
-from idol.generate import Reporter, Run, generate
+from idol.generate import Listener, Run, generate
 
 
 def demo(
@@ -15,7 +15,7 @@ def demo(
     steps: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
-    reporter: Reporter | None = None,
+    reporter: Listener | None = None,
 ) -> Run:
     """Run `generate` on the bundled photo, background and motion with the bundled weights.
 

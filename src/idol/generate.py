@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
 
+import numpy as np
 import torch
 
 from idol.assets import sha256_of
-from idol.clip import Clip, Pose
+from idol.clip import Clip
 from idol.depth import PERSON_FLOOR, ColourMap
 from idol.errors import UserError
-from idol.retarget import retarget as retarget_pose
+from idol.inputs import Given, prepare_inputs
 from idol.run_folder import (
     Checksum,
     Inputs,
@@ -35,13 +36,10 @@ from idol.run_folder import (
 if TYPE_CHECKING:
     from idol.pipeline import IdolPipeline
 
-LONGEST = 64
-"""How many frames of a motion are made unless told otherwise."""
-
 _PACKAGES = ("idol-diffusion", "torch", "diffusers", "transformers", "numpy", "onnxruntime")
 
 
-class Reporter(Protocol):
+class Listener(Protocol):
     """Hears how a run goes."""
 
     def stage(self, what: str) -> None:
@@ -54,8 +52,8 @@ class Reporter(Protocol):
         """`done` of `total` denoising steps are behind us."""
 
 
-class Silent:
-    """The reporter that tells nobody."""
+class Reporter:
+    """The listener that tells nobody."""
 
     def stage(self, what: str) -> None:
         """Nothing."""
@@ -102,7 +100,7 @@ def generate(
     cmap: ColourMap = "hot",
     device: str | None = None,
     overwrite: bool = False,
-    reporter: Reporter | None = None,
+    reporter: Listener | None = None,
 ) -> Run:
     """Animate the person of a photo.
 
@@ -115,7 +113,7 @@ def generate(
         steps: Denoising steps; the checkpoint's own number by default.
         guidance: Classifier-free guidance scale, 1 is none; the checkpoint's own by default.
         seed: Of the starting noise.
-        frames: Length of the result; by default as long as the motion, at most `LONGEST`.
+        frames: Length of the result; by default as long as the motion, at most 64.
         fps: Frames per second of the result: the motion is sampled anew; its own by default.
         height: Of the frames in pixels; the checkpoint's own by default.
         width: Of the frames in pixels; the checkpoint's own by default.
@@ -130,37 +128,52 @@ def generate(
     Raises:
         UserError: If something given cannot be used; nothing is written then.
     """
-    reporter, out = reporter or Silent(), Path(out)
+    reporter, out = reporter or Reporter(), Path(out)
     check_destination(out, overwrite)
-    wish = Wish(steps, guidance, seed, frames, fps, height, width, cmap)
-    _check(wish)
+    _check_numbers(steps=steps, guidance=guidance, frames=frames, fps=fps, height=height, width=width)
+    if not 0 <= seed < 2**63:
+        raise UserError("--seed", str(seed), "give a number from 0 to 2^63 - 1")
+    if cmap not in get_args(ColourMap):
+        raise UserError("--cmap", repr(cmap), f"choose one of {', '.join(get_args(ColourMap))}")
 
     reporter.stage("loading the weights")
     pipe = load_pipeline(weights, device or best_device())
+    height, width = height or pipe.defaults.height, width or pipe.defaults.width
 
     reporter.stage("looking at the photo, the motion and the background")
     given = Given(str(person), str(background), str(motion), retarget, person_index, estimator)
-    height, width = wish.height or pipe.defaults.height, wish.width or pipe.defaults.width
-    inputs, rate, notes = _prepared(given, wish, height, width)
-    for note in notes:
+    ready = prepare_inputs(given, height, width, frames, fps)
+    for note in ready.notes:
         reporter.note(note)
 
+    settings = Settings(
+        weights=weights,
+        steps=steps or pipe.defaults.num_inference_steps,
+        guidance=pipe.defaults.guidance_scale if guidance is None else guidance,
+        seed=seed,
+        fps=ready.fps,
+        height=height,
+        width=width,
+        device=str(pipe.device),
+        threads=torch.get_num_threads(),
+        cmap=cmap,
+    )
     record = Record(
-        settings=_settings(pipe, weights, wish, inputs, rate),
-        frames=inputs.pose.frames,
+        settings=settings,
+        frames=ready.inputs.pose.frames,
         preparation=tuple(f"{k}={v}" for k, v in vars(given).items()),
-        sources=_sources(given),
+        sources=given.checksums(),
         inputs=(),
         checkpoint=checkpoint_files(pipe),
-        versions=_versions(),
-        notes=notes,
+        versions=package_versions(),
+        notes=ready.notes,
         seconds=0.0,
     )
-    return _run(pipe, inputs, record, out, overwrite, reporter)
+    return run_prepared(pipe, ready.inputs, record, out, overwrite, reporter)
 
 
 def repeat(
-    run: str | Path, out: str | Path, *, overwrite: bool = False, reporter: Reporter | None = None
+    run: str | Path, out: str | Path, *, overwrite: bool = False, reporter: Listener | None = None
 ) -> Run:
     """Make the frames of an earlier run again, bit for bit, from what lies beside its `run.json`.
 
@@ -173,7 +186,7 @@ def repeat(
     Raises:
         UserError: If the run folder is not whole, or the weights are not those of the run.
     """
-    reporter, out = reporter or Silent(), Path(out)
+    reporter, out = reporter or Reporter(), Path(out)
     check_destination(out, overwrite)
     record = read_record(Path(run))
     inputs = read_inputs(Path(run), record)
@@ -185,54 +198,17 @@ def repeat(
             f"the weights {record.settings.weights} are not those of the run",
             "get the same weights",
         )
-    if _versions() != record.versions:
+    if package_versions() != record.versions:
         reporter.note("made with other versions of the packages: frames may differ in the last bit")
-    return _run(pipe, inputs, record, out, overwrite, reporter)
+    return run_prepared(pipe, inputs, record, out, overwrite, reporter)
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What was asked for about the result; None leaves it to the checkpoint or the motion."""
-
-    steps: int | None
-    guidance: float | None
-    seed: int
-    frames: int | None
-    fps: float | None
-    height: int | None
-    width: int | None
-    cmap: ColourMap
-
-
-@dataclass(frozen=True)
-class Given:
-    """What was given, and how it is to be prepared."""
-
-    person: str
-    background: str
-    motion: str
-    retarget: bool
-    person_index: int | None
-    estimator: str
-
-
-def _check(wish: Wish) -> None:
+def _check_numbers(**given: float | None) -> None:
     """Refuse senseless numbers before anything is loaded."""
-    for name, least in {
-        "steps": 1,
-        "frames": 1,
-        "fps": 0.1,
-        "height": 16,
-        "width": 16,
-        "guidance": 0.0,
-    }.items():
-        value = getattr(wish, name)
-        if value is not None and not (math.isfinite(value) and value >= least):
-            raise UserError(f"--{name}", str(value), f"give a number of at least {least}")
-    if not 0 <= wish.seed < 2**63:
-        raise UserError("--seed", str(wish.seed), "give a number from 0 to 2^63 - 1")
-    if wish.cmap not in get_args(ColourMap):
-        raise UserError("--cmap", repr(wish.cmap), f"choose one of {', '.join(get_args(ColourMap))}")
+    least = {"steps": 1, "frames": 1, "fps": 0.1, "height": 16, "width": 16, "guidance": 0}
+    for name, value in given.items():
+        if value is not None and not (math.isfinite(value) and value >= least[name]):
+            raise UserError(f"--{name}", str(value), f"give a number of at least {least[name]}")
 
 
 def best_device() -> str:
@@ -256,65 +232,25 @@ def load_pipeline(weights: str, device: str) -> IdolPipeline:
         raise UserError("--device", f"{device} cannot be used ({error})", "try --device cpu") from error
 
 
-def _settings(pipe: IdolPipeline, weights: str, wish: Wish, inputs: Inputs, rate: float) -> Settings:
-    """What was asked for, with the checkpoint's own choice where nothing was."""
-    return Settings(
-        weights=weights,
-        steps=wish.steps or pipe.defaults.num_inference_steps,
-        guidance=pipe.defaults.guidance_scale if wish.guidance is None else wish.guidance,
-        seed=wish.seed,
-        fps=rate,
-        height=inputs.pose.height,
-        width=inputs.pose.width,
-        device=str(pipe.device),
-        threads=torch.get_num_threads(),
-        cmap=wish.cmap,
-    )
-
-
-def _prepared(given: Given, wish: Wish, height: int, width: int) -> tuple[Inputs, float, tuple[str, ...]]:
-    """Inputs of the wanted size and length, frames per second, and what the user should know."""
-    from idol.prepare.background import background_from
-    from idol.prepare.motion import motion_from
-    from idol.prepare.person import person_from_photo
-
-    person = person_from_photo(given.person, given.person_index, estimator=given.estimator)
-    background = background_from(given.background, height, width, person)
-    longest = wish.frames or LONGEST
-    motion = motion_from(given.motion, max_frames=longest, fps=wish.fps, estimator=given.estimator)
-    pose = _placed(motion.pose, person.pose, given.retarget, height, width)
-    inputs = Inputs(person.image, person.mask, person.pose, pose, background, motion.audio)
-    return inputs, motion.fps, (*person.notes, *motion.notes, *_length_notes(pose.frames, wish.frames))
-
-
-def _length_notes(there: int, wanted: int | None) -> tuple[str, ...]:
-    if wanted is not None and there < wanted:
-        return (f"the motion has {there} frames, not {wanted}: the result is that long",)
-    if wanted is None and there == LONGEST:
-        return (f"the first {LONGEST} frames of the motion are taken (--frames takes more)",)
-    return ()
-
-
-def _placed(pose: Pose, person: Pose, fit: bool, height: int, width: int) -> Pose:
-    """The motion in the frame: fitted to the person, or as it is, shown whole in the middle."""
-    if fit:
-        try:
-            return retarget_pose(pose, person, frame_height=height, frame_width=width)
-        except ValueError as error:
-            raise UserError(
-                "--motion", f"cannot be fitted to the person ({error})", "try --no-retarget"
-            ) from error
-    scale = min(height / pose.height, width / pose.width)
-    wide, high = round(width / scale), round(height / scale)
-    x0, y0 = (pose.width - wide) // 2, (pose.height - high) // 2
-    return pose.cropped(x0, y0, x0 + wide, y0 + high).resized(height, width)
-
-
-def _run(
-    pipe: IdolPipeline, inputs: Inputs, record: Record, out: Path, overwrite: bool, reporter: Reporter
+def run_prepared(
+    pipe: IdolPipeline,
+    inputs: Inputs,
+    record: Record,
+    out: str | Path,
+    overwrite: bool = False,
+    reporter: Listener | None = None,
 ) -> Run:
-    """Denoise, and write the run folder."""
-    settings = record.settings
+    """Denoise prepared inputs, and write the run folder.
+
+    Args:
+        pipe: On the device of the settings.
+        inputs: Of the settings' size.
+        record: What is known so far; time and checksums are filled in.
+        out: As of `generate`, and so the next two.
+        overwrite: See there.
+        reporter: See there.
+    """
+    settings, out, reporter = record.settings, Path(out), reporter or Reporter()
     reporter.stage(f"denoising {record.frames} frames, {settings.steps} steps, on {settings.device}")
     started = time.monotonic()
     with _threads(settings.threads):
@@ -328,7 +264,7 @@ def _run(
     return Run(out, clip, record)
 
 
-def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: Reporter) -> Clip:
+def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: Listener) -> Clip:
     """The generated clip; its mask is the silhouette that the depth holds."""
     output = pipe(
         inputs.person,
@@ -341,10 +277,14 @@ def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: R
         generator=torch.Generator("cpu").manual_seed(settings.seed),
         height=settings.height,
         width=settings.width,
+        output_type="np",
         callback_on_step_end=lambda _pipe, step, *_: reporter.step(step + 1, settings.steps),
     )
-    video = (output.video[0].clamp(0, 1) * 255).round().byte().cpu().numpy()
-    depth = output.depth[0].float().cpu().numpy()
+    assert not isinstance(output, tuple)
+    if output.depth is None:
+        raise UserError("--weights", f"{settings.weights} makes no depth", "give weights of both modalities")
+    video = np.rint(np.clip(output.video[0], 0, 1) * 255).astype(np.uint8)
+    depth = np.clip(output.depth[0], 0, 1).astype(np.float32)
     mask = depth > PERSON_FLOOR / 2
     return Clip(video, depth, mask, inputs.pose, inputs.background, settings.fps, source="idol generate")
 
@@ -360,20 +300,14 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _sources(given: Given) -> tuple[Checksum, ...]:
-    """What was given, with the checksum of what is a file."""
-    named = (given.person, given.background, given.motion)
-    return tuple(Checksum(name, sha256_of(Path(name)) if Path(name).is_file() else "") for name in named)
-
-
 def checkpoint_files(pipe: IdolPipeline) -> tuple[Checksum, ...]:
-    """The weight files a pipeline was loaded from, with their checksums."""
-    folder = Path(pipe.config._name_or_path)
-    files = sorted(folder.rglob("*.safetensors"))
+    """The files a pipeline was loaded from, configs too, with their checksums."""
+    folder = Path(pipe.config["_name_or_path"])
+    files = sorted(path for ending in ("json", "safetensors") for path in folder.rglob(f"*.{ending}"))
     return tuple(Checksum(str(file.relative_to(folder)), sha256_of(file)) for file in files)
 
 
-def _versions() -> tuple[str, ...]:
+def package_versions() -> tuple[str, ...]:
     """`package==version` of what the frames hang on."""
     found = [f"python=={platform.python_version()}"]
     for package in _PACKAGES:

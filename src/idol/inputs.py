@@ -1,0 +1,96 @@
+"""What the user gives - a photo, a background, a motion - made ready for the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from idol.assets import sha256_of
+from idol.clip import Pose
+from idol.errors import UserError
+from idol.prepare.background import background_from
+from idol.prepare.motion import motion_from
+from idol.prepare.person import person_from_photo
+from idol.retarget import retarget
+from idol.run_folder import Checksum, Inputs
+
+LONGEST = 64
+"""How many frames of a motion are taken unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was given, and how it is to be prepared: arguments of `idol.generate.generate`."""
+
+    person: str
+    background: str
+    motion: str
+    retarget: bool = True
+    person_index: int | None = None
+    estimator: str = "rtmpose"
+
+    def checksums(self) -> tuple[Checksum, ...]:
+        """Person, background and motion by name, with the checksum of what is a file."""
+        named = (self.person, self.background, self.motion)
+        return tuple(Checksum(name, sha256_of(Path(name)) if Path(name).is_file() else "") for name in named)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare_inputs` made.
+
+    Attributes:
+        inputs: For the pipeline.
+        fps: Frames per second of the motion.
+        notes: What the user should know, one line each.
+    """
+
+    inputs: Inputs
+    fps: float
+    notes: tuple[str, ...]
+
+
+def prepare_inputs(
+    given: Given, height: int, width: int, frames: int | None = None, fps: float | None = None
+) -> Prepared:
+    """Find the person, follow the motion, fit one to the other, and bring the background to size.
+
+    Args:
+        given: What the user gave.
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+        frames: How many frames of the motion at most; None takes `LONGEST`.
+        fps: Rate at which the motion is sampled; None takes its own.
+
+    Raises:
+        UserError: If something given cannot be used; it names which.
+    """
+    person = person_from_photo(given.person, given.person_index, estimator=given.estimator)
+    background = background_from(given.background, height, width, person)
+    motion = motion_from(given.motion, max_frames=frames or LONGEST, fps=fps, estimator=given.estimator)
+    pose = _placed(motion.pose, person.pose, given.retarget, height, width)
+    inputs = Inputs(person.image, person.mask, person.pose, pose, background, motion.audio)
+    notes = (*person.notes, *motion.notes, *_length_notes(pose.frames, frames))
+    return Prepared(inputs, motion.fps, notes)
+
+
+def _placed(pose: Pose, person: Pose, fit: bool, height: int, width: int) -> Pose:
+    """The motion in the frame: fitted to the person, or as it is, shown whole in the middle."""
+    if fit:
+        try:
+            return retarget(pose, person, frame_height=height, frame_width=width)
+        except ValueError as error:
+            found = f"cannot be fitted to the person ({error})"
+            raise UserError("--motion", found, "try --no-retarget") from error
+    scale = min(height / pose.height, width / pose.width)
+    wide, high = round(width / scale), round(height / scale)
+    x0, y0 = (pose.width - wide) // 2, (pose.height - high) // 2
+    return pose.cropped(x0, y0, x0 + wide, y0 + high).resized(height, width)
+
+
+def _length_notes(there: int, wanted: int | None) -> tuple[str, ...]:
+    if wanted is not None and there < wanted:
+        return (f"the motion has {there} frames, not {wanted}: the result is that long",)
+    if wanted is None and there == LONGEST:
+        return (f"the first {LONGEST} frames of the motion are taken (--frames takes more)",)
+    return ()
