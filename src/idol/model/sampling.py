@@ -1,0 +1,182 @@
+"""One evaluation of the network while sampling: guidance, overlapping windows, and nothing computed twice."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from idol.diffusion import guidance
+from idol.model.control import PoseAdapter, PoseControlNet
+from idol.model.trunk import Control, ForegroundKV
+from idol.model.unet import UnifiedUNet
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The U-Net and what lets the pose in, if anything."""
+
+    unet: UnifiedUNet
+    control: PoseAdapter | PoseControlNet | None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything an evaluation needs beside the noisy latents: made once, used at every step.
+
+    Where guidance is wanted the batch is folded: first every clip without, then every clip with foreground.
+
+    Attributes:
+        foreground: Keys and values of the U-Net's foreground attentions.
+        background: Latents (b, c, h, w), or (b, f, c, h, w) if the camera moves.
+        guided: Whether the batch is folded.
+        control: Residuals that do not change over the steps (an adapter's), or None.
+        control_foreground: Keys and values of the ControlNet's foreground attentions, or None.
+        pose: The ControlNet's embedded pose (b, 1, f, ...), or None.
+    """
+
+    foreground: ForegroundKV
+    background: Tensor
+    guided: bool
+    control: Control | None = None
+    control_foreground: ForegroundKV | None = None
+    pose: Tensor | None = None
+
+    def select(self, frames: slice) -> "Conditions":
+        """The conditions of some of the frames."""
+        control = self.control
+        if control is not None and control.intrablock is not None:
+            control = Control(intrablock=tuple(x[:, :, frames] for x in control.intrablock))
+        return replace(
+            self,
+            background=self.background[:, frames] if self.background.ndim == 5 else self.background,
+            control=control,
+            pose=None if self.pose is None else self.pose[:, :, frames],
+        )
+
+
+@dataclass(frozen=True)
+class Given:
+    """A modality that is not generated but given, if any.
+
+    Attributes:
+        modality: 0 video, 1 depth, None: both are generated.
+        pictures: The video (b, f, 3, h, w) or the depth (b, f, h, w), in [0, 1].
+        latents: Its clean latents (b, f, c, h', w').
+    """
+
+    modality: int | None = None
+    pictures: Tensor | None = None
+    latents: Tensor | None = None
+
+    def put_into(self, latents: Tensor) -> Tensor:
+        """Latents (b, m, f, c, h, w) with the given modality clean."""
+        if self.modality is None or self.latents is None:
+            return latents
+        latents = latents.clone()
+        latents[:, self.modality] = self.latents
+        return latents
+
+    def times(self, t: Tensor, b: int, m: int) -> Tensor:
+        """Diffusion times (b, m): 0 for the given modality."""
+        times = t.expand(b, m).clone()
+        if self.modality is not None:
+            times[:, self.modality] = 0
+        return times
+
+
+def prepare(
+    networks: Networks,
+    foreground: Float[Tensor, "b n d"],
+    unconditional: Float[Tensor, "b n d"] | None,
+    background: Float[Tensor, "b c h w"] | Float[Tensor, "b f c h w"],
+    pose: Float[Tensor, "b f p y x"] | None,
+) -> Conditions:
+    """Do all work that is the same at every step.
+
+    Args:
+        networks: The U-Net and its pose control.
+        foreground: Tokens of the person.
+        unconditional: Tokens of no person, for guidance; None samples without.
+        background: Latents of the background.
+        pose: Skeleton images in [0, 1], or their latents where the ControlNet takes those; ignored without
+            pose control.
+    """
+    guided = unconditional is not None
+    tokens = foreground if unconditional is None else torch.cat([unconditional, foreground])
+    dtype = networks.unet.dtype
+    tokens, background = tokens.to(dtype), _folded(background.to(dtype), guided)
+    conditions = Conditions(networks.unet.encode_foreground(tokens), background, guided)
+    match networks.control:
+        case PoseAdapter() if pose is not None:
+            residuals = networks.control(pose.to(dtype)).intrablock or ()
+            return replace(
+                conditions, control=Control(intrablock=tuple(_folded(x, guided) for x in residuals))
+            )
+        case PoseControlNet() if pose is not None:
+            return replace(
+                conditions,
+                control_foreground=networks.control.encode_foreground(tokens),
+                pose=_folded(networks.control.embed_pose(pose.to(dtype)), guided),
+            )
+    return conditions
+
+
+def predict(
+    networks: Networks,
+    latents: Float[Tensor, "b m f c h w"],
+    times: Shaped[Tensor, "b m"],
+    conditions: Conditions,
+    scale: float,
+    window: int | None = None,
+    overlap: int = 0,
+) -> Float[Tensor, "b m f c h w"]:
+    """The network's prediction at `latents`, guided, in float32.
+
+    Args:
+        networks: The U-Net and its pose control.
+        latents: Noisy latents.
+        times: Diffusion time of every clip and modality.
+        conditions: Of the same clips.
+        scale: Guidance scale; unused where the conditions are not folded.
+        window: Frames at a time; predictions of overlapping windows are averaged, the more weight the farther
+            a frame is from its window's ends. None: all at once.
+        overlap: Frames shared by neighbouring windows.
+    """
+    f = latents.shape[2]
+    if window is None or f <= window:
+        return _predict(networks, latents, times, conditions, scale)
+    total, weights = torch.zeros_like(latents, dtype=torch.float32), latents.new_zeros(f, 1, 1, 1)
+    ramp = torch.arange(1, window + 1, device=latents.device)
+    weight = torch.minimum(ramp, ramp.flip(0)).float()[:, None, None, None]
+    for frames in windows(f, window, overlap):
+        part = _predict(networks, latents[:, :, frames], times, conditions.select(frames), scale)
+        total[:, :, frames] += weight * part
+        weights[frames] += weight
+    return total / weights
+
+
+def windows(f: int, window: int, overlap: int) -> Iterator[slice]:
+    """Windows of `window` frames that cover `f` >= `window` frames and overlap by at least `overlap`."""
+    for start in range(0, f - window, window - overlap):
+        yield slice(start, start + window)
+    yield slice(f - window, f)
+
+
+def _predict(
+    networks: Networks, latents: Tensor, times: Tensor, conditions: Conditions, scale: float
+) -> Tensor:
+    sample = _folded(latents.to(networks.unet.dtype), conditions.guided)
+    times = _folded(times, conditions.guided)
+    control = conditions.control
+    if isinstance(networks.control, PoseControlNet) and conditions.control_foreground is not None:
+        control = networks.control(
+            sample, times, conditions.control_foreground, pose_embedded=conditions.pose
+        )
+    out = networks.unet(sample, times, conditions.foreground, conditions.background, control).sample
+    return guidance(*out.chunk(2), scale) if conditions.guided else out.float()
+
+
+def _folded(x: Tensor, guided: bool) -> Tensor:
+    return torch.cat([x, x]) if guided else x

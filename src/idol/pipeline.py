@@ -1,0 +1,405 @@
+"""One person, one background and a motion to a video and its depth: sampling (Secs. 3 and 4 of the paper)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from idol.clip import Pose
+from idol.config import from_dict, to_dict
+from idol.crop import ForegroundCrop
+from idol.depth import PERSON_FLOOR, colorize_tensor, decolorize_tensor
+from idol.errors import UserError
+from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
+from idol.model.autoencoder import Autoencoder
+from idol.model.conditions import as_images, as_plates, as_poses, crop_people, expand_batch
+from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
+from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
+from idol.model.sampling import Given, Networks, predict, prepare
+
+COMPONENTS: tuple[type, ...] = (
+    Autoencoder,
+    AutoencoderKL,
+    CLIPForeground,
+    LatentForeground,
+    PoseAdapter,
+    PoseControlNet,
+    UnifiedUNet,
+)
+Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How a checkpoint wants to be used: what its training settled, and the call's defaults.
+
+    Attributes:
+        height: Of the frames, pixels.
+        width: Of the frames, pixels.
+        num_inference_steps: Denoising steps.
+        guidance_scale: Classifier-free guidance on the foreground; 1 is none.
+        window: Frames denoised at a time; longer clips are covered by overlapping windows. None: all at once.
+        overlap: Frames shared by neighbouring windows.
+        stick_width: Half the thickness of a drawn limb, pixels.
+        radius: Of a drawn joint, pixels.
+        draw_at: Whether those pixels are the pose's own or the model's (`skeleton.draw`).
+        foreground_size: Side of the person's crop, pixels.
+        foreground_margin: Room round the person in the crop, as a share of the person's box.
+        depth_kind: "person": what is not person has depth exactly 0; "scene": every value counts.
+        autocast: Compute in bfloat16 where it is safe.
+    """
+
+    height: int = 256
+    width: int = 256
+    num_inference_steps: int = 50
+    guidance_scale: float = 1.5
+    window: int | None = None
+    overlap: int = 4
+    stick_width: float = 4.0
+    radius: float = 4.0
+    draw_at: Literal["source", "model"] = "source"
+    foreground_size: int = 224
+    foreground_margin: float = 0.1
+    depth_kind: Literal["person", "scene"] = "person"
+    autocast: bool = False
+
+    def __post_init__(self) -> None:
+        if self.window is not None and not 0 <= self.overlap < self.window:
+            raise ValueError(f"overlap {self.overlap} must be at least 0 and less than window {self.window}")
+
+
+@dataclass
+class IdolOutput(BaseOutput):
+    """What the pipeline returns.
+
+    Attributes:
+        video: (b, f, 3, h, w) in [0, 1].
+        depth: (b, f, h, w) in [0, 1], larger is nearer; None from a network of one modality.
+        latents: (b, m, f, c, h', w') as denoised.
+    """
+
+    video: Tensor | np.ndarray
+    depth: Tensor | np.ndarray | None
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class People:
+    """The persons' crops, on the device.
+
+    Attributes:
+        image: (b, 3, s, s) in [0, 1], grey outside the person.
+        mask: (b, 1, s, s) 1 on the person, else 0.
+        pose: (b, 3, s, s) skeleton images in [0, 1].
+    """
+
+    image: Tensor
+    mask: Tensor
+    pose: Tensor
+
+
+class IdolPipeline(DiffusionPipeline):
+    """Generates a video and its depth together.
+
+    Args:
+        vae: Autoencoder of both modalities.
+        unet: The unified U-Net.
+        control: How the pose enters; None for a network without pose control.
+        foreground_encoder: How the person enters.
+        scheduler: diffusers' DDIM or Euler flow-matching scheduler.
+        latent_config: Fields of `LatentConfig`; Stable Diffusion's when None.
+        generation_config: Fields of `GenerationConfig`; its defaults when None.
+    """
+
+    vae: Autoencoder | AutoencoderKL
+    unet: UnifiedUNet
+    control: PoseAdapter | PoseControlNet | None
+    foreground_encoder: CLIPForeground | LatentForeground
+    scheduler: Any  # a Scheduler; diffusers declares its tensors too narrowly
+    _optional_components = ["control"]
+    _callback_tensor_inputs = ["latents"]
+
+    def __init__(
+        self,
+        vae: Autoencoder | AutoencoderKL,
+        unet: UnifiedUNet,
+        control: PoseAdapter | PoseControlNet | None,
+        foreground_encoder: CLIPForeground | LatentForeground,
+        scheduler: Scheduler,
+        latent_config: dict[str, Any] | None = None,
+        generation_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae, unet=unet, control=control, foreground_encoder=foreground_encoder, scheduler=scheduler
+        )
+        latents = latent_config or to_dict(LatentConfig.stable_diffusion(unet.config["num_modalities"]))
+        self.codec_config = from_dict(LatentConfig, latents, "latent_config")
+        self.defaults = from_dict(GenerationConfig, generation_config or {}, "generation_config")
+        self.register_to_config(
+            latent_config=to_dict(self.codec_config), generation_config=to_dict(self.defaults)
+        )
+
+    @property
+    def codec(self) -> LatentCodec:
+        """Pixels to latents and back."""
+        return LatentCodec(self.vae, self.codec_config)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "mini", **kwargs: Any) -> "IdolPipeline":  # type: ignore[override]
+        """Load a checkpoint; only safetensors, every tensor accounted for, never code.
+
+        Args:
+            name: A checkpoint that comes with the package ("mini"), a folder, or a hub id.
+            **kwargs: As of `DiffusionPipeline.from_pretrained`; weights are float32 unless `torch_dtype` says
+                otherwise.
+
+        Raises:
+            UserError: If there is no such checkpoint, it cannot be fetched, or its files are not in order.
+        """
+        kwargs = {"torch_dtype": torch.float32, "use_safetensors": True, **kwargs}
+        found = find_checkpoint(name)
+        folder = found if isinstance(found, Path) else download_checkpoint(cls, found, kwargs)
+        check_checkpoint(folder, cls.__name__, {c.__name__: c for c in COMPONENTS})
+        return super().from_pretrained(str(folder), **kwargs)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        foreground: Any,
+        foreground_mask: Any,
+        background: Any,
+        pose: Any,
+        *,
+        foreground_pose: Pose | Sequence[Pose] | None = None,
+        video: Any = None,
+        depth: Tensor | np.ndarray | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        window: int | None = None,
+        overlap: int | None = None,
+        decode_chunk: int = 8,
+        output_type: Literal["pt", "np"] = "pt",
+        callback_on_step_end: Callable[["IdolPipeline", int, Tensor, dict[str, Any]], Any] | None = None,
+        return_dict: bool = True,
+    ) -> IdolOutput | tuple[Any, ...]:
+        """Generate clips. Pictures may be PIL images, uint8 arrays or float tensors (`conditions.as_images`).
+
+        Args:
+            foreground: Picture of each person, (b, 3, h, w) or one (3, h, w), any size.
+            foreground_mask: Where the person is, of the same size.
+            background: (b, 3, h, w), or (b, f, 3, h, w) if the camera moves; resized to cover the frame. One
+                serves all clips.
+            pose: `Pose` of each clip, or skeleton pictures (b, f, 3, height, width) in [0, 1].
+            foreground_pose: The person's joints in the foreground picture, one frame each; None draws none.
+            video: The finished video (b, f, 3, height, width): only its depth is generated.
+            depth: The finished depth (b, f, height, width) in [0, 1]: only its video is generated.
+            num_inference_steps: Denoising steps; the checkpoint's default when None, and so the next ones.
+            guidance_scale: Classifier-free guidance on the foreground; 1 is none and twice as fast.
+            generator: Of the noise: one per clip (then a clip does not depend on its batch), or one for all.
+            height: Of the frames, pixels.
+            width: Of the frames, pixels.
+            window: Frames denoised at a time.
+            overlap: Frames shared by neighbouring windows.
+            decode_chunk: Pictures decoded at a time.
+            output_type: Torch tensors or numpy arrays.
+            callback_on_step_end: Called as (pipeline, step, time, {"latents": ...}) after every step, as in
+                diffusers; may return {"latents": ...} to replace them.
+            return_dict: Return `IdolOutput` rather than a tuple.
+
+        Raises:
+            UserError: If inputs do not have the right form or do not belong together.
+        """
+        # 1. Settings
+        settings = self._settings(
+            height=height,
+            width=width,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            window=window,
+            overlap=overlap,
+        )
+        networks, codec, device = Networks(self.unet, self.control), self.codec, self._execution_device
+
+        # 2. Inputs
+        size, margin = settings.foreground_size, settings.foreground_margin
+        crops = crop_people(foreground, foreground_mask, foreground_pose, size, margin)
+        people = self._people(crops, settings)
+        b, m = people.image.shape[0], self.unet.config["num_modalities"]
+        skeletons = self._skeletons(pose, b, settings)
+        f = skeletons.shape[1]
+        plates = as_plates(background, b, f, settings.height, settings.width).to(device)
+
+        # 3. What does not change over the steps
+        with self._precision(settings):
+            plate_latents = codec.encode_image(plates)
+            given = self._given(video, depth, plate_latents, (b, f), settings)
+            tokens = self._tokens(people)
+            unconditional = None
+            if settings.guidance_scale != 1:
+                unconditional = self.foreground_encoder.unconditional(tokens)
+            pose_input = self._pose_input(skeletons)
+            conditions = prepare(networks, tokens, unconditional, plate_latents, pose_input)
+
+        # 4. Noise
+        latents = self._noise((b, m, f, *plate_latents.shape[-3:]), generator)
+
+        # 5. Denoising
+        _set_steps(self.scheduler, settings.num_inference_steps, device)
+        for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            noisy = given.put_into(latents)
+            with self._precision(settings):
+                prediction = predict(
+                    networks,
+                    noisy,
+                    given.times(t, b, m),
+                    conditions,
+                    settings.guidance_scale,
+                    settings.window,
+                    settings.overlap,
+                )
+            latents = self.scheduler.step(prediction, t, noisy).prev_sample
+            if callback_on_step_end is not None:
+                changed = callback_on_step_end(self, step, t, {"latents": latents})
+                latents = (changed or {}).get("latents", latents)
+
+        # 6. Pictures
+        latents = given.put_into(latents)
+        with self._precision(settings):
+            pictures = codec.decode(latents, plate_latents, decode_chunk)
+        output = self._output(pictures, latents, given, settings)
+        self.maybe_free_model_hooks()
+        if output_type == "np":
+            output = _as_numpy(output)
+        return output if return_dict else (output.video, output.depth, output.latents)
+
+    def _settings(self, **asked: Any) -> GenerationConfig:
+        """The checkpoint's defaults, overridden by what was asked for."""
+        try:
+            settings = replace(self.defaults, **{k: v for k, v in asked.items() if v is not None})
+        except ValueError as error:
+            raise UserError("window", str(error), "change window or overlap") from error
+        multiple = self.codec.downscale * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+        for name in ("height", "width"):
+            size = getattr(settings, name)
+            if size < multiple or size % multiple:
+                raise UserError(f"--{name}", f"{size} pixels", f"give a multiple of {multiple}")
+        if settings.num_inference_steps < 1:
+            raise UserError("--steps", f"{settings.num_inference_steps}", "give at least 1")
+        return settings
+
+    def _people(self, crops: list[ForegroundCrop], settings: GenerationConfig) -> People:
+        size = settings.foreground_size
+        return People(
+            torch.from_numpy(np.stack([crop.image for crop in crops])).to(self._execution_device) / 255,
+            torch.from_numpy(np.stack([crop.mask for crop in crops]))
+            .to(self._execution_device)[:, None]
+            .float(),
+            self._draw([crop.pose for crop in crops], size, size, settings)[:, 0],
+        )
+
+    def _draw(self, pose: Any, height: int, width: int, settings: GenerationConfig) -> Tensor:
+        pictures = as_poses(
+            pose,
+            height,
+            width,
+            stick_width=settings.stick_width,
+            radius=settings.radius,
+            at=settings.draw_at,
+        )
+        return pictures.to(self._execution_device)
+
+    def _skeletons(self, pose: Any, b: int, settings: GenerationConfig) -> Tensor:
+        """Skeleton images (b, f, 3, h, w) in [0, 1]."""
+        return expand_batch(self._draw(pose, settings.height, settings.width, settings), b, "pose")
+
+    def _pose_input(self, skeletons: Tensor) -> Tensor | None:
+        """What the pose control takes: skeleton images, their latents, or nothing."""
+        if isinstance(self.control, PoseControlNet) and self.control.config["pose_input"] == "latent":
+            return self.codec.encode_image(skeletons * 2 - 1)
+        return None if self.control is None else skeletons
+
+    def _tokens(self, people: People) -> Tensor:
+        if isinstance(self.foreground_encoder, CLIPForeground):
+            return self.foreground_encoder(people.image, people.mask)
+        latents = self.codec.encode_image(people.image * 2 - 1)
+        dtype = self.foreground_encoder.dtype
+        return self.foreground_encoder(latents.to(dtype), people.pose.to(dtype), people.mask.to(dtype))
+
+    def _given(
+        self, video: Any, depth: Any, plates: Tensor, clip: tuple[int, int], settings: GenerationConfig
+    ) -> Given:
+        """Encode the modality that is given, if one is."""
+        if video is None and depth is None:
+            return Given()
+        if (video is not None and depth is not None) or self.unet.config["num_modalities"] != 2:
+            raise UserError(
+                "video, depth", "nothing is left to generate", "give at most one, to a network of both"
+            )
+        shape = (*clip, settings.height, settings.width)
+        if video is not None:
+            pictures = as_images(video, "video")
+            shown, modality = pictures * 2 - 1, 0
+        else:
+            pictures = torch.as_tensor(depth).float().clamp(0, 1)
+            shown, modality = colorize_tensor(pictures, self.codec_config.colour_map), 1
+        if (*shown.shape[:-3], *shown.shape[-2:]) != shape:
+            name = ("video", "depth")[modality]
+            raise UserError(name, f"has shape {tuple(pictures.shape)}", f"give b, f, h, w = {shape}")
+        shown = shown.to(self._execution_device)
+        # both streams are encoded as if they were this one; the other is thrown away
+        latents = self.codec.encode(shown, shown, plates)[:, modality]
+        return Given(modality, pictures.to(self._execution_device), latents)
+
+    def _noise(self, shape: tuple[int, ...], generator: Any) -> Tensor:
+        """Standard normal (b, m, f, c, h, w), drawn clip by clip in float32."""
+        generators = list(generator) if isinstance(generator, (list, tuple)) else [generator] * shape[0]
+        if len(generators) != shape[0]:
+            raise UserError("generator", f"{len(generators)} generators", f"give 1 or {shape[0]}")
+        noise = [
+            torch.randn(shape[1:], generator=g, device=None if g is None else g.device) for g in generators
+        ]
+        scale = getattr(self.scheduler, "init_noise_sigma", 1.0)
+        return torch.stack([x.to(self._execution_device) for x in noise]) * scale
+
+    def _output(
+        self, pictures: Tensor, latents: Tensor, given: Given, settings: GenerationConfig
+    ) -> IdolOutput:
+        video, depth = (pictures[:, 0] + 1) / 2, None
+        if pictures.shape[1] == 2:
+            depth = decolorize_tensor(pictures[:, 1], self.codec_config.colour_map)
+            if settings.depth_kind == "person":
+                # the person's depth starts at the floor: what is nearer to 0 than to it is not person
+                depth = torch.where(depth < PERSON_FLOOR / 2, 0, depth)
+        if given.pictures is not None:
+            video, depth = (given.pictures, depth) if given.modality == 0 else (video, given.pictures)
+        return IdolOutput(video=video, depth=depth, latents=latents)
+
+    def _precision(self, settings: GenerationConfig) -> torch.autocast:
+        return torch.autocast(self._execution_device.type, torch.bfloat16, enabled=settings.autocast)
+
+
+def _set_steps(scheduler: Any, steps: int, device: torch.device) -> None:
+    """Choose the times of a run; along the flow evenly from 1 to 1/steps, then shifted by the scheduler."""
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist(), device=device)
+    else:
+        scheduler.set_timesteps(steps, device=device)
+
+
+def _as_numpy(output: IdolOutput) -> IdolOutput:
+    depth = output.depth.cpu().numpy() if isinstance(output.depth, Tensor) else None
+    video = output.video.cpu().numpy() if isinstance(output.video, Tensor) else output.video
+    return IdolOutput(video=video, depth=depth, latents=output.latents)

@@ -1,0 +1,575 @@
+"""The pipeline against a literal sampling loop; saving and loading; every form of input; bad checkpoints."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from idol.clip import Pose
+from idol.crop import foreground_crop
+from idol.depth import colorize_tensor, decolorize_tensor
+from idol.diffusion import ScheduleConfig, sampler
+from idol.errors import UserError
+from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
+from idol.model.autoencoder import Autoencoder
+from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
+from idol.model.sampling import windows
+from idol.pipeline import GenerationConfig, IdolPipeline
+from idol.skeleton import draw
+
+SIZE = 64
+UNET = dict(
+    in_channels=4,
+    out_channels=4,
+    block_out_channels=(8, 16),
+    attention=(True, True),
+    layers_per_block=1,
+    attention_head_dim=2,
+    cross_attention_dim=12,
+    norm_num_groups=4,
+)
+DEFAULTS = dict(
+    height=SIZE, width=SIZE, num_inference_steps=3, guidance_scale=2.0, foreground_size=32, draw_at="model"
+)
+
+
+def randomize(model, seed=0):
+    """Small random weights everywhere: nothing is silent because it starts at zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
+    return model.eval()
+
+
+def normalisation(offset="background", m=2):
+    one, zero = (0.8, 1.1, 0.9, 1.3), (0.0, 0.1, 0.0, -0.2)
+    return LatentConfig((one,) * m, (zero,) * m, one, zero, offset)
+
+
+def mini(prediction="flow", **unet):
+    """The small kind: own autoencoder, latent foreground, adapter."""
+    return IdolPipeline(
+        vae=randomize(Autoencoder(4, (8, 8, 8), 1, 1), 1),
+        unet=randomize(UnifiedUNet(**UNET, **unet), 2),
+        control=randomize(PoseAdapter(3, (8, 16), 1, 16), 3),
+        foreground_encoder=randomize(LatentForeground(4, 16, 2, 12, 1, 2), 4),
+        scheduler=sampler(ScheduleConfig(prediction)),
+        latent_config=vars(normalisation(m=unet.get("num_modalities", 2))),
+        generation_config=DEFAULTS,
+    )
+
+
+def stable(prediction="epsilon", pose_input="rgb", **unet):
+    """The large kind: Stable Diffusion's autoencoder, CLIP, ControlNet."""
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    )
+    clip = CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=28,
+            patch_size=14,
+            projection_dim=12,
+        )
+    )
+    network = randomize(UnifiedUNet(**UNET, **unet), 2)
+    control = PoseControlNet.from_unet(network, pose_input=pose_input, pose_embedding_channels=(4, 4, 4, 4))
+    return IdolPipeline(
+        vae=randomize(vae, 1),
+        unet=network,
+        control=randomize(control, 3),
+        foreground_encoder=randomize(CLIPForeground.from_clip(clip), 4),
+        scheduler=sampler(ScheduleConfig(prediction)),
+        latent_config=vars(LatentConfig.stable_diffusion()),
+        generation_config={**DEFAULTS, "draw_at": "source"},
+    )
+
+
+def keypoints(f, seed=0):
+    points = np.random.default_rng(seed).uniform(0.1, 0.9, (f, 18, 3)).astype(np.float32)
+    return Pose(points * np.array([SIZE, SIZE, 1], np.float32), SIZE, SIZE)
+
+
+def clip_inputs(b=2, f=2, seed=0):
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((b, 80, 70), bool)
+    mask[:, 20:60, 30:50] = True
+    return dict(
+        foreground=rng.integers(0, 256, (b, 3, 80, 70), dtype=np.uint8),
+        foreground_mask=mask,
+        background=rng.integers(0, 256, (b, 3, SIZE, SIZE), dtype=np.uint8),
+        pose=[keypoints(f, seed=i) for i in range(b)],
+    )
+
+
+def joints(b=2):
+    """The joints of each person in the foreground picture."""
+    return [keypoints(1, seed=10 + i).resized(80, 70) for i in range(b)]
+
+
+def noise(b, seed=5):
+    return [torch.Generator().manual_seed(seed + i) for i in range(b)]
+
+
+@pytest.fixture(scope="module")
+def small():
+    pipe = mini()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@torch.no_grad()
+def literal(pipe, inputs, poses, steps, scale, f):
+    """Sampling written out: nothing cached, nothing folded, every condition computed anew at every step."""
+    b, m = len(inputs["foreground"]), pipe.unet.config["num_modalities"]
+    codec = LatentCodec(pipe.vae, pipe.codec_config)
+    settings = pipe.defaults
+    how = dict(stick_width=settings.stick_width, radius=settings.radius, at=settings.draw_at)
+    skeleton = torch.stack([torch.tensor(draw(p, SIZE, SIZE, **how)) / 255 for p in inputs["pose"]])
+    crops = [
+        foreground_crop(inputs["foreground"][i], inputs["foreground_mask"][i], poses[i], 32) for i in range(b)
+    ]
+    image = torch.stack([torch.tensor(c.image) / 255 for c in crops])
+    mask = torch.stack([torch.tensor(c.mask).float()[None] for c in crops])
+    joints = torch.stack([torch.tensor(draw(c.pose, 32, 32, **how))[0] / 255 for c in crops])
+    plate = codec.encode_image(torch.tensor(inputs["background"]) / 255 * 2 - 1)
+    z = torch.stack([torch.randn(m, f, *plate.shape[1:], generator=g) for g in noise(b)])
+    if hasattr(pipe.scheduler, "set_begin_index"):
+        pipe.scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)])
+    else:
+        pipe.scheduler.set_timesteps(steps)
+    for t in pipe.scheduler.timesteps:
+        predictions = []
+        for conditional in (False, True):
+            if isinstance(pipe.foreground_encoder, CLIPForeground):
+                tokens = pipe.foreground_encoder(image, mask)
+            else:
+                tokens = pipe.foreground_encoder(codec.encode_image(image * 2 - 1), joints, mask)
+            tokens = tokens if conditional else pipe.foreground_encoder.unconditional(tokens)
+            match pipe.control:
+                case PoseAdapter():
+                    control = pipe.control(skeleton)
+                case PoseControlNet():
+                    latent = pipe.control.config["pose_input"] == "latent"
+                    pose = codec.encode_image(skeleton * 2 - 1) if latent else skeleton
+                    control = pipe.control(z, t.expand(b), tokens, pose)
+                case None:
+                    control = None
+            predictions.append(pipe.unet(z, t.expand(b), tokens, plate, control).sample)
+        guided = predictions[0] + scale * (predictions[1] - predictions[0])
+        z = pipe.scheduler.step(guided, t, z).prev_sample
+    pictures = codec.decode(z, plate)
+    return z, pictures
+
+
+KINDS = {
+    "mini-flow": lambda: mini("flow"),
+    "mini-v": lambda: mini("v"),
+    "mini-video-alone": lambda: mini("flow", num_modalities=1),
+    "mini-concat": lambda: mini("flow", background="concat"),
+    "stable-epsilon": stable,
+    "stable-pose-latent": lambda: stable(pose_input="latent"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sampling_with_caches_equals_the_literal_loop(kind):
+    pipe = KINDS[kind]()
+    pipe.set_progress_bar_config(disable=True)
+    inputs, poses = clip_inputs(), joints()
+    out = pipe(**inputs, foreground_pose=poses, generator=noise(2))
+    z, pictures = literal(pipe, inputs, poses, 3, 2.0, f=2)
+    assert_close(out.latents, z, atol=2e-4, rtol=1e-3)
+    assert_close(out.video, (pictures[:, 0] + 1) / 2, atol=1e-3, rtol=1e-3)
+    if pipe.unet.config["num_modalities"] == 1:
+        assert out.depth is None
+        return
+    depth = decolorize_tensor(pictures[:, 1], "hot")
+    # a value at the floor itself may fall on either side
+    clear = (depth - 0.1).abs() > 1e-3
+    expected = torch.where(depth < 0.1, 0, depth)
+    assert_close(out.depth[clear], expected[clear], atol=1e-3, rtol=1e-3)
+    assert out.video.shape == (2, 2, 3, SIZE, SIZE) and out.depth.shape == (2, 2, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("kind", ["mini-flow", "stable-epsilon"])
+def test_conditions_are_encoded_once(kind, monkeypatch):
+    pipe = KINDS[kind]()
+    pipe.set_progress_bar_config(disable=True)
+    counts = {"encode": 0, "keys": 0, "pose": 0, "denoise": 0}
+
+    def counting(owner, name, key):
+        original = getattr(owner, name)
+
+        def counted(*args, **kwargs):
+            counts[key] += 1
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    counting(pipe.vae, "encode", "encode")
+    counting(pipe.unet, "encode_foreground", "keys")
+    counting(pipe.unet, "forward", "denoise")
+    if isinstance(pipe.control, PoseControlNet):
+        counting(pipe.control, "embed_pose", "pose")
+    else:
+        counting(pipe.control, "forward", "pose")
+    seen = []
+    for steps in (2, 5):
+        counts.update(dict.fromkeys(counts, 0))
+        pipe(**clip_inputs(), num_inference_steps=steps)
+        assert counts.pop("denoise") == steps
+        seen.append(dict(counts))
+        counts["denoise"] = 0
+    assert seen[0] == seen[1] and seen[0]["keys"] == seen[0]["pose"] == 1
+
+
+def test_batch_size_changes_nothing(small):
+    inputs, poses = clip_inputs(b=3), joints(3)
+    together = small(**inputs, foreground_pose=poses, generator=noise(3))
+    for i in range(3):
+        one = {key: value[i : i + 1] for key, value in inputs.items()}
+        alone = small(**one, foreground_pose=poses[i], generator=noise(3)[i])
+        assert_close(alone.latents[0], together.latents[i], atol=1e-5, rtol=1e-4)
+        assert_close(alone.video[0], together.video[i], atol=1e-4, rtol=1e-3)
+
+
+def test_same_seed_same_clip_other_seed_other_clip(small):
+    first, again, other = (small(**clip_inputs(), generator=noise(2, seed)) for seed in (1, 1, 2))
+    assert torch.equal(first.video, again.video) and torch.equal(first.depth, again.depth)
+    assert not torch.equal(first.video, other.video)
+
+
+def test_guidance_scale_one_is_the_conditional_prediction(small):
+    at_one = small(**clip_inputs(), guidance_scale=1.0, generator=noise(2))
+    near = small(**clip_inputs(), guidance_scale=1.0 + 1e-6, generator=noise(2))
+    assert_close(at_one.latents, near.latents, atol=1e-4, rtol=1e-3)
+
+
+def test_every_form_of_picture_gives_the_same_clip(small):
+    inputs = clip_inputs(b=1)
+    reference = small(**inputs, generator=noise(1)).video
+    picture, mask = inputs["foreground"][0], inputs["foreground_mask"][0]
+    plate, skeletons = inputs["background"][0], draw(inputs["pose"][0], SIZE, SIZE, at="model")
+    forms = [
+        dict(foreground=picture, foreground_mask=mask, background=plate, pose=inputs["pose"][0]),
+        dict(
+            foreground=Image.fromarray(picture.transpose(1, 2, 0)),
+            foreground_mask=Image.fromarray(mask),
+            background=Image.fromarray(plate.transpose(1, 2, 0)),
+            pose=torch.tensor(skeletons) / 255,
+        ),
+        dict(
+            foreground=torch.tensor(picture) / 255,
+            foreground_mask=torch.tensor(mask)[None].float(),
+            background=[plate.transpose(1, 2, 0)],
+            pose=skeletons[None],
+        ),
+        dict(
+            foreground=[picture],
+            foreground_mask=mask.astype(np.uint8),
+            background=np.broadcast_to(plate, (1, 2, *plate.shape)),
+            pose=[inputs["pose"][0]],
+        ),
+    ]
+    for form in forms:
+        assert_close(small(**form, generator=noise(1)).video, reference, atol=1e-4, rtol=1e-3)
+
+
+def test_a_moving_background(small):
+    inputs = clip_inputs(b=1)
+    still = small(**inputs, generator=noise(1))
+    moving = np.stack([inputs["background"], inputs["background"][..., ::-1]], 1)
+    out = small(**{**inputs, "background": moving}, generator=noise(1))
+    assert not torch.equal(out.video, still.video)
+
+
+def test_backgrounds_are_resized_to_cover(small):
+    inputs = clip_inputs(b=1)
+    wide = np.zeros((3, 100, 300), np.uint8)
+    wide[:, :, 90:210] = 255  # what remains after the sides are cut off
+    out = small(**{**inputs, "background": wide}, generator=noise(1))
+    white = np.full((3, 50, 50), 255, np.uint8)
+    assert_close(out.video, small(**{**inputs, "background": white}, generator=noise(1)).video)
+
+
+def test_one_background_and_pose_serve_all(small):
+    inputs = clip_inputs(b=2)
+    one = {**inputs, "background": inputs["background"][:1], "pose": inputs["pose"][0]}
+    both = {
+        **inputs,
+        "background": np.repeat(inputs["background"][:1], 2, 0),
+        "pose": [inputs["pose"][0]] * 2,
+    }
+    assert torch.equal(small(**one, generator=noise(2)).video, small(**both, generator=noise(2)).video)
+
+
+def test_other_sizes_and_lengths(small):
+    inputs = clip_inputs(b=1, f=5)
+    out = small(**inputs, height=96, width=128, num_inference_steps=1)
+    assert out.video.shape == (1, 5, 3, 96, 128) and out.depth.shape == (1, 5, 96, 128)
+    assert 0 <= out.video.min() and out.video.max() <= 1 and 0 <= out.depth.min() and out.depth.max() <= 1
+
+
+def test_depth_of_a_person_is_nothing_or_at_least_half_the_floor(small):
+    depth = small(**clip_inputs()).depth
+    assert ((depth == 0) | (depth >= 0.1)).all()
+
+
+@pytest.mark.parametrize("modality", [0, 1])
+def test_one_modality_given(small, modality):
+    """The given stream stays clean and at time 0; what is returned of it is what was given."""
+    inputs, b, f = clip_inputs(), 2, 2
+    generator = torch.Generator().manual_seed(0)
+    video = torch.rand(b, f, 3, SIZE, SIZE, generator=generator)
+    depth = torch.rand(b, f, SIZE, SIZE, generator=generator)
+    given = {"video": video} if modality == 0 else {"depth": depth}
+    seen = []
+    handle = small.unet.register_forward_pre_hook(lambda m, args: seen.append((args[0], args[1])))
+    out = small(**inputs, **given, guidance_scale=1.0, generator=noise(2))
+    handle.remove()
+    assert torch.equal(*((out.video, video) if modality == 0 else (out.depth, depth)))
+    plate = small.codec.encode_image(torch.tensor(inputs["background"]) / 255 * 2 - 1)
+    clean = small.codec.encode(video * 2 - 1, colorize_tensor(depth), plate)[:, modality]
+    for sample, times in seen:
+        assert_close(sample[:, modality], clean, atol=1e-4, rtol=1e-3)
+        assert (times[:, modality] == 0).all() and (times[:, 1 - modality] > 0).all()
+    assert_close(out.latents[:, modality], clean, atol=1e-4, rtol=1e-3)
+    plain = small(**inputs, guidance_scale=1.0, generator=noise(2))
+    assert not torch.allclose(out.latents[:, 1 - modality], plain.latents[:, 1 - modality])
+
+
+def test_windows_cover_and_overlap():
+    assert list(windows(8, 8, 2)) == [slice(0, 8)]
+    assert list(windows(11, 4, 2)) == [slice(0, 4), slice(2, 6), slice(4, 8), slice(6, 10), slice(7, 11)]
+    for f, window, overlap in [(9, 8, 4), (30, 8, 3), (17, 5, 0)]:
+        parts = list(windows(f, window, overlap))
+        assert sorted({i for p in parts for i in range(p.start, p.stop)}) == list(range(f))
+        for a, b in zip(parts, parts[1:], strict=False):
+            assert b.start > a.start and a.stop - b.start >= overlap
+
+
+@pytest.mark.parametrize("kind", ["mini-flow", "stable-epsilon"])
+def test_windows_of_a_network_without_time_equal_the_whole(kind):
+    """Without temporal layers a frame does not see the others: windows must not change anything."""
+    pipe = mini(temporal=None) if kind == "mini-flow" else stable(temporal=None)
+    pipe.set_progress_bar_config(disable=True)
+    inputs = clip_inputs(b=1, f=5)
+    inputs["background"] = np.random.default_rng(1).integers(0, 256, (1, 5, 3, SIZE, SIZE), dtype=np.uint8)
+    whole = pipe(**inputs, num_inference_steps=2, generator=noise(1))
+    parts = pipe(**inputs, num_inference_steps=2, generator=noise(1), window=3, overlap=1)
+    assert_close(parts.latents, whole.latents, atol=1e-4, rtol=1e-3)
+
+
+def test_callback_sees_every_step_and_may_change_the_latents(small):
+    steps = []
+
+    def stop_short(pipe, step, t, tensors):
+        steps.append((step, float(t)))
+        return {"latents": torch.zeros_like(tensors["latents"])} if step == 2 else None
+
+    out = small(**clip_inputs(), callback_on_step_end=stop_short)
+    assert [s for s, _ in steps] == [0, 1, 2] and steps[0][1] == 1000
+    assert out.latents.abs().max() == 0
+
+
+def test_output_as_numpy_and_as_a_tuple(small):
+    video, depth, latents = small(**clip_inputs(), output_type="np", return_dict=False)
+    assert isinstance(video, np.ndarray) and isinstance(depth, np.ndarray) and latents.shape[1] == 2
+
+
+def test_autocast_stays_close_to_float32(small):
+    exact = small(**clip_inputs(), generator=noise(2))
+    small.defaults, kept = GenerationConfig(**{**DEFAULTS, "autocast": True}), small.defaults
+    try:
+        rough = small(**clip_inputs(), generator=noise(2))
+    finally:
+        small.defaults = kept
+    assert rough.latents.dtype == torch.float32
+    assert (rough.video - exact.video).abs().mean() < 0.05
+    assert not torch.equal(rough.video, exact.video)
+
+
+@pytest.fixture(scope="module", params=["mini", "stable"])
+def saved(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    pipe = mini() if request.param == "mini" else stable()
+    pipe.save_pretrained(folder)
+    return pipe, folder
+
+
+def test_save_and_load_round_trip(saved):
+    pipe, folder = saved
+    index = json.loads((folder / "model_index.json").read_text())
+    assert index["_class_name"] == "IdolPipeline" and index["unet"] == ["idol.model.unet", "UnifiedUNet"]
+    again = IdolPipeline.from_pretrained(folder)
+    assert isinstance(again, DiffusionPipeline)
+    assert again.codec_config == pipe.codec_config and again.defaults == pipe.defaults
+    assert set(again.components) == {"vae", "unet", "control", "foreground_encoder", "scheduler"}
+    for one in (pipe, again):
+        one.set_progress_bar_config(disable=True)
+    before, after = (p(**clip_inputs(), generator=noise(2)) for p in (pipe, again))
+    assert torch.equal(before.video, after.video) and torch.equal(before.depth, after.depth)
+
+
+def test_half_precision_weights_load_as_float32(tmp_path):
+    mini().to(torch.bfloat16).save_pretrained(tmp_path)
+    assert load_file(tmp_path / "unet" / "diffusion_pytorch_model.safetensors")["conv_in.weight"].dtype == (
+        torch.bfloat16
+    )
+    assert IdolPipeline.from_pretrained(tmp_path).unet.dtype == torch.float32
+
+
+def test_a_pipeline_without_pose_control(tmp_path):
+    pipe = mini()
+    settings = {key: pipe.config[key] for key in ("latent_config", "generation_config")}
+    pipe = IdolPipeline(**{**pipe.components, "control": None}, **settings)
+    pipe.save_pretrained(tmp_path)
+    again = IdolPipeline.from_pretrained(tmp_path)
+    assert again.control is None
+    again.set_progress_bar_config(disable=True)
+    assert again(**clip_inputs()).video.shape == (2, 2, 3, SIZE, SIZE)
+
+
+def broken(saved, tmp_path, change):
+    folder = tmp_path / "broken"
+    shutil.copytree(saved[1], folder)
+    change(folder)
+    with pytest.raises(UserError) as error:
+        IdolPipeline.from_pretrained(folder)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
+
+
+def truncate(folder):
+    data = (folder / UNET_FILE).read_bytes()
+    (folder / UNET_FILE).write_bytes(data[: len(data) // 2])
+
+
+def scribble(folder):
+    (folder / UNET_FILE).write_bytes(b"not weights at all" * 100)
+
+
+def pickle_instead(folder):
+    torch.save({}, folder / "unet/diffusion_pytorch_model.bin")
+    (folder / UNET_FILE).unlink()
+
+
+def other_width(folder):
+    path = folder / "unet/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cross_attention_dim": 24}))
+
+
+def lose_a_tensor(folder):
+    weights = load_file(folder / UNET_FILE)
+    del weights["conv_in.bias"]
+    save_file(weights, folder / UNET_FILE)
+
+
+def add_a_tensor(folder):
+    save_file({**load_file(folder / UNET_FILE), "surplus": torch.zeros(1)}, folder / UNET_FILE)
+
+
+def other_pipeline(folder):
+    path = folder / "model_index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "_class_name": "StableDiffusionPipeline"}))
+
+
+def foreign_component(folder):
+    path = folder / "model_index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "unet": ["os", "system"]}))
+
+
+BREAKS = [
+    (truncate, "truncated"),
+    (scribble, "not safetensors"),
+    (pickle_instead, "only safetensors"),
+    (other_width, "architecture"),
+    (lose_a_tensor, "conv_in.bias is missing"),
+    (add_a_tensor, "surplus"),
+    (other_pipeline, "StableDiffusionPipeline"),
+    (foreign_component, "system"),
+    (lambda folder: (folder / "model_index.json").unlink(), "model_index.json"),
+    (lambda folder: (folder / "model_index.json").write_text("{"), "not JSON"),
+    (lambda folder: (folder / "unet/config.json").unlink(), "config.json"),
+    (lambda folder: (folder / UNET_FILE).unlink(), "no weights"),
+    (lambda folder: shutil.rmtree(folder / "vae"), "vae"),
+]
+
+
+@pytest.mark.parametrize("change, told", BREAKS)
+def test_broken_checkpoints_are_named(saved, tmp_path, change, told):
+    if saved[0].control.__class__ is not PoseAdapter:
+        pytest.skip("one kind is enough")
+    assert told in broken(saved, tmp_path, change)
+
+
+def test_names_that_lead_nowhere(tmp_path):
+    with pytest.raises(UserError, match="no folder"):
+        IdolPipeline.from_pretrained("no-such-name")
+    file = tmp_path / "weights.safetensors"
+    file.touch()
+    with pytest.raises(UserError, match="is a file"):
+        IdolPipeline.from_pretrained(file)
+
+
+def test_a_hub_id_without_network_is_the_users_to_mend(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="cannot be fetched") as error:
+        IdolPipeline.from_pretrained("nobody/nothing", cache_dir=tmp_path)
+    assert "\n" not in str(error.value)
+
+
+WRONG = [
+    (dict(foreground=np.zeros((80, 70), np.uint8)), "foreground"),
+    (dict(foreground=np.full((2, 3, 80, 70), np.nan, np.float32)), "foreground"),
+    (dict(foreground=np.full((2, 3, 80, 70), 7.0, np.float32)), "foreground"),
+    (dict(foreground=object()), "foreground"),
+    (dict(foreground=np.zeros((2, 3, 80, 70), np.int64)), "foreground"),
+    (dict(foreground_mask=np.zeros((2, 80, 70), bool)), "foreground"),
+    (dict(foreground_mask=np.ones((2, 40, 70), bool)), "foreground_mask"),
+    (dict(background=np.zeros((3, 3, SIZE, SIZE), np.uint8)), "background"),
+    (dict(background=np.zeros((2, 9, 3, SIZE, SIZE), np.uint8)), "background"),
+    (dict(pose=np.zeros((2, 2, 3, 32, 32), np.uint8)), "pose"),
+    (dict(pose=[keypoints(2), keypoints(3)]), "pose"),
+    (dict(pose=[keypoints(2)] * 3), "pose"),
+    (dict(foreground_pose=joints(1)), "foreground_pose"),
+    (dict(foreground_pose=keypoints(2)), "foreground"),
+    (dict(generator=noise(3)), "generator"),
+    (dict(height=72), "--height"),
+    (dict(width=0), "--width"),
+    (dict(num_inference_steps=0), "--steps"),
+    (dict(window=4, overlap=4), "window"),
+    (dict(video=torch.zeros(2, 1, 3, SIZE, SIZE)), "video"),
+    (dict(depth=torch.zeros(2, 2, 8, 8)), "depth"),
+    (dict(video=torch.zeros(2, 2, 3, SIZE, SIZE), depth=torch.zeros(2, 2, SIZE, SIZE)), "video, depth"),
+]
+
+
+@pytest.mark.parametrize("wrong, argument", WRONG)
+def test_inputs_that_do_not_fit_are_named(small, wrong, argument):
+    with pytest.raises(UserError) as error:
+        small(**{**clip_inputs(), **wrong})
+    assert error.value.argument == argument
+
+
+def test_impossible_generation_configs_are_refused():
+    with pytest.raises(ValueError, match="overlap"):
+        GenerationConfig(window=4, overlap=4)
