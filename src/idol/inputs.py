@@ -8,9 +8,6 @@ from pathlib import Path
 from idol.assets import sha256_of
 from idol.clip import Pose
 from idol.errors import UserError
-from idol.prepare.background import background_from
-from idol.prepare.motion import motion_from
-from idol.prepare.person import person_from_photo
 from idol.retarget import retarget
 from idol.run_folder import Checksum, Inputs
 
@@ -65,6 +62,11 @@ def prepare_inputs(
     Raises:
         UserError: If something given cannot be used; it names which.
     """
+    # Here, so that repeating a run, which has its inputs already, does without the estimators.
+    from idol.prepare.background import background_from
+    from idol.prepare.motion import motion_from
+    from idol.prepare.person import person_from_photo
+
     person = person_from_photo(given.person, given.person_index, estimator=given.estimator)
     background = background_from(given.background, height, width, person)
     motion = motion_from(given.motion, max_frames=frames or LONGEST, fps=fps, estimator=given.estimator)

@@ -47,10 +47,10 @@ def exit_code(work: Callable[[], Any], as_json: bool) -> int:
         code = work()
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
-        return _failed("interrupted; nothing was left behind", INTERRUPTED, as_json)
+        return _failed("interrupted", INTERRUPTED, as_json)
     except Exception as error:
         if type(error).__name__ == "Abort":  # how older typer tells of Ctrl-C
-            return _failed("interrupted; nothing was left behind", INTERRUPTED, as_json)
+            return _failed("interrupted", INTERRUPTED, as_json)
         line = user_mistake(error)
         if line is not None:
             return _failed(line, USERS, as_json)
