@@ -31,6 +31,7 @@ from idol.training.checkpoint import (
     optimiser_tensors,
     save_checkpoint,
 )
+from idol.training.export import export, find_weights, save_weights
 from idol.training.log import Log
 from idol.training.networks import (
     ModelConfig,
@@ -46,6 +47,8 @@ from idol.training.normalisation import TrainingCodec, as_latents, measure
 from idol.training.optimisation import Average, OptimiserConfig, build_optimiser
 from idol.training.samples import numbers, open_samples
 from idol.training.sheet import SheetConfig, write_sheet
+
+__all__ = ["TrainConfig", "export", "fit", "save_weights"]
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,9 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
 
     # 3. Networks
     torch.manual_seed(config.seed)
-    networks = build_networks(config.model, codec.downscale)
+    networks = build_networks(config.model, codec.downscale, pretrained=newest is None)
     if newest is None and config.model.init is not None:
-        initialise(networks, load_tensors(config.model.init, "average"), str(config.model.init))
+        initialise(networks, load_tensors(find_weights(config.model.init), "average"), str(config.model.init))
     networks.to(accelerator.device)
     networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(trained_parameters(networks, config.trains), config.optimiser)
@@ -221,7 +224,7 @@ def _latent_config(
             return LatentConfig.stable_diffusion(config.model.unet.num_modalities)
         case "init":
             assert config.model.init is not None  # TrainConfig saw to it
-            return load_state(config.model.init).latents
+            return load_state(find_weights(config.model.init)).latents
 
 
 def _restore(path: Path, networks: Networks, average: Average[Networks], optimiser: Optimizer) -> int:

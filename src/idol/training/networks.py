@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from idol.data.batch import Batch
 from idol.errors import UserError
+from idol.model.autoencoder import Autoencoder
 from idol.model.control import PoseAdapter, PoseControlNet
 from idol.model.encoders import CLIPForeground, LatentForeground, drop_foreground
 from idol.model.transfer import transfer
@@ -174,16 +175,17 @@ def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditi
     )
 
 
-def build_networks(config: ModelConfig, downscale: int) -> Networks:
+def build_networks(config: ModelConfig, downscale: int, pretrained: bool = True) -> Networks:
     """Build the networks of a config, without the weights of `config.init`.
 
     Args:
         config: Sizes, and whether to start from Stable Diffusion.
         downscale: Pixels a side of one latent position.
+        pretrained: Load the weights that `config.stable_diffusion` names; else all weights are new.
     """
-    source = config.stable_diffusion
+    source = config.stable_diffusion if pretrained else None
     unet = UnifiedUNet(**asdict(config.unet)) if source is None else _inflated(config.unet, source)
-    return Networks(unet, _control(config, unet, downscale), _foreground(config, downscale))
+    return Networks(unet, _control(config, unet, downscale), _foreground(config, downscale, source))
 
 
 def initialise(networks: Networks, weights: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
@@ -197,12 +199,18 @@ def initialise(networks: Networks, weights: Mapping[str, Tensor], source: str) -
     Raises:
         UserError: If a weight has no place or shape, or another weight is missing.
     """
-    report = transfer(networks, weights, strict=True)
-    had_control = any(name.startswith("control.") for name in weights)
-    missing = [name for name in report.new if not _may_be_new(name, had_control)]
+    parts = {name.partition(".")[0] for name in weights}
+    places = dict(networks.named_children())
+    if not parts <= places.keys():
+        raise UserError("model.init", f"{source} holds a {max(parts - places.keys())}", "set model.control")
+    new: list[str] = []
+    for part, network in places.items():
+        own = {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
+        new += [f"{part}.{name}" for name in transfer(network, own, strict=True).new]
+    missing = [name for name in new if not _may_be_new(name, "control" in parts)]
     if missing:
         raise UserError("model.init", f"{source} has no weight {missing[0]}", "give a checkpoint that fits")
-    return report.new
+    return tuple(new)
 
 
 def trained_parameters(networks: Networks, what: Literal["all", "attention"]) -> list[nn.Parameter]:
@@ -254,7 +262,9 @@ def _control(config: ModelConfig, unet: UnifiedUNet, downscale: int) -> PoseAdap
             return PoseControlNet.from_unet(unet, pose_input="latent")
 
 
-def _foreground(config: ModelConfig, downscale: int) -> LatentForeground | CLIPForeground:
+def _foreground(
+    config: ModelConfig, downscale: int, source: StableDiffusionConfig | None
+) -> LatentForeground | CLIPForeground:
     if config.foreground is not None:
         return LatentForeground(
             in_channels=config.unet.in_channels,
@@ -262,19 +272,19 @@ def _foreground(config: ModelConfig, downscale: int) -> LatentForeground | CLIPF
             cross_attention_dim=config.unet.cross_attention_dim,
             **asdict(config.foreground),
         )
+    assert config.stable_diffusion is not None  # ModelConfig saw to it
+    if source is None:
+        width, unconditional = config.unet.cross_attention_dim, config.stable_diffusion.unconditional
+        return CLIPForeground(None, width, unconditional)
     from transformers import CLIPVisionModelWithProjection
 
-    source = config.stable_diffusion
-    assert source is not None  # ModelConfig saw to it
     clip = CLIPVisionModelWithProjection.from_pretrained(source.clip, subfolder="image_encoder")
     return CLIPForeground.from_clip(clip, source.unconditional)
 
 
-def load_autoencoder(kind: Literal["idol", "kl"], source: str) -> nn.Module:
+def load_autoencoder(kind: Literal["idol", "kl"], source: str) -> Any:
     """The frozen autoencoder: ours from a folder, or Stable Diffusion's from a folder or the model hub."""
     if kind == "idol":
-        from idol.model.autoencoder import Autoencoder
-
         if not Path(source, "config.json").exists():
             raise UserError("autoencoder", f"no config.json in {source}", "name a folder of a trained one")
         return Autoencoder.from_pretrained(source).eval().requires_grad_(False)
