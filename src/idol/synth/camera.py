@@ -1,0 +1,64 @@
+"""A pinhole camera: right-handed, Y up, looking along -Z of its own frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NEAR, FAR = 0.1, 60.0  # metres
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A square camera.
+
+    Attributes:
+        eye: (3,) in metres.
+        view: (4, 4) world -> camera.
+        focal: In pixels of the finished picture.
+        size: Pixels along a side.
+    """
+
+    eye: np.ndarray
+    view: np.ndarray
+    focal: float
+    size: int
+
+    @property
+    def projection(self) -> np.ndarray:
+        """(4, 4) camera -> clip space, as OpenGL wants it."""
+        f = 2 * self.focal / self.size
+        depth = (FAR + NEAR) / (NEAR - FAR), 2 * FAR * NEAR / (NEAR - FAR)
+        return np.array([[f, 0, 0, 0], [0, f, 0, 0], [0, 0, *depth], [0, 0, -1, 0]])
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """World points (..., 3) -> (..., 3): x, y in pixels (0, 0 the first pixel's centre), z in metres."""
+        seen = points @ self.view[:3, :3].T + self.view[:3, 3]
+        z = -seen[..., 2]
+        centre = self.size / 2 - 0.5
+        x, y = centre + self.focal * seen[..., 0] / z, centre - self.focal * seen[..., 1] / z
+        return np.stack([x, y, z], -1)
+
+
+def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(4, 4) view matrix of a camera at `eye` that looks at `target`, upright."""
+    back = (eye - target) / np.linalg.norm(eye - target)
+    right = np.cross([0.0, 1.0, 0.0], back)
+    right /= np.linalg.norm(right)
+    view = np.eye(4)
+    view[:3, :3] = np.stack([right, np.cross(back, right), back])
+    view[:3, 3] = -view[:3, :3] @ eye
+    return view
+
+
+def orthographic(half: float, near: float, far: float) -> np.ndarray:
+    """(4, 4) projection of a box of half-width `half`: the shadow map's."""
+    return np.array(
+        [
+            [1 / half, 0, 0, 0],
+            [0, 1 / half, 0, 0],
+            [0, 0, -2 / (far - near), -(far + near) / (far - near)],
+            [0, 0, 0, 1],
+        ]
+    )

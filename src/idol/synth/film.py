@@ -1,0 +1,56 @@
+"""What a camera adds to a perfect picture: softness, vignette, tint and grain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+
+@dataclass(frozen=True)
+class Film:
+    """Treatment shared by all pictures of a clip, the clean plate included; only the grain differs.
+
+    Attributes:
+        blur: Standard deviation in pixels; none below 0.25.
+        gain: (s, s, 1) float32 vignette.
+        saturation, contrast, lift: Of the colours; lift in grey levels.
+        grain: Standard deviation in grey levels.
+        seed: Of the grain.
+    """
+
+    blur: float
+    gain: np.ndarray
+    saturation: float
+    contrast: float
+    lift: float
+    grain: float
+    seed: int
+
+    def expose(self, image: np.ndarray, number: int) -> np.ndarray:
+        """Picture (s, s, 3) uint8 -> (3, s, s) uint8, with grain number `number`."""
+        x = image.astype(np.float32)
+        if self.blur > 0.25:
+            x = gaussian_filter(x, (self.blur, self.blur, 0))
+        x = x * self.gain
+        grey = x.mean(-1, keepdims=True)
+        x = ((grey + (x - grey) * self.saturation) - 128) * self.contrast + (128 + self.lift)
+        if self.grain > 0:
+            rng = np.random.default_rng([self.seed, number])
+            x += rng.standard_normal((*x.shape[:2], 1), np.float32) * self.grain
+        return np.clip(np.rint(x), 0, 255).astype(np.uint8).transpose(2, 0, 1).copy()
+
+
+def random_film(rng: np.random.Generator, size: int) -> Film:
+    """A random treatment; half of the clips have no grain."""
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
+    return Film(
+        blur=float(rng.uniform(0, 0.6)),
+        gain=(1 - rng.uniform(0, 0.25) * (x * x + y * y) / 2)[..., None].astype(np.float32),
+        saturation=float(rng.uniform(0.75, 1.15)),
+        contrast=float(rng.uniform(0.9, 1.1)),
+        lift=float(rng.uniform(-6, 10)),
+        grain=max(float(rng.uniform(-2.5, 2.5)), 0.0),
+        seed=int(rng.integers(2**31)),
+    )

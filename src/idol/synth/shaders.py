@@ -1,0 +1,139 @@
+"""GLSL of the raster: light and shadow on surfaces, then occlusion, tone and resolution in one pass."""
+
+SURFACE_VERTEX = """#version 330
+in vec3 place; in vec3 normal; in vec2 uv;
+uniform mat4 clip_from_world; uniform mat4 view; uniform mat4 light_from_world;
+out vec3 world; out vec3 world_normal; out vec2 st; out float distance_z; out vec3 light_place;
+void main() {
+  world = place; world_normal = normal; st = uv;
+  distance_z = -(view * vec4(place, 1)).z;
+  // pushed out along the normal, so that surfaces do not shadow themselves
+  light_place = (light_from_world * vec4(place + normal * 0.006, 1)).xyz * 0.5 + 0.5;
+  gl_Position = clip_from_world * vec4(place, 1);
+}"""
+
+SURFACE_FRAGMENT = """#version 330
+in vec3 world; in vec3 world_normal; in vec2 st; in float distance_z; in vec3 light_place;
+layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth;
+uniform sampler2D image; uniform sampler2D bumps; uniform sampler2D sky; uniform sampler2DShadow shadows;
+uniform bool has_bumps; uniform bool has_shadows; uniform bool is_catcher; uniform bool is_person;
+uniform bool is_skin;
+uniform float wrap; uniform float cutoff; uniform vec4 shine; // strength, sharpness, -, mirror
+uniform vec3 ambient[9]; uniform vec3 key; uniform vec3 key_colour; uniform vec3 fill;
+uniform vec3 fill_colour; uniform vec3 eye;
+const float PI = 3.14159265;
+
+vec3 irradiance(vec3 n) {
+  return max(vec3(0), ambient[0] + ambient[1] * n.y + ambient[2] * n.z + ambient[3] * n.x
+    + ambient[4] * n.x * n.y + ambient[5] * n.y * n.z + ambient[6] * (3 * n.z * n.z - 1)
+    + ambient[7] * n.x * n.z + ambient[8] * (n.x * n.x - n.y * n.y));
+}
+vec3 panorama(vec3 way) {
+  vec2 at = vec2(atan(way.x, way.z) / (2 * PI), acos(clamp(way.y, -1, 1)) / PI);
+  return textureLod(sky, at, 0).rgb;
+}
+float lit() {
+  if (!has_shadows || any(lessThan(light_place.xy, vec2(0))) || any(greaterThan(light_place.xy, vec2(1))))
+    return 1.0;
+  float sum = 0.0;
+  for (int i = -1; i <= 1; i++) for (int j = -1; j <= 1; j++)
+    sum += texture(shadows, vec3(light_place.xy + vec2(i, j) * 1.2 / 1024, light_place.z - 0.0012));
+  return sum / 9.0;
+}
+vec3 bumped(vec3 n) { // tangents from screen derivatives
+  vec3 dx = dFdx(world), dy = dFdy(world); vec2 sx = dFdx(st), sy = dFdy(st);
+  vec3 px = cross(n, dx), py = cross(dy, n);
+  vec3 t = py * sx.x + px * sy.x, b = py * sx.y + px * sy.y;
+  float scale = inversesqrt(max(max(dot(t, t), dot(b, b)), 1e-12));
+  vec3 m = texture(bumps, st).xyz * 2 - 1;
+  return normalize((t * m.x + b * m.y) * 0.8 * scale + n * max(m.z, 0.2));
+}
+void main() {
+  vec4 texel = texture(image, st);
+  if (texel.a < cutoff) discard;
+  vec3 way = normalize(world - eye);
+  float s = lit();
+  if (is_catcher) {
+    out_colour = vec4(panorama(way) * mix(0.45, 1.0, s), 1); out_depth = vec2(distance_z, 0); return;
+  }
+  vec3 n = normalize(world_normal);
+  if (!gl_FrontFacing && is_person) n = dot(n, way) > 0 ? -n : n;
+  if (has_bumps) n = bumped(n);
+  float facing = dot(n, key);
+  vec3 direct = vec3(clamp((facing + wrap) / (1 + wrap), 0, 1));
+  if (is_skin) direct = clamp((facing + vec3(0.32, 0.14, 0.09)) / vec3(1.32, 1.14, 1.09), 0, 1);
+  vec3 albedo = pow(texel.rgb, vec3(2.2));
+  vec3 colour = albedo * (irradiance(n) + key_colour * direct * s + fill_colour * max(dot(n, fill), 0));
+  float gloss = pow(max(dot(n, normalize(key - way)), 0), shine.y);
+  float fresnel = 0.04 + 0.96 * pow(1 - max(dot(n, -way), 0), 5);
+  colour += shine.x * gloss * s * key_colour * step(0, facing);
+  colour += shine.w * fresnel * irradiance(reflect(way, n));
+  out_colour = vec4(colour, 1);
+  out_depth = vec2(distance_z, is_person ? 1 : 0);
+}"""
+
+SHADOW_VERTEX = """#version 330
+in vec3 place; in vec2 uv; uniform mat4 light_from_world; out vec2 st;
+void main() { st = uv; gl_Position = light_from_world * vec4(place, 1); }"""
+
+SHADOW_FRAGMENT = """#version 330
+in vec2 st; uniform sampler2D image; uniform float cutoff;
+void main() { if (texture(image, st).a < cutoff) discard; }"""
+
+SCREEN_VERTEX = """#version 330
+in vec2 corner; void main() { gl_Position = vec4(corner, 0, 1); }"""
+
+SKY_FRAGMENT = """#version 330
+layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth;
+uniform sampler2D sky; uniform mat4 world_from_view; uniform float focal; uniform float side;
+const float PI = 3.14159265;
+void main() {
+  vec2 p = (gl_FragCoord.xy - side / 2) / focal;
+  vec3 way = normalize((world_from_view * vec4(p, -1, 0)).xyz);
+  vec2 at = vec2(atan(way.x, way.z) / (2 * PI), acos(clamp(way.y, -1, 1)) / PI);
+  out_colour = vec4(textureLod(sky, at, 0).rgb, 1); out_depth = vec2(1000, 0);
+}"""
+
+# Every finished pixel is the mean of a block of samples; depth is the mean over the person's samples alone,
+# so that it is exact at the silhouette. Occlusion: how far the surroundings rise above the surface's plane.
+FINISH_FRAGMENT = """#version 330
+layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth;
+uniform sampler2D colours; uniform sampler2D depths;
+uniform int block; uniform float focal; uniform float exposure; uniform float strength; uniform vec3 white;
+float noise(vec2 p) { return fract(52.9829189 * fract(dot(p, vec2(0.06711056, 0.00583715)))); }
+float depth_at(ivec2 at) {
+  return texelFetch(depths, clamp(at, ivec2(0), textureSize(depths, 0) - 1), 0).r;
+}
+float occlusion(ivec2 centre, float z) {
+  vec2 slope;
+  slope.x = depth_at(centre + ivec2(1, 0)) - depth_at(centre - ivec2(1, 0));
+  slope.y = depth_at(centre + ivec2(0, 1)) - depth_at(centre - ivec2(0, 1));
+  slope = mix(slope * 0.5, vec2(0), greaterThan(abs(slope), vec2(0.06)));
+  float radius = 0.22 * focal * float(block) / z, start = noise(gl_FragCoord.xy) * 6.2831853, sum = 0.0;
+  for (int k = 0; k < 12; k++) {
+    float angle = start + float(k) * 2.3999632;
+    vec2 step_ = radius * (float(k) + 0.5) / 12 * vec2(cos(angle), sin(angle));
+    float other = depth_at(centre + ivec2(step_));
+    float rise = z + dot(slope, step_) - other;
+    sum += clamp((rise - 0.012) / 0.05, 0, 1) * clamp(1 - (rise - 0.25) / 0.2, 0, 1);
+  }
+  return sum / 12.0;
+}
+void main() {
+  ivec2 base = ivec2(gl_FragCoord.xy) * block;
+  vec3 sum = vec3(0); float person = 0, person_z = 0, scene_z = 0, all = float(block * block);
+  for (int i = 0; i < block; i++) for (int j = 0; j < block; j++) {
+    vec3 c = texelFetch(colours, base + ivec2(i, j), 0).rgb;
+    vec2 d = texelFetch(depths, base + ivec2(i, j), 0).rg;
+    sum += c / (1 + 0.25 * max(c.r, max(c.g, c.b))); // one bright sample must not win the block
+    if (d.g > 0.5) { person += 1; person_z += d.r; } else scene_z += d.r;
+  }
+  vec3 mean = sum / all; mean /= max(vec3(1e-3), 1 - 0.25 * mean);
+  float share = person / all;
+  float z = share >= 0.5 ? person_z / person : scene_z / max(all - person, 1);
+  float dark = strength > 0 && z < 50 ? occlusion(base + block / 2, z) : 0;
+  vec3 c = mean * (1 - strength * dark) * exposure * white;
+  c = c * (2.51 * c + 0.03) / (c * (2.43 * c + 0.59) + 0.14); // filmic curve
+  out_colour = vec4(pow(clamp(c, 0, 1), vec3(1 / 2.2)), share);
+  out_depth = vec2(z, share);
+}"""

@@ -1,0 +1,107 @@
+"""Who and what goes where: people and motions never cross from one split into another."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+# Recordings that are the same take, or parts of one, stay together.
+MOTION_SPLITS: dict[str, Split] = {
+    "humanoid3d_dance_b": "test",
+    "humanoid3d_kick": "test",
+    "humanoid3d_run": "test",
+    "humanoid_run": "test",
+    "humanoid3d_jog": "test",
+    "humanoid3d_dance_spin": "test",
+    "131_02": "test",
+    "wave_hello": "test",
+    "humanoid3d_dance_a": "val",
+    "humanoid3d_punch": "val",
+    "humanoid3d_stealthy_walk": "val",
+    "dab": "val",
+    "humanoid3d_backflip": "train",
+    "humanoid3d_cartwheel": "train",
+    "humanoid3d_crawl": "train",
+    "humanoid3d_getup_facedown": "train",
+    "humanoid3d_getup_faceup": "train",
+    "humanoid3d_jump": "train",
+    "humanoid3d_roll": "train",
+    "humanoid3d_spin": "train",
+    "humanoid3d_spinkick": "train",
+    "humanoid3d_walk": "train",
+    "humanoid3d_zombie_walk": "train",
+    "humanoid_dance": "train",
+    "humanoid_walk": "train",
+    "131_01": "train",
+    "131_03": "train",
+    "jesse_dance": "train",
+    "jumping": "train",
+    "jumping_jacks": "train",
+    "0walk_forward": "train",
+    "turn_left0": "train",
+    "turn_left1": "train",
+    "turn_right0": "train",
+    "turn_right1": "train",
+}
+# How often a motion is taken, where that is not once: floor acrobatics are rare in what people bring.
+_WEIGHTS = {
+    "humanoid_dance": 4.0,
+    "jesse_dance": 4.0,
+    "humanoid3d_dance_b": 3.0,
+    "humanoid3d_dance_spin": 2.0,
+    "humanoid3d_dance_a": 3.0,
+    "131_01": 2.0,
+    "131_02": 2.0,
+    "131_03": 2.0,
+    "humanoid3d_walk": 1.5,
+    "humanoid_walk": 1.5,
+    "humanoid3d_backflip": 0.15,
+    "humanoid3d_cartwheel": 0.25,
+    "humanoid3d_crawl": 0.15,
+    "humanoid3d_getup_facedown": 0.2,
+    "humanoid3d_getup_faceup": 0.2,
+    "humanoid3d_roll": 0.15,
+}
+_ACROBATIC = {
+    f"humanoid3d_{n}" for n in ("backflip", "cartwheel", "crawl", "getup_facedown", "getup_faceup", "roll")
+}
+
+
+def split_of_motion(name: str) -> Split:
+    """The split of a motion: by the table, or for an unknown one by a hash of its name (8 : 1 : 1)."""
+    if name in MOTION_SPLITS:
+        return MOTION_SPLITS[name]
+    part = hashlib.sha256(name.encode()).digest()[0] % 10
+    return "val" if part == 8 else "test" if part == 9 else "train"
+
+
+def motion_weight(name: str) -> float:
+    """How often a motion is taken, relative to the others."""
+    return _WEIGHTS.get(name, 1.0)
+
+
+def is_acrobatic(name: str) -> bool:
+    """Whether a motion leaves the feet for hands, back or air: its parts do not fit an upright body."""
+    return name in _ACROBATIC
+
+
+def generator(seed: int, split: Split, *numbers: int) -> np.random.Generator:
+    """Random numbers that belong to one (seed, split, ...) alone: two splits never share a stream."""
+    return np.random.default_rng([seed, SPLITS.index(split), *numbers])
+
+
+def motion_files(folders: list[Path]) -> list[Path]:
+    """Motion files below the folders, each name once (the first folder wins), in the order of their names."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            known = path.suffix.lower() in (".bvh", ".txt", ".npz")
+            if known and not path.name.startswith(("laikago", "README")):
+                found.setdefault(path.stem, path)
+    return [found[name] for name in sorted(found)]
