@@ -1,0 +1,201 @@
+"""Does it do what it should? `python benchmarks/quality.py` prints every figure beside its trivial baselines.
+
+The synthetic test split (people and motions that no training saw) is made from a fixed seed; each clip is
+made anew from its first frame, its clean plate and its joints, with the defaults of `idol generate`; all are
+judged by `idol.evaluate`, beside them the reference pasted without moving, the clean plate alone and what
+the autoencoder makes of the true clip ("ceiling"). May be stopped at any moment and started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from idol.clip import Clip
+from idol.depth import colorize_tensor, decolorize_tensor
+from idol.evaluate import ClipShards, evaluate
+from idol.evaluation.tables import Report
+from idol.generate import Reporter, checkpoint_files, denoised, load_pipeline
+from idol.pipeline import IdolPipeline
+from idol.run_folder import Inputs, Settings
+from idol.terminal import progress_bar
+
+SEED = 20241015
+"""Of the clips; changing it makes every earlier number incomparable."""
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One figure that must be reached: `value` at most or at least `limit`, and better `aim`."""
+
+    name: str
+    value: float
+    limit: float
+    aim: float | None
+    at_most: bool
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is; never for a figure that could not be measured."""
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+
+def goals(report: Report) -> list[Goal]:
+    """What the small model is asked to reach on the test split."""
+
+    def get(row: str, column: str = "generated") -> float:
+        return report.estimate(column, row).value
+
+    from_ceiling = get("lpips") - get("lpips", "ceiling")
+    way = get("lpips", "pasted") - get("lpips", "ceiling")
+    return [
+        Goal("depth L2", get("depth_l2"), 0.010, 0.005, True),
+        Goal("silhouette IoU", get("silhouette_iou"), 0.88, 0.93, False),
+        Goal("alignment IoU, video less plate", get("alignment_plate"), 0.90, 0.95, False),
+        Goal("joints, share of the true video's", get("joints_of_true"), 0.90, None, False),
+        Goal("LPIPS, way from ceiling (0) to pasted (1)", from_ceiling / way, 0.5, None, True),
+        Goal("flicker, multiple of the true video's", get("flicker_of_true"), 1.5, None, True),
+    ]
+
+
+def main() -> None:
+    """Make, judge, print, write."""
+    options = _options()
+    test = test_clips(options.data or options.out / f"{options.split}-{SEED}", options.clips, options.split)
+    pipe = load_pipeline(options.weights, options.device)
+    run = options.out / _fingerprint(pipe, options.steps)
+    make_all(test, run / "generated", options.clips, lambda clip: generated(pipe, clip, options.steps))
+    make_all(test, run / "ceiling", options.clips, lambda clip: reconstructed(pipe, clip))
+    steps = options.steps or pipe.defaults.num_inference_steps
+    del pipe
+    report = judged(run, test, options.lpips, options.device)
+    result = {
+        "weights": options.weights,
+        "split": options.split,
+        "seed": SEED,
+        "steps": steps,
+        **report.to_json(),
+        "goals": [{**asdict(g), "value": _finite(g.value), "reached": g.reached} for g in goals(report)],
+    }
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result, indent=2) + "\n")
+    console = Console()
+    console.print(report.table(f"{options.weights} on the synthetic {options.split} split"))
+    console.print(_goal_table(report))
+
+
+def test_clips(folder: Path, count: int, split: str = "test") -> ClipShards:
+    """The first `count` clips of a split, rendered if they are not there yet."""
+    from idol import synth
+
+    synth.generate(folder, count, SEED, split=split)
+    return ClipShards(folder)
+
+
+def make_all(clips: Mapping[str, Clip], folder: Path, count: int, make: Callable[[Clip], Clip]) -> None:
+    """Make a clip from each of the first `count`, into folders of the same names; those there are kept."""
+    todo = [name for name in list(clips)[:count] if not (folder / name).exists()]
+    for name in track(todo, description=folder.name, console=Console(stderr=True), disable=not todo):
+        make(clips[name]).save(folder / name)
+
+
+def generated(pipe: IdolPipeline, true: Clip, steps: int | None = None) -> Clip:
+    """The clip anew: the person of its first frame on its clean plate, moving as it did."""
+    inputs = Inputs(true.video[0], true.mask[0], true.pose.select([0]), true.pose, true.background)
+    settings = Settings(
+        weights="",
+        steps=steps or pipe.defaults.num_inference_steps,
+        guidance=pipe.defaults.guidance_scale,
+        seed=0,
+        fps=true.fps,
+        height=true.height,
+        width=true.width,
+        device=str(pipe.device),
+        threads=torch.get_num_threads(),
+    )
+    return replace(denoised(pipe, inputs, settings, Reporter()), subject=true.subject, source=true.source)
+
+
+@torch.no_grad()
+def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
+    """The true clip after a way through the autoencoder: no generation through it can come closer."""
+    codec, device = pipe.codec, pipe.device
+    video = torch.from_numpy(true.video)[None].to(device).float() / 127.5 - 1
+    depth = colorize_tensor(torch.from_numpy(true.depth)[None].to(device), codec.config.colour_map)
+    plate = codec.encode_image(torch.from_numpy(true.background)[None].to(device).float() / 127.5 - 1)
+    pictures = codec.decode(codec.encode(video, depth, plate), plate)
+    back = decolorize_tensor(pictures[:, 1], codec.config.colour_map)
+    video = ((pictures[0, 0] + 1) * 127.5).round().byte().cpu().numpy()
+    return replace(true, video=video, depth=back[0].cpu().numpy())
+
+
+def judged(run: Path, true: ClipShards, lpips: str, device: str) -> Report:
+    """Scores of the run's clips; every number of every clip is left in `scores.json`."""
+    with progress_bar("judging") as progress:
+        report = evaluate(
+            run / "generated",
+            true.reader.folder,
+            others={"ceiling": run / "ceiling"},
+            lpips=lpips,
+            device=device,
+            progress=progress,
+        )
+    (run / "scores.json").write_text(json.dumps(report.to_json(per_clip=True)))
+    return report
+
+
+def _fingerprint(pipe: IdolPipeline, steps: int | None) -> str:
+    """Names what decides the clips, so that a run is never gone on with by other weights."""
+    files = [(file.name, file.sha256) for file in checkpoint_files(pipe)]
+    said = json.dumps([files, steps or pipe.defaults.num_inference_steps, pipe.defaults.guidance_scale])
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+def _goal_table(report: Report) -> Table:
+    table = Table(title="asked for")
+    for column in ("", "got", "limit", "aim", ""):
+        table.add_column(column, justify="right" if column else "left")
+    for goal in goals(report):
+        sign = "≤" if goal.at_most else "≥"
+        aim = "" if goal.aim is None else f"{sign} {goal.aim}"
+        verdict = "[green]reached[/green]" if goal.reached else "[red]missed[/red]"
+        table.add_row(goal.name, f"{goal.value:.4f}", f"{sign} {goal.limit}", aim, verdict)
+    return table
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", default="mini", help="name, folder or hub id of a checkpoint")
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "runs" / "quality", help="working folder, resumed from"
+    )
+    parser.add_argument("--data", type=Path, help="shards of the test clips; rendered under --out by default")
+    parser.add_argument("--steps", type=int, help="denoising steps; the checkpoint's own by default")
+    parser.add_argument("--lpips", default="vgg", choices=("vgg", "alex", "none"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, default=ROOT / "docs" / "results" / "mini_quality.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

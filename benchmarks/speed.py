@@ -1,0 +1,168 @@
+"""How long one generation takes and how much memory it needs: `python benchmarks/speed.py`.
+
+Each repetition is a fresh process: it imports the package, loads the weights, makes one clip with its depth,
+and says how long each took and what its memory peaked at. The input is drawn: the time does not depend on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LIMITS = {"generate_s": 60.0, "peak_gb": 4.0}
+NAMES = {
+    "import_s": "import, seconds",
+    "load_s": "load the weights, seconds",
+    "generate_s": "generate, seconds",
+    "peak_gb": "peak memory, GB",
+}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options = _options()
+    if options.one:
+        print(json.dumps(one_run(options)))
+        return
+    runs = [_in_a_fresh_process(number, options) for number in range(options.repeat)]
+    medians = {name: statistics.median(run[name] for run in runs) for name in NAMES}
+    result = {
+        "weights": options.weights,
+        "frames": options.frames,
+        "size": options.size,
+        "device": options.device,
+        "machine": _machine(runs[0]["threads"]),
+        "median": medians,
+        "runs": runs,
+    }
+    _print(result)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def one_run(options: argparse.Namespace) -> dict[str, float]:
+    """Import, load and generate once in this process; seconds and gigabytes."""
+    start = time.perf_counter()
+    import torch
+
+    from idol.pipeline import IdolPipeline
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    imported = time.perf_counter()
+    pipe = IdolPipeline.from_pretrained(options.weights).to(options.device)
+    pipe.set_progress_bar_config(disable=True)
+    loaded = time.perf_counter()
+    picture, mask, pose = _drawn(options.size, options.frames)
+    output = pipe(
+        picture,
+        mask,
+        picture,
+        pose,
+        foreground_pose=pose.select([0]),
+        num_inference_steps=options.steps,
+        height=options.size,
+        width=options.size,
+        generator=torch.Generator().manual_seed(0),
+    )
+    expected = (1, options.frames, 3, options.size, options.size)
+    assert tuple(output.video.shape) == expected and output.depth is not None
+    done = time.perf_counter()
+    return {
+        "import_s": imported - start,
+        "load_s": loaded - imported,
+        "generate_s": done - loaded,
+        "peak_gb": _peak_bytes() / 1e9,
+        "steps": options.steps or pipe.defaults.num_inference_steps,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _drawn(size: int, frames: int):
+    """A picture (3, h, w), a mask (h, w) and a standing pose that sways."""
+    import numpy as np
+
+    from idol.clip import Pose
+
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (3, size, size), dtype=np.uint8)
+    y, x = np.mgrid[:size, :size] / size
+    mask = ((x - 0.5) / 0.15) ** 2 + ((y - 0.5) / 0.4) ** 2 < 1
+    standing = [
+        (50, 18), (50, 25), (44, 25), (42, 36), (41, 46), (56, 25), (58, 36), (59, 46), (46, 48), (46, 64),
+        (46, 80), (54, 48), (54, 64), (54, 80), (49, 17), (51, 17), (47, 18), (53, 18),
+    ]  # fmt: skip
+    keypoints = np.ones((frames, 18, 3), np.float32)
+    keypoints[..., :2] = np.array(standing) * size / 100
+    keypoints[..., 0] += np.linspace(0, size * 0.05, frames)[:, None]
+    return picture, mask, Pose(keypoints.astype(np.float32), size, size)
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _in_a_fresh_process(number: int, options: argparse.Namespace) -> dict[str, float]:
+    print(f"run {number + 1} of {options.repeat} …", file=sys.stderr)
+    command = [sys.executable, __file__, "--one", *sys.argv[1:]]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _machine(threads: float) -> str:
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+            break
+    return f"{cpu}, {threads:.0f} threads, torch {torch.__version__}"
+
+
+def _print(result: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{result['weights']}: {result['frames']} frames with depth at {result['size']}²"
+    table = Table(
+        title=title, caption=f"{result['machine']}; medians of {len(result['runs'])} fresh processes"
+    )
+    for column in ("", "median", "least", "most", "limit"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, label in NAMES.items():
+        values = [run[name] for run in result["runs"]]
+        limit = f"{LIMITS[name]:.0f}" if name in LIMITS else ""
+        table.add_row(
+            label, *(f"{v:.2f}" for v in (statistics.median(values), min(values), max(values))), limit
+        )
+    Console().print(table)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", default="mini", help="name, folder or hub id of a checkpoint")
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--size", type=int, default=256, help="side of the frames in pixels")
+    parser.add_argument("--steps", type=int, help="denoising steps; the checkpoint's own by default")
+    parser.add_argument("--repeat", type=int, default=3, help="fresh processes")
+    parser.add_argument("--threads", type=int, help="CPU threads; torch's own choice by default")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
