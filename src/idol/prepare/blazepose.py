@@ -1,7 +1,7 @@
 """MediaPipe's BlazePose (detector, landmarks and the person's mask) on a plain TFLite runtime.
 
-The graph follows MediaPipe's pose pipeline: an SSD finds people by the middle of their hips and a circle round the
-whole body, a second network looks through the upright square round that circle.
+The graph follows MediaPipe's pose pipeline: an SSD finds people by the middle of their hips and a circle
+round the whole body, a second network looks through the upright square round that circle.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _whole(frame: NDArray[np.uint8]) -> Window:
 
 
 def anchors() -> Float:
-    """(2254, 2) centres of the detector's cells in [0, 1]: strides 8, 16, 32 with 2, 2, 6 predictions a cell."""
+    """(2254, 2) cell centres of the detector in [0, 1]: strides 8, 16, 32 with 2, 2, 6 predictions a cell."""
     levels = []
     for stride, repeats in ((8, 2), (16, 2), (32, 6)):
         n = _SIDE_FOUND // stride
@@ -162,7 +162,7 @@ def _box_of(joints: Float, shape: tuple[int, ...]) -> Float:
     return np.clip([*(low - margin), *(high + margin)], 0, [width, height] * 2).astype(np.float32)
 
 
-def _run(asset: str, picture: Float) -> list[NDArray]:
+def _run(asset: str, picture: NDArray) -> list[NDArray]:
     """Outputs of a network, in the order of its output list, for one picture (side, side, 3)."""
     net = _interpreter(asset)
     net.set_tensor(net.get_input_details()[0]["index"], picture[None])

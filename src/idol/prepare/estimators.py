@@ -28,7 +28,7 @@ class MaskEstimator(Protocol):
     def estimate(
         self, frames: NDArray[np.uint8], people: list[Detection | None] | None = None
     ) -> NDArray[np.float32]:
-        """Frames (f, 3, h, w) uint8 sRGB -> (f, h, w) float32 in [0, 1] for the person asked for, else the largest."""
+        """Frames (f, 3, h, w) uint8 sRGB -> (f, h, w) float32 in [0, 1]: of `people`, or the largest one."""
         ...
 
 
@@ -36,7 +36,7 @@ def pose_estimator(name: str) -> PoseEstimator:
     """The pose estimator of that name.
 
     Args:
-        name: `rtmpose` (18 joints, fast and good), `mediapipe` (18 joints) or `dwpose` (133 joints: hands and face).
+        name: `rtmpose` (18 joints, fast and good), `mediapipe` (18 joints) or `dwpose` (133: hands and face).
 
     Raises:
         UserError: If there is no such estimator.

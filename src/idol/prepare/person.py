@@ -26,7 +26,7 @@ class Person:
     Attributes:
         image: (3, h, w) uint8 sRGB, the whole photo.
         mask: (h, w) bool, the person's pixels.
-        pose: One frame, 18 or 133 joints in pixels of the photo; joints that were not found have confidence 0.
+        pose: One frame, 18 or 133 joints in pixels of the photo; those not found have confidence 0.
         notes: What the user should know, one line each.
     """
 
@@ -43,8 +43,8 @@ def person_from_photo(
 
     Args:
         path: The photo.
-        index: Which person, 0 the largest, 1 the second largest ...; None takes the largest and says so if there
-            are several.
+        index: Which person, 0 the largest, 1 the second largest ...; None takes the largest and says so if
+            there are several.
         estimator: Name of the pose estimator.
         masker: Name of the mask estimator.
 
@@ -90,7 +90,7 @@ def _choose(people: list[Detection], index: int | None, argument: str) -> tuple[
 
 
 def person_mask(image: NDArray[np.uint8], person: Detection, masker: str = "mediapipe") -> NDArray[np.bool_]:
-    """One person's pixels, and nobody else's: inside the box, connected to the joints, edges drawn to the picture's.
+    """One person's pixels, nobody else's: inside the box, connected to the joints, edges as in the picture.
 
     Args:
         image: (3, h, w) uint8 sRGB.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from idol import skeleton
 from idol.assets import asset_path
+from idol.clip import Pose
 from idol.errors import UserError
 from idol.prepare.people import Detection, largest_first
 from idol.prepare.warp import Float, fitted, letterbox, strongest
@@ -70,9 +71,13 @@ class TopDown:
         net = session(self.pose)
         height, width = network_size(net)
         window = fitted(box, width, height, margin=1.25)
-        small = (window.cut(frame).astype(np.float32) - _MEAN) / _STD
-        x, y = net.run(None, {net.get_inputs()[0].name: small.transpose(2, 0, 1)[None]})[:2]
-        found = decode_simcc(x[0], y[0], split=x.shape[-1] / width)
+        small = ((window.cut(frame).astype(np.float32) - _MEAN) / _STD).transpose(2, 0, 1)
+        # Seen in the mirror as well: left and right is what networks are least sure of.
+        x, y = net.run(None, {net.get_inputs()[0].name: np.stack([small, small[..., ::-1]])})[:2]
+        order = mirror_order(self.joints)
+        split = x.shape[-1] / width
+        mirrored = np.roll(x[1, order, ::-1], 1 - int(split), axis=-1)
+        found = decode_simcc((x[0] + mirrored) / 2, (y[0] + y[1, order]) / 2, split)
         found[:, :2] = window.outward(found[:, :2])
         match self.joints:
             case "halpe26":
@@ -89,6 +94,21 @@ def network_size(net: Any) -> tuple[int, int]:
     """Height and width of the picture an onnx network takes."""
     height, width = net.get_inputs()[0].shape[-2:]
     return int(height), int(width)
+
+
+_HALPE_MIRROR = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 17, 18, 19, 21, 20, 23, 22, 25, 24)
+
+
+@lru_cache(maxsize=2)
+def mirror_order(joints: Literal["halpe26", "wholebody133"]) -> NDArray[np.int64]:
+    """Where each joint is found in the joints of the mirrored picture."""
+    match joints:
+        case "halpe26":
+            return np.array(_HALPE_MIRROR)
+        case "wholebody133":  # mirror a pose whose heights are its joints' numbers
+            numbers = np.ones((1, 133, 3), np.float32)
+            numbers[0, :, 1] = np.arange(133)
+            return skeleton.mirrored(Pose(numbers, 1, 1)).keypoints[0, :, 1].astype(np.int64)
 
 
 def decode_simcc(x: Float, y: Float, split: float = 2.0) -> Float:

@@ -1,4 +1,4 @@
-"""Cutting the window that an estimator looks through out of a picture, and the way back to the picture's pixels."""
+"""The window that an estimator looks through, cut out of a picture, and the way back to its pixels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Window:
     angle: float = 0.0
 
     def matrix(self) -> NDArray[np.float64]:
-        """(2, 3): points of the small picture to points of the picture; 0, 0 is the corner of the first pixel."""
+        """(2, 3): points of the small picture to points of the picture; 0, 0 is the first pixel's corner."""
         scale = np.diag([self.size[0] / self.width, self.size[1] / self.height])
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         linear = np.array([[cos, -sin], [sin, cos]]) @ scale
@@ -38,14 +38,14 @@ class Window:
         return np.column_stack([linear, np.asarray(self.centre) - linear @ middle])
 
     def outward(self, points: NDArray) -> Float:
-        """(..., 2) points of the small picture as points of the picture; 0, 0 is the middle of the first pixel."""
+        """(..., 2) points of the small picture as points of the picture; 0, 0 is the first pixel's middle."""
         matrix = self.matrix()
         return ((points + 0.5) @ matrix[:, :2].T + matrix[:, 2] - 0.5).astype(np.float32)
 
     def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(3, h, w) uint8 -> (height, width, 3) uint8; black outside the picture."""
         picture, matrix = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))), self.matrix()
-        # Bilinear sampling skips pixels where the window is much larger than what it becomes: average them first.
+        # Bilinear sampling skips pixels where the window is much larger than its picture: average them first.
         factor = max(1, int(min(self.size[0] / self.width, self.size[1] / self.height)))
         if factor > 1:
             picture, matrix = picture.reduce(factor), matrix / factor
@@ -59,7 +59,7 @@ class Window:
         )
 
     def paste(self, small: Float, height: int, width: int) -> Float:
-        """(self.height, self.width) float32 values laid back on a picture of `height` x `width`; 0 outside."""
+        """(self.height, self.width) float32 values laid back on a `height` x `width` picture; 0 outside."""
         matrix = np.vstack([self.matrix(), [0, 0, 1]])
         inverse = np.linalg.inv(matrix)[:2]
         back = Image.fromarray(small).transform(
@@ -109,7 +109,7 @@ def overlap(a: Float, b: Float) -> Float:
 
 
 def strongest(boxes: Float, scores: Float, limit: float) -> NDArray[np.int64]:
-    """Greedy non-maximum suppression: indices kept, best score first, none overlapping a better one beyond `limit`."""
+    """Greedy non-maximum suppression: the kept indices, best score first, none overlapping beyond `limit`."""
     left, kept = np.argsort(-scores, kind="stable"), []
     while len(left):
         best, left = left[0], left[1:]

@@ -1,0 +1,116 @@
+"""What is behind the person: a picture, a colour, or the photo's own with the person's place filled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor
+from scipy import ndimage
+
+from idol.errors import UserError
+from idol.prepare.fill import fill_hole
+from idol.prepare.person import Person
+from idol.video import read_image
+
+Box = tuple[int, int, int, int]
+
+
+def background_from(
+    spec: str | Path,
+    height: int,
+    width: int,
+    person: Person | None = None,
+) -> NDArray[np.uint8]:
+    """The background, cropped to the shape of the output and scaled to its size.
+
+    Args:
+        spec: A picture's path, a colour (`#rrggbb` or a CSS name), or `photo`.
+        height: Of the output, in pixels.
+        width: Of the output, in pixels.
+        person: Whose photo `photo` means.
+
+    Returns:
+        (3, height, width) uint8 sRGB.
+
+    Raises:
+        UserError: If `spec` is none of these, or the picture cannot be read.
+    """
+    argument = f"--background {spec}"
+    if str(spec) == "photo":
+        if person is None:
+            raise UserError(argument, "no photo of a person to take it from", "give --person, a photo")
+        box = window(person.image, height, width, person.mask)
+        return fitted_to(without_person(person.image, person.mask), box, height, width)
+    colour = _colour(str(spec))
+    if colour is not None:
+        return np.broadcast_to(np.array(colour, np.uint8)[:, None, None], (3, height, width)).copy()
+    if not Path(spec).exists():
+        hint = "give a picture, a colour (#rrggbb or a name such as white), or the word photo"
+        raise UserError(argument, "neither a file nor a colour", hint)
+    try:
+        image = read_image(spec)
+    except UserError as wrong:
+        raise UserError(argument, wrong.found, wrong.hint) from wrong
+    return fitted_to(image, window(image, height, width), height, width)
+
+
+def _colour(spec: str) -> tuple[int, int, int] | None:
+    """Red, green and blue of a colour's name; None if it is no colour."""
+    try:
+        red, green, blue = ImageColor.getrgb(spec)[:3]
+    except ValueError:
+        return None
+    return red, green, blue
+
+
+def window(photo: NDArray[np.uint8], height: int, width: int, mask: NDArray[np.bool_] | None = None) -> Box:
+    """The largest window of a picture in the shape of the output: central, but moved to hold the person.
+
+    Args:
+        photo: (3, h, w) uint8, the picture.
+        height: Of the output.
+        width: Of the output.
+        mask: (h, w) bool, the person in it, or None.
+
+    Returns:
+        x0, y0, x1, y1 in pixels of the picture.
+    """
+    _, photo_height, photo_width = photo.shape
+    scale = min(photo_height / height, photo_width / width)
+    tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
+    inside = (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))) if mask is not None else (None, None)
+    y0, x0 = _placed(photo_height, tall, inside[0]), _placed(photo_width, wide, inside[1])
+    return x0, y0, x0 + wide, y0 + tall
+
+
+def _placed(whole: int, part: int, inside: NDArray[np.int64] | None) -> int:
+    """Where a stretch of `part` begins in `whole`: in the middle, or near it so that it holds `inside`."""
+    start = (whole - part) // 2
+    if inside is not None and len(inside):
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        if last - first > part:
+            start = (first + last - part) // 2
+        else:
+            start = min(max(start, last - part), first)
+    return min(max(start, 0), whole - part)
+
+
+def fitted_to(image: NDArray[np.uint8], box: Box, height: int, width: int) -> NDArray[np.uint8]:
+    """A window (x0, y0, x1, y1) of a picture (3, h, w), scaled to (3, height, width)."""
+    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).crop(box)
+    small = picture.resize((width, height), Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+
+
+def without_person(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The photo with the person's place, and the seam round it, filled in.
+
+    Args:
+        photo: (3, h, w) uint8.
+        mask: (h, w) bool, the person.
+    """
+    seam = max(3, max(mask.shape) // 60)
+    place = ndimage.distance_transform_edt(~mask) <= seam if mask.any() else mask
+    return fill_hole(photo, place)

@@ -1,0 +1,219 @@
+"""Filling a hole in a picture with what is around it: patches of the rest, chosen so that they fit together.
+
+Coarse to fine; on each level every pixel of the hole looks for the patch of the known picture that resembles
+its own surroundings (PatchMatch, Barnes et al. 2009: neighbours pass on good finds, random search improves
+them), then becomes the mean of what the patches that cover it say (Wexler et al. 2007).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+Float = NDArray[np.float32]
+
+_REACH = 3  # half side of a patch, in pixels
+_OFFSETS = np.stack(np.meshgrid(*[np.arange(-_REACH, _REACH + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
+_SPARSE = _OFFSETS[_OFFSETS.sum(1) % 2 == 0]
+_HOMELINESS = 3000.0  # squared grey levels that a patch from one picture's length away must be better
+_FINEST = 224  # longest side at which patches are sought
+
+
+def fill_hole(image: NDArray[np.uint8], hole: NDArray[np.bool_], seed: int = 0) -> NDArray[np.uint8]:
+    """Invents what a hole hides.
+
+    Args:
+        image: (3, h, w) uint8.
+        hole: (h, w) bool; what lies inside is not looked at.
+        seed: Of the random search.
+
+    Returns:
+        (3, h, w) uint8: unchanged outside the hole.
+    """
+    if not hole.any():
+        return image.copy()
+    if hole.all():
+        return np.full_like(image, 128)
+    y0, y1, x0, x1 = _surroundings(hole)
+    part, gap = image[:, y0:y1, x0:x1], hole[y0:y1, x0:x1]
+    filled = _fill(part.transpose(1, 2, 0).astype(np.float32), gap, np.random.default_rng(seed))
+    result = image.copy()
+    inside = result[:, y0:y1, x0:x1]
+    inside[:, gap] = filled.clip(0, 255).round().astype(np.uint8).transpose(2, 0, 1)[:, gap]
+    return result
+
+
+def _surroundings(hole: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """y0, y1, x0, x1 of the hole's box with as much again of the picture on every side."""
+    rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+    margin = max(int(np.ptp(rows)), int(np.ptp(columns)), 8 * _REACH) + 1
+    low_y, low_x = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    return low_y, min(hole.shape[0], rows[-1] + margin), low_x, min(hole.shape[1], columns[-1] + margin)
+
+
+def _fill(picture: Float, hole: NDArray[np.bool_], rng: np.random.Generator) -> Float:
+    """All levels, coarse to fine; finer detail than the finest holds is copied."""
+    height, width = hole.shape
+    finest = min(1.0, _FINEST / max(height, width))
+    scales = [finest]
+    while scales[0] * min(height, width) > 96:
+        scales.insert(0, scales[0] / 2)
+    match: NDArray[np.int64] | None = None
+    guess = _nearest(picture, hole)
+    for number, scale in enumerate(scales):
+        size = max(16, round(width * scale)), max(16, round(height * scale))
+        small, gap = _resize(picture, size), _resize(hole.astype(np.float32), size) > 0.02
+        small[gap] = _resize(guess, size)[gap]
+        rounds = 10 if number == 0 else 4
+        level = _Level(small, gap, rng)
+        match = level.improve(match, rounds)
+        guess = _resize(level.picture, (width, height))
+    return _copy_detail(picture, hole, guess, match, size) if match is not None else guess
+
+
+def _resize(array: Float, size: tuple[int, int]) -> Float:
+    """(h, w) or (h, w, 3) to (width, height), averaging when smaller."""
+    if array.ndim == 2:
+        return np.asarray(Image.fromarray(array).resize(size, Image.Resampling.BILINEAR))
+    return np.stack([_resize(np.ascontiguousarray(array[..., c]), size) for c in range(array.shape[-1])], -1)
+
+
+def _nearest(picture: Float, hole: NDArray[np.bool_]) -> Float:
+    """A first guess of real colours, not of mixtures: each pixel takes the nearest known one's."""
+    blurred = ndimage.median_filter(picture, size=(5, 5, 1))
+    known = ~ndimage.binary_dilation(hole, iterations=3)  # the median of pixels nearer than that saw the hole
+    y, x = ndimage.distance_transform_edt(~known if known.any() else hole, return_indices=True)[1]
+    return np.where(hole[..., None], blurred[y, x], picture)
+
+
+class _Level:
+    """One resolution of the search.
+
+    Args:
+        picture: (h, w, 3), the hole guessed.
+        hole: (h, w).
+        rng: For the random search.
+    """
+
+    def __init__(self, picture: Float, hole: NDArray[np.bool_], rng: np.random.Generator) -> None:
+        self.hole, self.rng, self.shape = hole, rng, np.array(hole.shape)
+        around = ndimage.binary_dilation(hole, iterations=_REACH, structure=np.ones((3, 3)))
+        border = np.pad(np.zeros(self.shape - 2 * _REACH, bool), _REACH, constant_values=True)
+        self.sources = ~(around | border)  # where whole patches are known
+        self.points = np.argwhere(around)
+        self.number = np.full(hole.shape, -1)
+        self.number[tuple(self.points.T)] = np.arange(len(self.points))
+        # What is near the rim of the hole is known better than what is deep inside.
+        self.trust = 1.3 ** -ndimage.distance_transform_edt(hole)
+        self.show(picture)
+
+    def show(self, picture: Float) -> None:
+        """Takes a picture, and lays its pixels out row after row with a border of `_REACH`."""
+        rim = ((_REACH, _REACH), (_REACH, _REACH))
+        self.picture = picture
+        self.flat = np.pad(picture, (*rim, (0, 0)), mode="edge").reshape(-1, 3)
+        self.flat_trust = np.pad(self.trust, rim).astype(np.float32).ravel()
+        self.row = picture.shape[1] + 2 * _REACH
+
+    def improve(self, before: NDArray[np.int64] | None, rounds: int) -> NDArray[np.int64]:
+        """Rounds of matching and voting; returns where each pixel's patch was found (h, w, 2)."""
+        match = np.moveaxis(np.indices(self.hole.shape), 0, -1).copy()
+        if self.sources.any():
+            found = self._start(before)
+            for _ in range(rounds):
+                found, cost = self._search(found)
+                self._vote(found, cost)
+            match[tuple(self.points.T)] = found
+        return match
+
+    def _start(self, before: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Where to look first: twice as far as on the coarser level, or anywhere."""
+        allowed = np.argwhere(self.sources)
+        anywhere = allowed[self.rng.integers(len(allowed), size=len(self.points))]
+        if before is None:
+            return anywhere
+        ratio = self.shape / before.shape[:2]
+        coarse = np.minimum((self.points / ratio).astype(int), np.array(before.shape[:2]) - 1)
+        shift = before[tuple(coarse.T)] - coarse
+        wanted = np.clip((self.points + shift * ratio).round().astype(int), 0, self.shape - 1)
+        return np.where(self.sources[tuple(wanted.T)][:, None], wanted, anywhere)
+
+    def _search(self, found: NDArray[np.int64]) -> tuple[NDArray[np.int64], Float]:
+        """What the four neighbours found, shifted along, and random places ever nearer the best so far."""
+        best = self._cost(np.arange(len(found)), found)
+        for step in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+            there = np.clip(self.points - step, 0, self.shape - 1)
+            neighbour = self.number[tuple(there.T)]
+            found, best = self._better(
+                found, best, np.where(neighbour[:, None] >= 0, found[neighbour] + step, 0)
+            )
+        radius = int(self.shape.max())
+        while radius >= 1:
+            found, best = self._better(
+                found, best, found + self.rng.integers(-radius, radius + 1, found.shape)
+            )
+            radius //= 3
+        return found, best
+
+    def _better(
+        self, found: NDArray[np.int64], best: Float, candidate: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], Float]:
+        """Takes the candidates that lie in the known picture and fit better."""
+        candidate = np.clip(candidate, 0, self.shape - 1)
+        tried = np.flatnonzero(self.sources[tuple(candidate.T)] & (candidate != found).any(1))
+        cost = self._cost(tried, candidate[tried])
+        won = cost < best[tried]
+        found, best = found.copy(), best.copy()
+        found[tried[won]], best[tried[won]] = candidate[tried[won]], cost[won]
+        return found, best
+
+    def _cost(self, which: NDArray[np.int64], found: NDArray[np.int64]) -> Float:
+        """(n,) squared difference per pixel of patches, by trust, and a little for fetching from afar."""
+        points = self.points[which]
+        here, there = (points @ [self.row, 1], found @ [self.row, 1])
+        total, sums = np.zeros(len(points), np.float32), np.full(len(points), 1e-6, np.float32)
+        for dy, dx in _SPARSE + _REACH:
+            step = int(dy) * self.row + int(dx)
+            apart = self.flat.take(here + step, axis=0) - self.flat.take(there + step, axis=0)
+            trust = self.flat_trust.take(here + step)
+            total += np.einsum("nc,nc,n->n", apart, apart, trust)
+            sums += trust
+        far = ((points - found) / self.shape.max()) ** 2
+        return (total / sums + _HOMELINESS * far.sum(-1)).astype(np.float32)
+
+    def _vote(self, found: NDArray[np.int64], cost: Float) -> None:
+        """Each pixel of the hole becomes the mean of what the patches over it say, sure ones most."""
+        spread = 2 * np.percentile(cost, 50) + 1e-6
+        weight = (np.exp(-cost / spread) * self.trust[tuple(self.points.T)] + 1e-9).astype(np.float32)
+        here, there = self.points @ [self.row, 1], found @ [self.row, 1]
+        total, sums = np.zeros(len(self.flat), np.float32), np.zeros_like(self.flat)
+        for dy, dx in _OFFSETS + _REACH:
+            step = int(dy) * self.row + int(dx)
+            # Within one offset no pixel is hit twice, so plain addition is safe.
+            sums[here + step] += weight[:, None] * self.flat.take(there + step, axis=0)
+            total[here + step] += weight
+        mean = (sums / np.maximum(total, 1e-12)[:, None]).reshape(-1, self.row, 3)
+        inner = mean[_REACH:-_REACH, _REACH:-_REACH]
+        self.show(np.where(self.hole[..., None], inner, self.picture))
+
+
+def _copy_detail(
+    picture: Float, hole: NDArray[np.bool_], guess: Float, match: NDArray[np.int64], size: tuple[int, int]
+) -> Float:
+    """At full resolution: each pixel's detail is copied from where its patch was found."""
+    height, width = hole.shape
+    if (width, height) == size:
+        return guess
+    ratio = np.array([height / size[1], width / size[0]])
+    points = np.argwhere(hole)
+    coarse = np.minimum((points / ratio).astype(int), np.array(match.shape[:2]) - 1)
+    shift = (match[coarse[:, 0], coarse[:, 1]] - coarse) * ratio
+    source = np.clip((points + shift).round().astype(int), 0, [height - 1, width - 1])
+    blurred = _resize(_resize(picture, size), (width, height))
+    detail = (picture - blurred)[source[:, 0], source[:, 1]]
+    detail[hole[source[:, 0], source[:, 1]]] = 0
+    result = guess.copy()
+    result[hole] += detail
+    return result

@@ -1,0 +1,158 @@
+"""The motion that a person is to follow: from a video, from OpenPose's files, or built in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from idol import skeleton
+from idol.clip import Pose
+from idol.errors import UserError
+from idol.prepare import builtin
+from idol.prepare.estimators import pose_estimator
+from idol.prepare.people import Detection
+from idol.prepare.person import as_pose, real_people
+from idol.prepare.steady import steadied
+from idol.prepare.track import Track, tracks_of
+from idol.video import read_video
+
+LONGEST_GAP = 0.4  # seconds without a pose that are still interpolated
+LONGEST_SIDE = 1280  # pixels: larger frames are shrunk while they are decoded, poses lose nothing by it
+SMOOTHING = 0.03  # seconds, standard deviation: takes the jitter of single frames off, leaves the motion
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A motion in two dimensions.
+
+    Attributes:
+        pose: (f, k, 3) joints of one person, in pixels of frames of `pose.height` x `pose.width`.
+        fps: Frames per second.
+        audio: File whose sound belongs to the motion, or None.
+        notes: What the user should know, one line each.
+    """
+
+    pose: Pose
+    fps: float
+    audio: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def motion_from(
+    spec: str | Path, *, max_frames: int | None = None, fps: float | None = None, estimator: str = "rtmpose"
+) -> Motion:
+    """Reads a motion.
+
+    Args:
+        spec: A video file, a folder of OpenPose JSON files (one a frame), or `builtin:NAME`.
+        max_frames: Stop after so many frames; a built-in motion goes round until it has them.
+        fps: Frames per second wanted of a video or a built-in motion, or the rate of the OpenPose files (30
+            unless said). None: the video's own.
+        estimator: Name of the pose estimator, for videos.
+
+    Raises:
+        UserError: If there is no such motion, it cannot be read, shows nobody, or loses them for too long.
+    """
+    kind, _, name = str(spec).partition(":")
+    if kind == "builtin":
+        rate = fps or builtin.FPS
+        return Motion(builtin.builtin_pose(name, max_frames, rate), rate)
+    path = Path(spec)
+    if path.is_dir():
+        return _from_openpose(path, max_frames, fps or 30.0)
+    if not path.exists():
+        hint = (
+            f"give a video, a folder of OpenPose JSON files, or builtin:NAME ({', '.join(builtin.names())})"
+        )
+        raise UserError(f"--motion {spec}", "no such file or folder", hint)
+    return _from_video(path, max_frames, fps, estimator)
+
+
+def _from_openpose(folder: Path, max_frames: int | None, fps: float) -> Motion:
+    argument = f"--motion {folder}"
+    try:
+        pose = skeleton.read_openpose_json(folder)
+    except UserError as wrong:
+        raise UserError(argument, wrong.found, wrong.hint) from wrong
+    pose = pose.select(slice(0, max_frames))
+    pose, notes = without_gaps(pose, fps, argument)
+    return Motion(pose, fps, None, notes)
+
+
+def _from_video(path: Path, max_frames: int | None, fps: float | None, estimator: str) -> Motion:
+    argument = f"--motion {path}"
+    try:
+        video = read_video(path, max_frames, fps, max_side=LONGEST_SIDE)
+    except UserError as wrong:
+        raise UserError(argument, wrong.found, wrong.hint) from wrong
+    found = [real_people(people) for people in pose_estimator(estimator).estimate(video.frames)]
+    track, notes = main_person(found, video.fps, argument)
+    pose = steadied(track_pose(track, video.frames))
+    pose, filled = without_gaps(pose, video.fps, argument)
+    return Motion(skeleton.smooth(pose, SMOOTHING * video.fps), video.fps, video.audio, notes + filled)
+
+
+def main_person(
+    found: list[list[Detection]], fps: float, argument: str = "--motion"
+) -> tuple[Track, tuple[str, ...]]:
+    """The person who takes most of a video, and a note if there are others.
+
+    Args:
+        found: The people of each frame.
+        fps: Frames per second.
+        argument: How an error names the video.
+
+    Raises:
+        UserError: If nobody is found in any frame.
+    """
+    tracks = tracks_of(found, patience=round(LONGEST_GAP * fps))
+    if not tracks:
+        hint = "give a video in which a person is clearly visible"
+        raise UserError(argument, f"no person in any of {len(found)} frames", hint)
+    most = max(len(people) for people in found)
+    note = f"up to {most} people in the motion video: the one who takes most of the picture is followed"
+    return tracks[0], (note,) if most > 1 else ()
+
+
+def track_pose(track: Track, frames: NDArray[np.uint8]) -> Pose:
+    """The poses of a track; a frame in which the person was not seen has no joints."""
+    count, _, height, width = frames.shape
+    anyone = next(iter(track.seen.values()))
+    nobody = Detection(np.zeros(4, np.float32), 0.0, np.zeros_like(anyone.keypoints))
+    return as_pose([track.seen.get(frame, nobody) for frame in range(count)], height, width)
+
+
+def without_gaps(pose: Pose, fps: float, argument: str = "--motion") -> tuple[Pose, tuple[str, ...]]:
+    """Interpolates what is missing for a short while.
+
+    Args:
+        pose: The poses; frames without any joint are gaps, single joints may be missing too.
+        fps: Frames per second: gaps of up to 0.4 s (at least one frame) are filled.
+        argument: How an error names the motion.
+
+    Returns:
+        The poses, and notes that name the filled frames.
+
+    Raises:
+        UserError: If a gap is longer, naming its frames.
+    """
+    longest = max(1, round(LONGEST_GAP * fps))
+    gaps = runs(~pose.visible.any(axis=1))
+    long = [gap for gap in gaps if gap[1] - gap[0] > longest]
+    if long:
+        shown = ", ".join(f"{first}-{end - 1}" for first, end in long[:4]) + (" ..." if len(long) > 4 else "")
+        found = f"the person is not visible in frames {shown} of {pose.frames} (counted from 0)"
+        hint = f"cut the motion to where the person is seen; up to {longest} frames in a row are interpolated"
+        raise UserError(argument, found, hint)
+    filled, _ = skeleton.fill_gaps(pose, longest)
+    named = ", ".join(str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in gaps)
+    return filled, (f"no person was found in frames {named}: their poses are interpolated",) if gaps else ()
+
+
+def runs(flags: NDArray) -> list[tuple[int, int]]:
+    """Stretches of True in (f,) flags, as (first, end)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

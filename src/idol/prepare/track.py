@@ -1,0 +1,65 @@
+"""Following one person through a video by the overlap of boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from idol.prepare.people import Detection
+from idol.prepare.warp import overlap
+
+LEAST_OVERLAP = (
+    0.1  # of the boxes of one person in one frame and the next; people move little in a 30th of a second
+)
+
+
+@dataclass
+class Track:
+    """One person over time.
+
+    Attributes:
+        seen: Detection by frame number.
+    """
+
+    seen: dict[int, Detection] = field(default_factory=dict)
+
+    @property
+    def last(self) -> int:
+        """The frame the person was last seen in."""
+        return max(self.seen)
+
+    @property
+    def weight(self) -> float:
+        """How much of the video the person is: area of the boxes, summed over frames."""
+        return sum(person.area for person in self.seen.values())
+
+
+def tracks_of(people: list[list[Detection]], patience: int) -> list[Track]:
+    """The people of a video, the one who takes most of it first.
+
+    Args:
+        people: Detections by frame.
+        patience: For so many frames a person may be out of sight and still be the same one.
+    """
+    tracks: list[Track] = []
+    for frame, found in enumerate(people):
+        alive = [track for track in tracks if frame - track.last <= patience + 1]
+        pairs = _pairs(alive, found)
+        for track, person in pairs:
+            track.seen[frame] = found[person]
+        taken = {person for _, person in pairs}
+        tracks += [Track({frame: person}) for i, person in enumerate(found) if i not in taken]
+    return sorted(tracks, key=lambda track: -track.weight)
+
+
+def _pairs(alive: list[Track], found: list[Detection]) -> list[tuple[Track, int]]:
+    """Tracks and the detections that continue them: the assignment of the largest total overlap."""
+    if not alive or not found:
+        return []
+    before = np.stack([track.seen[track.last].box for track in alive])
+    now = np.stack([person.box for person in found])
+    shared = overlap(before, now)
+    rows, columns = linear_sum_assignment(-shared)
+    return [(alive[r], int(c)) for r, c in zip(rows, columns, strict=True) if shared[r, c] >= LEAST_OVERLAP]
