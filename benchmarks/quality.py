@@ -73,7 +73,7 @@ def goals(report: Report) -> list[Goal]:
 def main() -> None:
     """Make, judge, print, write."""
     options = _options()
-    test = test_clips(options.data or options.out / f"{options.split}-{SEED}", options.clips, options.split)
+    test = split_clips(options.data or options.out / f"{options.split}-{SEED}", options.clips, options.split)
     pipe = load_pipeline(options.weights, options.device)
     run = options.out / _fingerprint(pipe, options.steps)
     make_all(test, run / "generated", options.clips, lambda clip: generated(pipe, clip, options.steps))
@@ -96,7 +96,7 @@ def main() -> None:
     console.print(_goal_table(report))
 
 
-def test_clips(folder: Path, count: int, split: str = "test") -> ClipShards:
+def split_clips(folder: Path, count: int, split: str = "test") -> ClipShards:
     """The first `count` clips of a split, rendered if they are not there yet."""
     from idol import synth
 
