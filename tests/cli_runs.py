@@ -5,7 +5,6 @@ import io
 import json
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from drawn import drawn_clip
@@ -26,7 +25,7 @@ class Done:
         return json.loads(line)
 
 
-def idol(*arguments):
+def call(*arguments):
     """`idol` in this process: exit code, stdout, stderr."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -36,7 +35,7 @@ def idol(*arguments):
 
 def refused(*arguments):
     """The one line with which the command line turns something down; it must be one line, and exit code 2."""
-    done = idol(*arguments)
+    done = call(*arguments)
     told = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert done.code == 2, done
     assert len(told) == 1 and done.err.splitlines()[-1] == told[0] and "Traceback" not in done.err, done
@@ -91,16 +90,14 @@ def save_tiny_pipeline(folder):
     return folder
 
 
-def save_run(folder, weights, frames=3, seed=5):
+def save_run(folder, weights, frames=3, seed=5, audio=None, steps=2):
     """A finished run folder, made by the functions behind the verb from a drawn person."""
     from idol.generate import checkpoint_files, load_pipeline, package_versions, run_prepared
     from idol.run_folder import Inputs, Record, Settings
 
     clip = drawn_clip(seed, frames, SIZE)
-    inputs = Inputs(
-        clip.video[0], clip.mask[0], clip.pose.select([0]), clip.pose, np.ascontiguousarray(clip.background)
-    )
+    inputs = Inputs(clip.video[0], clip.mask[0], clip.pose.select([0]), clip.pose, clip.background, audio)
     pipe = load_pipeline(str(weights), "cpu")
-    settings = Settings(str(weights), 2, 2.0, seed, 12.5, SIZE, SIZE, "cpu", torch.get_num_threads())
+    settings = Settings(str(weights), steps, 2.0, seed, 12.5, SIZE, SIZE, "cpu", torch.get_num_threads())
     record = Record(settings, frames, (), (), (), checkpoint_files(pipe), package_versions(), ("drawn",), 0.0)
     return run_prepared(pipe, inputs, record, folder)

@@ -222,9 +222,17 @@ def load_pipeline(weights: str, device: str) -> IdolPipeline:
     Raises:
         UserError: If there is no such checkpoint or device, or the checkpoint cannot be used.
     """
+    from diffusers.utils import logging
+
     from idol.pipeline import IdolPipeline
 
-    pipe = IdolPipeline.from_pretrained(weights)
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # it would count components, which says nothing about the time
+    try:
+        pipe = IdolPipeline.from_pretrained(weights)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     pipe.set_progress_bar_config(disable=True)
     try:
         return pipe.to(device)

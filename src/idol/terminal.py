@@ -45,6 +45,8 @@ def exit_code(work: Callable[[], Any], as_json: bool) -> int:
     """
     try:
         code = work()
+        if code == INTERRUPTED:  # typer has caught Ctrl-C itself
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED, as_json)
