@@ -67,7 +67,8 @@ def _idol(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path("out/demo"),
-    frames: Annotated[int, typer.Option(help="Length of the video.")] = 16,
+    frames: Annotated[int, typer.Option(help="Length of the video.")] = 24,
+    fps: Annotated[float, typer.Option(help="Frames per second.")] = 10.0,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     seed: Annotated[int, typer.Option(help="Of the starting noise.")] = 0,
     overwrite: Overwrite = False,
@@ -77,7 +78,9 @@ def demo(
     from idol.demo import demo
 
     with terminal.reporter() as reporter:
-        run = demo(out, frames=frames, steps=steps, seed=seed, overwrite=overwrite, reporter=reporter)
+        run = demo(
+            out, frames=frames, fps=fps, steps=steps, seed=seed, overwrite=overwrite, reporter=reporter
+        )
     terminal.tell_run(run, as_json)
 
 
@@ -112,6 +115,9 @@ def generate(
         typer.Option("--retarget/--no-retarget", help="Fit the motion to the person's build.  [default: on]"),
     ] = None,
     person_index: Annotated[int | None, typer.Option(help="Which of several people in the photo.")] = None,
+    estimator: Annotated[
+        str | None, typer.Option(help="Pose estimator: rtmpose, mediapipe, dwpose.  [default: rtmpose]")
+    ] = None,
     cmap: Annotated[str | None, typer.Option(help="Colours of depth.mp4: hot or gray.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     overwrite: Overwrite = False,

@@ -11,7 +11,8 @@ from idol.generate import Listener, Run, generate
 def demo(
     out: str | Path = "out/demo",
     *,
-    frames: int | None = 16,
+    frames: int = 24,
+    fps: float = 10.0,
     steps: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -22,6 +23,7 @@ def demo(
     Args:
         out: The run folder.
         frames: Length of the result.
+        fps: Frames per second; the motion was filmed at 30, fewer show more of it in as many frames.
         steps: Denoising steps; the checkpoint's own number by default.
         seed: Of the starting noise.
         overwrite: Replace a run folder at `out`.
@@ -37,6 +39,7 @@ def demo(
         out,
         steps=steps,
         frames=frames,
+        fps=fps,
         seed=seed,
         overwrite=overwrite,
         reporter=reporter,

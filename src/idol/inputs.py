@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from idol.assets import sha256_of
 from idol.clip import Pose
 from idol.errors import UserError
 from idol.retarget import retarget
 from idol.run_folder import Checksum, Inputs
+
+if TYPE_CHECKING:
+    from idol.prepare.person import Person
 
 LONGEST = 64
 """How many frames of a motion are taken unless told otherwise."""
@@ -70,20 +74,38 @@ def prepare_inputs(
     person = person_from_photo(given.person, given.person_index, estimator=given.estimator)
     background = background_from(given.background, height, width, person)
     motion = motion_from(given.motion, max_frames=frames or LONGEST, fps=fps, estimator=given.estimator)
-    pose = _placed(motion.pose, person.pose, given.retarget, height, width)
+    if given.retarget:
+        pose = _fitted(motion.pose, _standing(person, given.background == "photo", height, width))
+    else:
+        pose = _whole(motion.pose, height, width)
     inputs = Inputs(person.image, person.mask, person.pose, pose, background, motion.audio)
     notes = (*person.notes, *motion.notes, *_length_notes(pose.frames, frames))
     return Prepared(inputs, motion.fps, notes)
 
 
-def _placed(pose: Pose, person: Pose, fit: bool, height: int, width: int) -> Pose:
-    """The motion in the frame: fitted to the person, or as it is, shown whole in the middle."""
-    if fit:
-        try:
-            return retarget(pose, person, frame_height=height, frame_width=width)
-        except ValueError as error:
-            found = f"cannot be fitted to the person ({error})"
-            raise UserError("--motion", found, "try --no-retarget") from error
+def _standing(person: Person, before_photo: bool, height: int, width: int) -> Pose:
+    """The person's joints in the frame to be made: where they are in the photo, cropped to the frame's shape.
+
+    Where that would cut the person the photo is shown whole instead, unless it is also the background.
+    """
+    from idol.prepare.background import window
+
+    x0, y0, x1, y1 = window(person.image, height, width, person.mask)
+    if before_photo or person.mask[y0:y1, x0:x1].sum() == person.mask.sum():
+        return person.pose.cropped(x0, y0, x1, y1).resized(height, width)
+    return _whole(person.pose, height, width)
+
+
+def _fitted(motion: Pose, person: Pose) -> Pose:
+    try:
+        return retarget(motion, person, frame_height=person.height, frame_width=person.width)
+    except ValueError as error:
+        found = f"cannot be fitted to the person ({error})"
+        raise UserError("--motion", found, "try --no-retarget") from error
+
+
+def _whole(pose: Pose, height: int, width: int) -> Pose:
+    """The pose with its frame shown whole, in the middle, proportions kept."""
     scale = min(height / pose.height, width / pose.width)
     wide, high = round(width / scale), round(height / scale)
     x0, y0 = (pose.width - wide) // 2, (pose.height - high) // 2
