@@ -1,8 +1,8 @@
 """Motions that come with the package: captured joint rotations, played by a simple body and seen by a camera.
 
 `motions.npz` holds the numbers of pybullet's DeepMimic clips, one row a key frame: duration in s, root
-position (3), then rotations as (w, x, y, z) or, for hinges, an angle about z. Bodies face +x, y is up, lengths are
-metres.
+position (3), then rotations as (w, x, y, z) or, for hinges, an angle about z. Bodies face +x, y is up,
+lengths are metres.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def builtin_pose(name: str, frames: int | None = None, fps: float = FPS) -> Pose
 
     Args:
         name: One of `names()`.
-        frames: How many. A shorter motion goes round again, on from where it ended, or stays as it ends if its
-            end does not lead into its beginning. None: the motion once.
+        frames: How many. A shorter motion goes round again, on from where it ended, or stays as it ends if
+            its end does not lead into its beginning. None: the motion once.
         fps: Frames per second.
 
     Returns:

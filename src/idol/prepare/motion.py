@@ -140,7 +140,7 @@ def without_gaps(pose: Pose, fps: float, argument: str = "--motion") -> tuple[Po
         UserError: If a gap is longer, naming its frames.
     """
     longest = max(1, round(LONGEST_GAP * fps))
-    gaps = runs(~pose.visible.any(axis=1))
+    gaps = runs(pose.keypoints[..., 2].max(axis=1) <= 0)
     long = [gap for gap in gaps if gap[1] - gap[0] > longest]
     if long:
         shown = ", ".join(f"{first}-{end - 1}" for first, end in long[:4]) + (" ..." if len(long) > 4 else "")
@@ -152,7 +152,7 @@ def without_gaps(pose: Pose, fps: float, argument: str = "--motion") -> tuple[Po
     return filled, (f"no person was found in frames {named}: their poses are interpolated",) if gaps else ()
 
 
-def runs(flags: NDArray) -> list[tuple[int, int]]:
+def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Stretches of True in (f,) flags, as (first, end)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -73,7 +73,7 @@ class TopDown:
         window = fitted(box, width, height, margin=1.25)
         small = ((window.cut(frame).astype(np.float32) - _MEAN) / _STD).transpose(2, 0, 1)
         # Seen in the mirror as well: left and right is what networks are least sure of.
-        x, y = net.run(None, {net.get_inputs()[0].name: np.stack([small, small[..., ::-1]])})[:2]
+        x, y = _run_both(net, np.stack([small, small[..., ::-1]]))
         order = mirror_order(self.joints)
         split = x.shape[-1] / width
         mirrored = np.roll(x[1, order, ::-1], 1 - int(split), axis=-1)
@@ -88,6 +88,15 @@ class TopDown:
 
 RTMPOSE = TopDown("yolox-tiny", "rtmpose-s", "halpe26")
 DWPOSE = TopDown("dwpose-detection", "dwpose", "wholebody133")
+
+
+def _run_both(net: Any, pictures: Float) -> tuple[Float, Float]:
+    """SimCC scores (2, k, ...) along x and along y of two pictures, at once if the network takes that."""
+    entry = net.get_inputs()[0]
+    batches = [pictures[:1], pictures[1:]] if entry.shape[0] == 1 else [pictures]
+    outputs = [net.run(None, {entry.name: np.ascontiguousarray(batch)})[:2] for batch in batches]
+    x, y = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
+    return x, y
 
 
 def network_size(net: Any) -> tuple[int, int]:
