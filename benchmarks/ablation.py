@@ -1,7 +1,7 @@
-"""What cross-modal attention and the consistency losses bring at equal training: `python benchmarks/ablation.py`.
+"""What cross-modal attention and the consistency losses bring: `python benchmarks/ablation.py`.
 
-Each variant goes through the same stages with the same data, seed, steps and batches, one thing left out; then
-each makes the clips of the synthetic validation split anew, and all are judged side by side. Differences are
+Each variant goes through the same stages with the same data, seed, steps and batches, one thing left out;
+each then makes the clips of the synthetic validation split anew, and all are judged. Differences are
 paired, clip by clip. Training and generation go on from where they were stopped.
 """
 
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from quality import SEED, generated, make_all, split_clips
+from quality import SEED, add_judging, generated, make_all, split_clips
 from rich.console import Console
 from rich.table import Table
 
@@ -44,7 +44,7 @@ def main() -> None:
     unknown = given.keys() - VARIANTS.keys()
     if unknown:
         raise UserError("--weights", f"{sorted(unknown)[0]!r}", f"choose from {', '.join(VARIANTS)}")
-    clips = split_clips(options.out / f"{options.split}-{SEED}", options.clips, options.split)
+    clips = split_clips(options)
     columns = {}
     for name, overrides in VARIANTS.items():
         folder = options.out / name.replace(" ", "-")
@@ -53,7 +53,9 @@ def main() -> None:
         make_all(clips, folder / "generated", options.clips, lambda clip, pipe=pipe: generated(pipe, clip))
         columns[name] = ClipFolders(folder / "generated")
     with progress_bar("judging") as progress:
-        report = compare(columns, clips, judge(lpips=options.lpips, device=options.device), progress)
+        report = compare(
+            columns, clips, judge(options.pose, options.mask, options.lpips, options.device), progress
+        )
     result = {
         "split": options.split,
         "seed": SEED,
@@ -137,11 +139,9 @@ def _options() -> argparse.Namespace:
         metavar="VARIANT=FOLDER",
         help="pipelines that are trained already",
     )
-    add("--split", default="val", choices=("val", "test"))
     add("--clips", type=int, default=32)
-    add("--lpips", default="vgg", choices=("vgg", "alex", "none"))
-    add("--device", default="cpu")
     add("--out", type=Path, default=ROOT / "runs" / "ablation", help="gone on from if there")
+    add_judging(parser, split="val")
     add("--json", type=Path, default=ROOT / "docs" / "results" / "mini_ablation.json")
     options = parser.parse_args()
     if len(options.steps) != len(options.stages):

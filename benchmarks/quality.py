@@ -2,8 +2,8 @@
 
 The synthetic test split (people and motions that no training saw) is made from a fixed seed; each clip is
 made anew from its first frame, its clean plate and its joints, with the defaults of `idol generate`; all are
-judged by `idol.evaluate`, beside them the reference pasted without moving, the clean plate alone and what
-the autoencoder makes of the true clip ("ceiling"). May be stopped at any moment and started again.
+judged by `idol.evaluate`, beside them the reference pasted without moving, the clean plate alone and what the
+autoencoder makes of the true clip ("ceiling"). May be stopped at any moment and started again.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ def goals(report: Report) -> list[Goal]:
 def main() -> None:
     """Make, judge, print, write."""
     options = _options()
-    test = split_clips(options.data or options.out / f"{options.split}-{SEED}", options.clips, options.split)
+    test = split_clips(options)
     pipe = load_pipeline(options.weights, options.device)
     run = options.out / _fingerprint(pipe, options.steps)
     make_all(test, run / "generated", options.clips, lambda clip: generated(pipe, clip, options.steps))
     make_all(test, run / "ceiling", options.clips, lambda clip: reconstructed(pipe, clip))
     steps = options.steps or pipe.defaults.num_inference_steps
     del pipe
-    report = judged(run, test, options.lpips, options.device)
+    report = judged(run, test, options)
     result = {
         "weights": options.weights,
         "split": options.split,
@@ -96,11 +96,15 @@ def main() -> None:
     console.print(_goal_table(report))
 
 
-def split_clips(folder: Path, count: int, split: str = "test") -> ClipShards:
-    """The first `count` clips of a split, rendered if they are not there yet."""
+def split_clips(options: argparse.Namespace) -> ClipShards:
+    """The clips to be made anew: those given by `--data`, or drawn (once) from the fixed seed."""
+    if options.data is not None:
+        return ClipShards(options.data)
     from idol import synth
 
-    synth.generate(folder, count, SEED, split=split)
+    folder = options.out / f"{options.split}-{SEED}"
+    with progress_bar("drawing the clips") as progress:
+        synth.generate(folder, options.clips, SEED, split=options.split, progress=progress)
     return ClipShards(folder)
 
 
@@ -141,15 +145,17 @@ def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
     return replace(true, video=video, depth=back[0].cpu().numpy())
 
 
-def judged(run: Path, true: ClipShards, lpips: str, device: str) -> Report:
+def judged(run: Path, true: ClipShards, options: argparse.Namespace) -> Report:
     """Scores of the run's clips; every number of every clip is left in `scores.json`."""
     with progress_bar("judging") as progress:
         report = evaluate(
             run / "generated",
             true.reader.folder,
             others={"ceiling": run / "ceiling"},
-            lpips=lpips,
-            device=device,
+            pose=options.pose,
+            mask=options.mask,
+            lpips=options.lpips,
+            device=options.device,
             progress=progress,
         )
     (run / "scores.json").write_text(json.dumps(report.to_json(per_clip=True)))
@@ -179,21 +185,27 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def add_judging(parser: argparse.ArgumentParser, split: str) -> None:
+    """Options of which clips are judged, and by what."""
+    add = parser.add_argument
+    add("--split", default=split, choices=("val", "test"))
+    add("--data", type=Path, help="shards to use; drawn under --out by default")
+    add("--pose", default="rtmpose", help="pose estimator, or none")
+    add("--mask", default="mediapipe", help="mask estimator, or none")
+    add("--lpips", default="vgg", choices=("vgg", "alex", "none"))
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--weights", default="mini", help="name, folder or hub id of a checkpoint")
-    parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--split", default="test", choices=("val", "test"))
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "runs" / "quality", help="working folder, resumed from"
-    )
-    parser.add_argument("--data", type=Path, help="shards of the test clips; rendered under --out by default")
-    parser.add_argument("--steps", type=int, help="denoising steps; the checkpoint's own by default")
-    parser.add_argument("--lpips", default="vgg", choices=("vgg", "alex", "none"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", type=Path, default=ROOT / "docs" / "results" / "mini_quality.json")
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    add = parser.add_argument
+    add("--weights", default="mini", help="name, folder or hub id of a checkpoint")
+    add("--clips", type=int, default=64)
+    add("--out", type=Path, default=ROOT / "runs" / "quality", help="gone on from if there")
+    add("--steps", type=int, help="denoising steps; the checkpoint's own by default")
+    add("--json", type=Path, default=ROOT / "docs" / "results" / "mini_quality.json")
+    add_judging(parser, split="test")
     return parser.parse_args()
 
 
