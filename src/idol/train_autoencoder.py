@@ -54,7 +54,7 @@ class AutoencoderConfig:
         clips_per_step: Clips read for each step; each gives a frame, a depth map, and its background or the
             person on grey.
         latent_noise: Standard deviation of the noise between encoder and decoder.
-        perceptual: LPIPS network; weight `w_perceptual`.
+        perceptual: LPIPS network, weighted by `w_perceptual`, on squares of `perceptual_side` pixels.
         compile: Compile encoder and decoder (several times faster on a CPU, after a minute).
         max_minutes: Stop (and save) after this much time; resume goes on.
     """
@@ -71,6 +71,7 @@ class AutoencoderConfig:
     w_gradient: float = 0.5
     w_perceptual: float = 0.1
     perceptual: Literal["alex", "vgg"] = "alex"
+    perceptual_side: int = 128
     ema: float = 0.998
     precision: Literal["bf16", "fp32"] = "bf16"
     compile: bool = False
@@ -212,6 +213,15 @@ class _Run:
         self._average(step)
         psnr = -10 * ((output.detach().clamp(-1, 1) - images) / 2).square().mean().log10()
         return {"loss": float(loss), "l1": float(pixel), "lpips": float(perceptual), "psnr": float(psnr)}
+
+    def _perceptual(self, output: Tensor, images: Tensor, random: torch.Generator) -> Tensor:
+        """LPIPS on one random square of the images (the network costs more than the autoencoder)."""
+        if self.lpips is None:
+            return output.new_zeros(())
+        side = min(self.config.perceptual_side, *images.shape[-2:])
+        top, left = (int(torch.randint(n - side + 1, (), generator=random)) for n in images.shape[-2:])
+        square = (..., slice(top, top + side), slice(left, left + side))
+        return self.lpips(output[square].clamp(-1, 1), images[square]).mean()
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

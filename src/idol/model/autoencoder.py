@@ -75,6 +75,14 @@ class Autoencoder(ModelMixin, ConfigMixin):
         decoder += [nn.SiLU(), nn.Conv2d(channels[0], pixels, 3, padding=1), nn.PixelShuffle(self.patch)]
         self.encoder = nn.Sequential(*encoder)
         self.decoder = nn.Sequential(*decoder)
+        self._keep_variance()
+
+    def _keep_variance(self) -> None:
+        """Without normalisation layers, the default initialisation would lose the signal on its way."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and not name.endswith(".second"):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                nn.init.zeros_(module.bias)
 
     @property
     def downscale(self) -> int:
