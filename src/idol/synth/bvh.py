@@ -107,7 +107,7 @@ def joint_poses(recording: Recording, values: np.ndarray) -> tuple[np.ndarray, n
 def _channels(joint: Joint, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A joint's own shift (f, 3) and rotation (f, 3, 3). Position channels replace the offset."""
     shift = np.tile(joint.offset, (len(numbers), 1))
-    axes, columns = "", []
+    axes, columns = "", list[int]()
     for column, channel in enumerate(joint.channels):
         if channel.endswith("position"):
             shift[:, "XYZ".index(channel[0])] = numbers[:, column]

@@ -152,12 +152,9 @@ def _shoot(rng: np.random.Generator, raster: Raster, person: Person, take: Take)
     heads = take.poses.heads(person.body).reshape(-1, 3)
     box = np.stack([heads.min(0) - 0.15, heads.max(0) + 0.15])
     scene = make_scene(rng, box, camera.eye, "room" if rng.uniform() < 0.6 else "panorama")
-    raster.load_scene(scene)
+    raster.set_stage(scene, camera)
     focus = (box.mean(0), float(np.linalg.norm(box[1] - box[0])) / 2 + 0.1)
-    shots = [
-        raster.draw(camera, scene.light, person.skinned(take.poses, k), focus)
-        for k in range(len(take.motion))
-    ]
+    shots = [raster.draw(*person.skinned(take.poses, k), focus) for k in range(len(take.motion))]
     mask = np.stack([shot.mask for shot in shots])
     area = mask.mean((1, 2))
     if area.min() < 0.01 or area.max() > 0.7:
@@ -181,13 +178,12 @@ def _record(
 ) -> Clip:
     mask = np.stack([shot.mask for shot in shots])
     depth, span = normalise_person(np.stack([shot.z for shot in shots]), mask)
-    plate = raster.draw(camera, scene.light, None)
     return Clip(
         video=np.stack([film.expose(shot.image, k) for k, shot in enumerate(shots)]),
         depth=depth,
         mask=mask,
         pose=Pose(keypoints, raster.size, raster.size),
-        background=film.expose(plate.image, len(shots)),
+        background=film.expose(raster.plate().image, len(shots)),
         fps=take.motion.fps,
         depth_range=span,
         subject=person.subject,

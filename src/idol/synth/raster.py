@@ -11,9 +11,9 @@ from idol.errors import UserError
 from idol.synth import shaders
 from idol.synth.camera import Camera, look_at, orthographic
 from idol.synth.person import Material, Person
-from idol.synth.scene import Light, Quad, Scene
+from idol.synth.scene import Quad, Scene
 
-_SHADOW_SIZE = 1024
+_SHADOW_SIZE = 768
 _SHINE: dict[Material, tuple[float, float, float, float]] = {
     "skin": (0.06, 18.0, 0.0, 0.35),
     "cloth": (0.03, 12.0, 0.0, 0.10),
@@ -52,6 +52,8 @@ class _Draw:
 class Raster:
     """An off-screen OpenGL context that draws square pictures.
 
+    Load a person, set the stage, then draw frame after frame.
+
     Args:
         size: Pixels along a side.
         block: Samples along a side of a pixel.
@@ -61,31 +63,29 @@ class Raster:
     """
 
     def __init__(self, size: int, block: int = 2) -> None:
-        import moderngl
-
-        try:
-            self._gl: Any = moderngl.create_standalone_context(backend="egl")
-        except Exception as error:
-            hint = "install EGL (Debian: libegl1 libgl1-mesa-dri)"
-            raise UserError("synth", f"no OpenGL context through EGL ({error})", hint) from error
+        self._gl = gl = _context()
         self.size, self.block, side = size, block, size * block
-        gl = self._gl
         self._surface = gl.program(shaders.SURFACE_VERTEX, shaders.SURFACE_FRAGMENT)
+        self._backdrop = gl.program(shaders.SURFACE_VERTEX, shaders.BACKDROP_FRAGMENT)
         self._shadow = gl.program(shaders.SHADOW_VERTEX, shaders.SHADOW_FRAGMENT)
-        self._finish = gl.program(shaders.SCREEN_VERTEX, shaders.FINISH_FRAGMENT)
-        self._sky = gl.program(shaders.SCREEN_VERTEX, shaders.SKY_FRAGMENT)
-        self._colours = _plain(gl.texture((side, side), 4, dtype="f2"))
-        self._depths = _plain(gl.texture((side, side), 2, dtype="f4"))
-        self._samples = gl.framebuffer([self._colours, self._depths], gl.depth_renderbuffer((side, side)))
+        corners = gl.buffer(np.array([-1, -1, 1, -1, -1, 1, 1, 1], "f4"))
+        self._finish = _Screen(gl, corners, shaders.FINISH_FRAGMENT)
+        self._sky = _Screen(gl, corners, shaders.SKY_FRAGMENT)
+        self._copy = _Screen(gl, corners, shaders.COPY_FRAGMENT)
+        depths, z = _plain(gl.texture((side, side), 2, dtype="f4")), gl.depth_renderbuffer((side, side))
+        self._depths = depths
+        self._colours, self._bright, self._dim = (
+            _plain(gl.texture((side, side), 4, dtype="f2")) for _ in range(3)
+        )
+        self._samples, self._bright_buffer, self._dim_buffer = (
+            gl.framebuffer([colours, depths], z) for colours in (self._colours, self._bright, self._dim)
+        )
         self._shadow_map = gl.depth_texture((_SHADOW_SIZE, _SHADOW_SIZE))
         self._shadow_map.compare_func = "<="
         self._shadow_buffer = gl.framebuffer(depth_attachment=self._shadow_map)
         self._picture = gl.texture((size, size), 4)
         self._picture_depth = gl.texture((size, size), 2, dtype="f4")
         self._finished = gl.framebuffer([self._picture, self._picture_depth])
-        corners = gl.buffer(np.array([-1, -1, 1, -1, -1, 1, 1, 1], "f4"))
-        self._finish_quad = gl.vertex_array(self._finish, [(corners, "2f", "corner")])
-        self._sky_quad = gl.vertex_array(self._sky, [(corners, "2f", "corner")])
         self._white = gl.texture((1, 1), 4, b"\xff" * 4)
         self._panorama: Any = None
         self._person: list[_Draw] = []
@@ -114,8 +114,8 @@ class Raster:
             self._person.append(_Draw(surface, shadow, image, bumps, part.material))
         self._loaded = person
 
-    def load_scene(self, scene: Scene) -> None:
-        """Upload a scene; one loaded before is dropped."""
+    def set_stage(self, scene: Scene, camera: Camera) -> None:
+        """Upload a scene, look at it through a camera of the raster's size, and draw it empty."""
         _release(self._scene_keeps)
         keep = self._scene_keeps
         images: dict[int, Any] = {}
@@ -127,57 +127,88 @@ class Raster:
         self._panorama = None
         if scene.panorama is not None:
             height, width = scene.panorama.shape[:2]
-            self._panorama = _kept(
-                keep, self._gl.texture((width, height), 3, scene.panorama.astype("f4").tobytes(), dtype="f4")
-            )
+            sky = scene.panorama.astype("f4").tobytes()
+            self._panorama = _kept(keep, self._gl.texture((width, height), 3, sky, dtype="f4"))
             self._panorama.repeat_y = False
+        self._camera, self._light = camera, scene.light
+        self._set_surface()
+        self._draw_empty(self._dim_buffer, 0.0)
+        self._draw_empty(self._bright_buffer, 1.0)
+
+    def plate(self) -> Rendering:
+        """The stage without the person and without its shadow."""
+        self._samples.use()
+        self._samples.clear(0, 0, 0, 0, depth=1.0)
+        self._draw_backdrop(None)
+        return self._resolve()
+
+    def draw(self, vertices: np.ndarray, normals: np.ndarray, focus: tuple[np.ndarray, float]) -> Rendering:
+        """The loaded person on the stage.
+
+        Args:
+            vertices: (n, 3) of the posed person, metres.
+            normals: (n, 3) unit.
+            focus: Centre (3,) and half-width in metres of what the shadow map covers.
+        """
+        away = focus[0] + self._light.key * 5
+        sun = orthographic(focus[1], 0.1, 10.0) @ look_at(away, focus[0])
+        self._vertices.write(np.concatenate([vertices, normals], 1).astype("f4").tobytes())
+        self._draw_shadows(sun)
+        self._samples.use()
+        self._samples.clear(0, 0, 0, 0, depth=1.0)
+        self._draw_backdrop(sun)
+        self._surface["has_shadows"], self._surface["sun"] = True, 1.0
+        self._surface["light_from_world"].write(_matrix(sun))
+        (self._panorama or self._white).use(3)
+        for part in self._person:
+            self._draw_part(part, person=True)
+        return self._resolve()
 
     def _quad_draw(self, quad: Quad, image: Any) -> _Draw:
         gl, keep = self._gl, self._scene_keeps
         rows = np.concatenate([quad.corners, np.tile(quad.normal, (4, 1)), quad.uv], 1).astype("f4")
         vertices = _kept(keep, gl.buffer(rows.tobytes()))
         index = _kept(keep, gl.buffer(np.array([0, 1, 2, 0, 2, 3], "i4").tobytes()))
-        layout = [(vertices, "3f 3f 2f", "place", "normal", "uv")]
-        return _Draw(_kept(keep, gl.vertex_array(self._surface, layout, index)), None, image, None, "cloth")
+        shaded = [(vertices, "3f 3f 2f", "place", "normal", "uv")]
+        flat = [(vertices, "3f 3f 8x", "place", "normal")]
+        surface = _kept(keep, gl.vertex_array(self._surface, shaded, index))
+        return _Draw(surface, _kept(keep, gl.vertex_array(self._backdrop, flat, index)), image, None, "cloth")
 
     def _texture(self, image: np.ndarray) -> Any:
         flipped = np.ascontiguousarray(image[::-1])
         texture = self._gl.texture((image.shape[1], image.shape[0]), image.shape[2], flipped, alignment=1)
         texture.build_mipmaps()
         texture.filter = (self._gl.LINEAR_MIPMAP_LINEAR, self._gl.LINEAR)
-        texture.anisotropy = 2.0
         return texture
 
-    def draw(
-        self,
-        camera: Camera,
-        light: Light,
-        skin: tuple[np.ndarray, np.ndarray] | None,
-        focus: tuple[np.ndarray, float] = (np.zeros(3), 1.5),
-    ) -> Rendering:
-        """Draw the loaded scene, and the loaded person if `skin` gives its vertices and normals (n, 3).
+    def _set_surface(self) -> None:
+        program, camera, light = self._surface, self._camera, self._light
+        for shader in (program, self._backdrop):
+            shader["clip_from_world"].write(_matrix(camera.projection @ camera.view))
+            shader["view"].write(_matrix(camera.view))
+        program["ambient"].write(light.ambient.astype("f4").tobytes())
+        vectors = {"key": light.key, "key_colour": light.key_colour, "fill": light.fill, "eye": camera.eye}
+        for name, value in (vectors | {"fill_colour": light.fill_colour}).items():
+            program[name].write(value.astype("f4").tobytes())
+        for unit, name in enumerate(("image", "bumps", "shadows", "sky")):
+            program[name] = unit
+        self._backdrop["shadows"], self._backdrop["bright"], self._backdrop["dim"] = 2, 4, 5
 
-        Args:
-            camera: Of the raster's size.
-            light: Of the scene.
-            skin: The posed person; None for the clean plate, without its shadow too.
-            focus: Centre (3,) and half-width in metres of what the shadow map covers.
-        """
-        sun = orthographic(focus[1], 0.1, 10.0) @ look_at(focus[0] + light.key * 5, focus[0])
-        if skin is not None:
-            self._vertices.write(np.concatenate(skin, 1).astype("f4").tobytes())
-            self._draw_shadows(sun)
-        self._samples.use()
-        self._samples.clear(0, 0, 0, 0, depth=1.0)
+    def _draw_empty(self, buffer: Any, sun: float) -> None:
+        """The stage alone: in the light (1), or as if all of it lay in the person's shadow (0)."""
+        buffer.use()
+        buffer.clear(0, 0, 0, 0, depth=1.0)
+        (self._panorama or self._white).use(3)
         if self._panorama is not None:
-            self._draw_sky(camera)
+            self._gl.disable(self._gl.DEPTH_TEST)
+            turn = np.linalg.inv(self._camera.view)
+            self._sky.program["world_from_view"].write(_matrix(turn))
+            focal, side = self._camera.focal * self.block, float(self.size * self.block)
+            self._sky.draw(sky=3, focal=focal, side=side)
         self._gl.enable(self._gl.DEPTH_TEST)
-        self._set_surface(camera, light, sun, skin is not None)
+        self._surface["has_shadows"], self._surface["sun"] = False, sun
         for quad in self._quads:
             self._draw_part(quad, person=False)
-        for part in self._person if skin is not None else []:
-            self._draw_part(part, person=True)
-        return self._resolve(camera, light)
 
     def _draw_shadows(self, sun: np.ndarray) -> None:
         self._shadow_buffer.use()
@@ -186,34 +217,25 @@ class Raster:
         self._shadow["light_from_world"].write(_matrix(sun))
         self._shadow["image"] = 0
         for part in self._person:
-            part.image.use(0)
-            self._shadow["cutoff"] = _CUTOFF[part.material]
-            part.shadow.render()
+            if part.material != "eye":
+                part.image.use(0)
+                self._shadow["cutoff"] = _CUTOFF[part.material]
+                part.shadow.render()
 
-    def _draw_sky(self, camera: Camera) -> None:
-        self._gl.disable(self._gl.DEPTH_TEST)
-        self._panorama.use(3)
-        self._sky["sky"] = 3
-        self._sky["world_from_view"].write(_matrix(np.linalg.inv(camera.view)))
-        self._sky["focal"] = camera.focal * self.block
-        self._sky["side"] = float(self.size * self.block)
-        self._sky_quad.render(self._gl.TRIANGLE_STRIP)
-
-    def _set_surface(self, camera: Camera, light: Light, sun: np.ndarray, shadows: bool) -> None:
-        program = self._surface
-        program["clip_from_world"].write(_matrix(camera.projection @ camera.view))
-        program["view"].write(_matrix(camera.view))
-        program["light_from_world"].write(_matrix(sun))
-        program["ambient"].write(light.ambient.astype("f4").tobytes())
-        vectors = {"key": light.key, "key_colour": light.key_colour, "fill": light.fill, "eye": camera.eye}
-        for name, value in (vectors | {"fill_colour": light.fill_colour}).items():
-            program[name].write(value.astype("f4").tobytes())
-        for unit, name in enumerate(("image", "bumps", "shadows", "sky")):
-            program[name] = unit
-        program["has_shadows"] = shadows
-        program["is_catcher"] = False
+    def _draw_backdrop(self, sun: np.ndarray | None) -> None:
+        """The empty stage with the person's shadow on it, or without one."""
         self._shadow_map.use(2)
-        (self._panorama or self._white).use(3)
+        self._bright.use(4)
+        self._dim.use(5)
+        if self._panorama is not None:
+            self._gl.disable(self._gl.DEPTH_TEST)
+            self._copy.draw(bright=4)
+        self._gl.enable(self._gl.DEPTH_TEST)
+        self._backdrop["has_shadows"] = sun is not None
+        if sun is not None:
+            self._backdrop["light_from_world"].write(_matrix(sun))
+        for quad in self._quads:
+            quad.shadow.render()
 
     def _draw_part(self, part: _Draw, person: bool) -> None:
         program = self._surface
@@ -228,22 +250,49 @@ class Raster:
         program["shine"] = _SHINE[part.material]
         part.surface.render()
 
-    def _resolve(self, camera: Camera, light: Light) -> Rendering:
+    def _resolve(self) -> Rendering:
         self._finished.use()
         self._gl.disable(self._gl.DEPTH_TEST)
-        program = self._finish
         self._colours.use(0)
         self._depths.use(1)
-        program["colours"], program["depths"] = 0, 1
-        program["block"] = self.block
-        program["focal"], program["exposure"] = float(camera.focal), float(light.exposure)
-        program["strength"] = float(light.occlusion)
-        program["white"] = tuple(float(x) for x in light.white)
-        self._finish_quad.render(self._gl.TRIANGLE_STRIP)
+        light = self._light
+        self._finish.draw(
+            colours=0,
+            depths=1,
+            block=self.block,
+            focal=self._camera.focal,
+            exposure=light.exposure,
+            strength=light.occlusion,
+            white=tuple(float(x) for x in light.white),
+        )
         shape = (self.size, self.size, -1)
         colour = np.frombuffer(self._picture.read(), np.uint8).reshape(shape)[::-1]
         depth = np.frombuffer(self._picture_depth.read(), np.float32).reshape(shape)[::-1]
         return Rendering(colour[..., :3].copy(), depth[..., 0].copy(), depth[..., 1] >= 0.5)
+
+
+class _Screen:
+    """A program that runs once for every pixel."""
+
+    def __init__(self, gl: Any, corners: Any, fragment: str) -> None:
+        self.program = gl.program(shaders.SCREEN_VERTEX, fragment)
+        self._mode = gl.TRIANGLE_STRIP
+        self._square = gl.vertex_array(self.program, [(corners, "2f", "corner")])
+
+    def draw(self, **uniforms: float | tuple[float, ...]) -> None:
+        for name, value in uniforms.items():
+            self.program[name] = value
+        self._square.render(self._mode)
+
+
+def _context() -> Any:
+    import moderngl
+
+    try:
+        return moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
+    except Exception as error:
+        hint = "install EGL (Debian: libegl1 libgl1-mesa-dri)"
+        raise UserError("synth", f"no OpenGL context through EGL ({error})", hint) from error
 
 
 def _plain(texture: Any) -> Any:

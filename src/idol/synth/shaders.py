@@ -12,33 +12,34 @@ void main() {
   gl_Position = clip_from_world * vec4(place, 1);
 }"""
 
-SURFACE_FRAGMENT = """#version 330
+_SHADOWED = """
+uniform sampler2DShadow shadows; uniform bool has_shadows;
+float lit(vec3 at) { // share of the key light that arrives
+  if (!has_shadows || any(lessThan(at.xy, vec2(0))) || any(greaterThan(at.xy, vec2(1)))) return 1.0;
+  vec2 texel = 1.0 / vec2(textureSize(shadows, 0));
+  float sum = 0.0;
+  for (int i = -1; i <= 1; i += 2) for (int j = -1; j <= 1; j += 2)
+    sum += texture(shadows, vec3(at.xy + vec2(i, j) * 0.7 * texel, at.z - 0.0015));
+  return sum / 4.0;
+}"""
+
+SURFACE_FRAGMENT = (
+    """#version 330
 in vec3 world; in vec3 world_normal; in vec2 st; in float distance_z; in vec3 light_place;
 layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth;
-uniform sampler2D image; uniform sampler2D bumps; uniform sampler2D sky; uniform sampler2DShadow shadows;
-uniform bool has_bumps; uniform bool has_shadows; uniform bool is_catcher; uniform bool is_person;
-uniform bool is_skin;
+uniform sampler2D image; uniform sampler2D bumps; uniform sampler2D sky;
+uniform bool has_bumps; uniform bool is_catcher; uniform bool is_person; uniform bool is_skin;
+uniform float sun; // 1, or 0 for the picture that full shadow would give
 uniform float wrap; uniform float cutoff; uniform vec4 shine; // strength, sharpness, -, mirror
 uniform vec3 ambient[9]; uniform vec3 key; uniform vec3 key_colour; uniform vec3 fill;
 uniform vec3 fill_colour; uniform vec3 eye;
-const float PI = 3.14159265;
-
+const float PI = 3.14159265;"""
+    + _SHADOWED
+    + """
 vec3 irradiance(vec3 n) {
   return max(vec3(0), ambient[0] + ambient[1] * n.y + ambient[2] * n.z + ambient[3] * n.x
     + ambient[4] * n.x * n.y + ambient[5] * n.y * n.z + ambient[6] * (3 * n.z * n.z - 1)
     + ambient[7] * n.x * n.z + ambient[8] * (n.x * n.x - n.y * n.y));
-}
-vec3 panorama(vec3 way) {
-  vec2 at = vec2(atan(way.x, way.z) / (2 * PI), acos(clamp(way.y, -1, 1)) / PI);
-  return textureLod(sky, at, 0).rgb;
-}
-float lit() {
-  if (!has_shadows || any(lessThan(light_place.xy, vec2(0))) || any(greaterThan(light_place.xy, vec2(1))))
-    return 1.0;
-  float sum = 0.0;
-  for (int i = -1; i <= 1; i++) for (int j = -1; j <= 1; j++)
-    sum += texture(shadows, vec3(light_place.xy + vec2(i, j) * 1.2 / 1024, light_place.z - 0.0012));
-  return sum / 9.0;
 }
 vec3 bumped(vec3 n) { // tangents from screen derivatives
   vec3 dx = dFdx(world), dy = dFdy(world); vec2 sx = dFdx(st), sy = dFdy(st);
@@ -52,10 +53,12 @@ void main() {
   vec4 texel = texture(image, st);
   if (texel.a < cutoff) discard;
   vec3 way = normalize(world - eye);
-  float s = lit();
   if (is_catcher) {
-    out_colour = vec4(panorama(way) * mix(0.45, 1.0, s), 1); out_depth = vec2(distance_z, 0); return;
+    vec2 at = vec2(atan(way.x, way.z) / (2 * PI), acos(clamp(way.y, -1, 1)) / PI);
+    out_colour = vec4(textureLod(sky, at, 0).rgb * mix(0.45, 1.0, sun), 1); out_depth = vec2(distance_z, 0);
+    return;
   }
+  float s = lit(light_place) * sun;
   vec3 n = normalize(world_normal);
   if (!gl_FrontFacing && is_person) n = dot(n, way) > 0 ? -n : n;
   if (has_bumps) n = bumped(n);
@@ -71,6 +74,28 @@ void main() {
   out_colour = vec4(colour, 1);
   out_depth = vec2(distance_z, is_person ? 1 : 0);
 }"""
+)
+
+# The empty scene is drawn once a clip, in the light and in full shadow; a frame only mixes the two.
+BACKDROP_FRAGMENT = (
+    """#version 330
+in float distance_z; in vec3 light_place;
+layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth;
+uniform sampler2D bright; uniform sampler2D dim;"""
+    + _SHADOWED
+    + """
+void main() {
+  ivec2 at = ivec2(gl_FragCoord.xy);
+  vec3 full = texelFetch(bright, at, 0).rgb;
+  float s = lit(light_place);
+  out_colour = vec4(s < 1 ? mix(texelFetch(dim, at, 0).rgb, full, s) : full, 1);
+  out_depth = vec2(distance_z, 0);
+}"""
+)
+
+COPY_FRAGMENT = """#version 330
+layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth; uniform sampler2D bright;
+void main() { out_colour = texelFetch(bright, ivec2(gl_FragCoord.xy), 0); out_depth = vec2(1000, 0); }"""
 
 SHADOW_VERTEX = """#version 330
 in vec3 place; in vec2 uv; uniform mat4 light_from_world; out vec2 st;
