@@ -131,3 +131,15 @@ def test_nobody_is_left_in_the_photos_own_background():
     plate = background_from("photo", 256, 256, person)
     assert plate.shape == (3, 256, 256)
     assert real_people(pose_estimator("rtmpose").estimate(plate[None])[0]) == []
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", ["woman-walking.jpg", "man-from-behind.jpg"])
+def test_another_estimators_joints_show_the_mask_network_where_to_look(name):
+    from idol.prepare.blazepose import _landmarks, window_of
+
+    image = read_image(media.path(name))
+    person = real_people(pose_estimator("rtmpose").estimate(image[None])[0])[0]
+    usual = mask_estimator("mediapipe").estimate(image[None], [person])[0] > 0.5
+    other = _landmarks(image, window_of(person))[1] > 0.5
+    assert (usual & other).sum() / (usual | other).sum() > 0.9

@@ -75,15 +75,32 @@ class BlazeMask:
         return np.stack([self._one(frame, person) for frame, person in zip(frames, wanted, strict=True)])
 
     def _one(self, frame: NDArray[np.uint8], person: Detection | None) -> Float:
-        side = max(person.box[2:] - person.box[:2]) if person is not None else 0
-        view = _whole(frame) if person is None else fitted(person.box, _SIDE_FOUND, _SIDE_FOUND, 1.4)
-        seen = BlazePose(self.threshold)._look(frame, view)
-        if not seen:
-            return np.zeros(frame.shape[1:], np.float32)
         if person is None:
-            return max(seen, key=lambda found: found[0].area)[1]
-        far, mask = min(((_distance(found, person), mask) for found, mask in seen), key=lambda pair: pair[0])
-        return mask if far < 0.25 * side else np.zeros_like(mask)
+            seen = BlazePose(self.threshold)._look(frame, _whole(frame))
+            empty = np.zeros(frame.shape[1:], np.float32)
+            return max(seen, key=lambda found: found[0].area)[1] if seen else empty
+        seen = BlazePose(self.threshold)._look(frame, fitted(person.box, _SIDE_FOUND, _SIDE_FOUND, 1.4))
+        far, mask = min(
+            ((_distance(found, person), mask) for found, mask in seen),
+            key=lambda pair: pair[0],
+            default=(np.inf, None),
+        )
+        if mask is not None and far < 0.2 * max(person.box[2:] - person.box[:2]):
+            return mask
+        return _landmarks(frame, window_of(person))[1]  # not found again here, but it is known where to look
+
+
+def window_of(person: Detection) -> Window:
+    """The window that the detector would choose, from joints that another estimator found."""
+    joints = person.keypoints[:18]
+    seen = joints[:, 2] > 0.3
+    middle, half = (person.box[:2] + person.box[2:]) / 2, (person.box[2:] - person.box[:2]).max() / 2
+    if not seen[[1, 8, 11]].all():  # neck and hips
+        return body_window(middle, middle - np.array([0, half], np.float32))
+    hips = joints[[8, 11], :2].mean(0)
+    reach = 1.15 * np.linalg.norm(joints[seen, :2] - hips, axis=-1).max()
+    upward = joints[1, :2] - hips
+    return body_window(hips, hips + upward / max(float(np.linalg.norm(upward)), 1e-6) * reach)
 
 
 def _distance(a: Detection, b: Detection) -> float:
@@ -120,7 +137,7 @@ def find_windows(small: NDArray[np.uint8], view: Window, threshold: float) -> tu
     return [body_window(*view.outward(pair - 0.5)) for pair in points], scores[kept]
 
 
-def body_window(hips: Float, rim: Float) -> Window:
+def body_window(hips: NDArray, rim: NDArray) -> Window:
     """The upright square round a body.
 
     Args:
