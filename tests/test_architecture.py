@@ -31,7 +31,8 @@ LEVELS = [
     ["model"],
     ["diffusion", "perceptual"],
     ["sheet"],
-    ["skeleton", "retarget", "crop"],
+    ["skeleton", "crop"],
+    ["retarget"],
     ["joints"],
     ["clip"],
     ["depth", "video"],
@@ -144,7 +145,7 @@ def _commands():
         for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", path.read_text(), flags=re.S):
             for line in block.replace("\\\n", " ").splitlines():
                 if line.lstrip("$ ").startswith("idol "):
-                    yield path.name, line.lstrip("$ ").split("#")[0].strip()
+                    yield path.name, line.lstrip("$ ").strip()
 
 
 def test_readme_shows_commands():
@@ -159,7 +160,7 @@ def test_commands_in_the_papers_exist(file, line):
 
     from idol.cli import app
 
-    words = shlex.split(line)[1:]
+    words = shlex.split(line, comments=True)[1:]
     verbs = get_command(app).commands
     if words[0].startswith("-"):
         assert words[0] in ("--help", "--version")
