@@ -16,15 +16,14 @@ from torch import Tensor
 
 from idol.clip import Pose
 from idol.config import from_dict, to_dict
-from idol.crop import ForegroundCrop
 from idol.depth import PERSON_FLOOR, colorize_tensor, decolorize_tensor
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
-from idol.model.conditions import as_images, as_plates, as_poses, crop_people, expand_batch
+from idol.model.conditions import Drawing, People, as_images, as_plates, as_poses, crop_people, expand_batch
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
-from idol.model.sampling import Given, Networks, predict, prepare
+from idol.model.sampling import Denoiser, Given
 
 COMPONENTS: tuple[type, ...] = (
     Autoencoder,
@@ -55,7 +54,8 @@ class GenerationConfig:
         foreground_size: Side of the person's crop, pixels.
         foreground_margin: Room round the person in the crop, as a share of the person's box.
         depth_kind: "person": what is not person has depth exactly 0; "scene": every value counts.
-        autocast: Compute in bfloat16 where it is safe.
+        autocast: Let the U-Net and the pose control compute in bfloat16; None does where the processor has
+            instructions for it. Autoencoder and noise are float32 anyway.
     """
 
     height: int = 256
@@ -70,11 +70,16 @@ class GenerationConfig:
     foreground_size: int = 224
     foreground_margin: float = 0.1
     depth_kind: Literal["person", "scene"] = "person"
-    autocast: bool = False
+    autocast: bool | None = None
 
     def __post_init__(self) -> None:
         if self.window is not None and not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap {self.overlap} must be at least 0 and less than window {self.window}")
+
+    @property
+    def drawing(self) -> Drawing:
+        """How skeletons are drawn."""
+        return Drawing(self.stick_width, self.radius, self.draw_at)
 
 
 @dataclass
@@ -90,21 +95,6 @@ class IdolOutput(BaseOutput):
     video: Tensor | np.ndarray
     depth: Tensor | np.ndarray | None
     latents: Tensor
-
-
-@dataclass(frozen=True)
-class People:
-    """The persons' crops, on the device.
-
-    Attributes:
-        image: (b, 3, s, s) in [0, 1], grey outside the person.
-        mask: (b, 1, s, s) 1 on the person, else 0.
-        pose: (b, 3, s, s) skeleton images in [0, 1].
-    """
-
-    image: Tensor
-    mask: Tensor
-    pose: Tensor
 
 
 class IdolPipeline(DiffusionPipeline):
@@ -231,27 +221,28 @@ class IdolPipeline(DiffusionPipeline):
             window=window,
             overlap=overlap,
         )
-        networks, codec, device = Networks(self.unet, self.control), self.codec, self._execution_device
+        how = settings.guidance_scale, settings.window, settings.overlap
+        denoiser = Denoiser(self.unet, self.control, *how)
+        codec, device = self.codec, self._execution_device
 
         # 2. Inputs
         size, margin = settings.foreground_size, settings.foreground_margin
-        crops = crop_people(foreground, foreground_mask, foreground_pose, size, margin)
-        people = self._people(crops, settings)
+        crops = foreground, foreground_mask, foreground_pose, size, margin
+        people = crop_people(*crops, settings.drawing).to(device)
         b, m = people.image.shape[0], self.unet.config["num_modalities"]
-        skeletons = self._skeletons(pose, b, settings)
+        skeletons = as_poses(pose, settings.height, settings.width, settings.drawing)
+        skeletons = expand_batch(skeletons, b, "pose").to(device)
         f = skeletons.shape[1]
         plates = as_plates(background, b, f, settings.height, settings.width).to(device)
 
         # 3. What does not change over the steps
+        plate_latents = codec.encode_image(plates)
+        given = self._given(video, depth, plate_latents, (b, f), settings)
+        tokens, pose_input = self._tokens(people), self._pose_input(skeletons)
+        guided = settings.guidance_scale != 1
+        unconditional = self.foreground_encoder.unconditional(tokens) if guided else None
         with self._precision(settings):
-            plate_latents = codec.encode_image(plates)
-            given = self._given(video, depth, plate_latents, (b, f), settings)
-            tokens = self._tokens(people)
-            unconditional = None
-            if settings.guidance_scale != 1:
-                unconditional = self.foreground_encoder.unconditional(tokens)
-            pose_input = self._pose_input(skeletons)
-            conditions = prepare(networks, tokens, unconditional, plate_latents, pose_input)
+            conditions = denoiser.prepare(tokens, unconditional, plate_latents, pose_input)
 
         # 4. Noise
         latents = self._noise((b, m, f, *plate_latents.shape[-3:]), generator)
@@ -261,15 +252,7 @@ class IdolPipeline(DiffusionPipeline):
         for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
             noisy = given.put_into(latents)
             with self._precision(settings):
-                prediction = predict(
-                    networks,
-                    noisy,
-                    given.times(t, b, m),
-                    conditions,
-                    settings.guidance_scale,
-                    settings.window,
-                    settings.overlap,
-                )
+                prediction = denoiser.predict(noisy, given.times(t, b, m), conditions)
             latents = self.scheduler.step(prediction, t, noisy).prev_sample
             if callback_on_step_end is not None:
                 changed = callback_on_step_end(self, step, t, {"latents": latents})
@@ -277,8 +260,7 @@ class IdolPipeline(DiffusionPipeline):
 
         # 6. Pictures
         latents = given.put_into(latents)
-        with self._precision(settings):
-            pictures = codec.decode(latents, plate_latents, decode_chunk)
+        pictures = codec.decode(latents, plate_latents, decode_chunk)
         output = self._output(pictures, latents, given, settings)
         self.maybe_free_model_hooks()
         if output_type == "np":
@@ -299,31 +281,6 @@ class IdolPipeline(DiffusionPipeline):
         if settings.num_inference_steps < 1:
             raise UserError("--steps", f"{settings.num_inference_steps}", "give at least 1")
         return settings
-
-    def _people(self, crops: list[ForegroundCrop], settings: GenerationConfig) -> People:
-        size = settings.foreground_size
-        return People(
-            torch.from_numpy(np.stack([crop.image for crop in crops])).to(self._execution_device) / 255,
-            torch.from_numpy(np.stack([crop.mask for crop in crops]))
-            .to(self._execution_device)[:, None]
-            .float(),
-            self._draw([crop.pose for crop in crops], size, size, settings)[:, 0],
-        )
-
-    def _draw(self, pose: Any, height: int, width: int, settings: GenerationConfig) -> Tensor:
-        pictures = as_poses(
-            pose,
-            height,
-            width,
-            stick_width=settings.stick_width,
-            radius=settings.radius,
-            at=settings.draw_at,
-        )
-        return pictures.to(self._execution_device)
-
-    def _skeletons(self, pose: Any, b: int, settings: GenerationConfig) -> Tensor:
-        """Skeleton images (b, f, 3, h, w) in [0, 1]."""
-        return expand_batch(self._draw(pose, settings.height, settings.width, settings), b, "pose")
 
     def _pose_input(self, skeletons: Tensor) -> Tensor | None:
         """What the pose control takes: skeleton images, their latents, or nothing."""
@@ -382,13 +339,24 @@ class IdolPipeline(DiffusionPipeline):
             depth = decolorize_tensor(pictures[:, 1], self.codec_config.colour_map)
             if settings.depth_kind == "person":
                 # the person's depth starts at the floor: what is nearer to 0 than to it is not person
-                depth = torch.where(depth < PERSON_FLOOR / 2, 0, depth)
+                depth = torch.where(depth < PERSON_FLOOR / 2, 0, depth.clamp_min(PERSON_FLOOR))
         if given.pictures is not None:
             video, depth = (given.pictures, depth) if given.modality == 0 else (video, given.pictures)
         return IdolOutput(video=video, depth=depth, latents=latents)
 
     def _precision(self, settings: GenerationConfig) -> torch.autocast:
-        return torch.autocast(self._execution_device.type, torch.bfloat16, enabled=settings.autocast)
+        device = self._execution_device.type
+        fast = _has_bfloat16(device) if settings.autocast is None else settings.autocast
+        return torch.autocast(device, torch.bfloat16, enabled=fast)
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is faster than float32: on a CPU without instructions for it, it is slower."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # nothing public asks
+    )
 
 
 def _set_steps(scheduler: Any, steps: int, device: torch.device) -> None:

@@ -1,6 +1,7 @@
 """What users give - pictures, masks, poses in any of the usual forms - to the tensors the network takes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +13,42 @@ from torch import Tensor
 
 from idol import skeleton
 from idol.clip import Pose
-from idol.crop import ForegroundCrop, foreground_crop
+from idol.crop import foreground_crop
 from idol.errors import UserError
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How skeletons are drawn; see `skeleton.draw`.
+
+    Attributes:
+        stick_width: Half the thickness of a limb, pixels.
+        radius: Of a joint, pixels.
+        at: Whether those pixels are the pose's own ("source") or those of the picture ("model").
+    """
+
+    stick_width: float = 4.0
+    radius: float = 4.0
+    at: Literal["source", "model"] = "source"
+
+
+@dataclass(frozen=True)
+class People:
+    """The persons' crops.
+
+    Attributes:
+        image: (b, 3, s, s) in [0, 1], grey outside the person.
+        mask: (b, 1, s, s) 1 on the person, else 0.
+        pose: (b, 3, s, s) skeleton pictures in [0, 1].
+    """
+
+    image: Float[Tensor, "b 3 s s"]
+    mask: Float[Tensor, "b 1 s s"]
+    pose: Float[Tensor, "b 3 s s"]
+
+    def to(self, device: torch.device) -> "People":
+        """The same on another device."""
+        return People(self.image.to(device), self.mask.to(device), self.pose.to(device))
 
 
 def as_images(value: Any, argument: str) -> Float[Tensor, "*b 3 h w"]:
@@ -65,13 +100,7 @@ def as_masks(value: Any, argument: str) -> Bool[Tensor, "*b h w"]:
 
 
 def as_poses(
-    value: Any,
-    height: int,
-    width: int,
-    *,
-    stick_width: float = 4.0,
-    radius: float = 4.0,
-    at: Literal["source", "model"] = "source",
+    value: Any, height: int, width: int, drawing: Drawing
 ) -> Float[Tensor, "b f 3 {height} {width}"]:
     """Skeleton pictures in [0, 1].
 
@@ -80,9 +109,7 @@ def as_poses(
             (b, f, 3, h, w), which must have the right size.
         height: Of the pictures, pixels.
         width: Of the pictures, pixels.
-        stick_width: See `skeleton.draw`, and so the next two.
-        radius: Of a joint.
-        at: Resolution to draw at.
+        drawing: How a `Pose` is drawn.
 
     Raises:
         UserError: If it is none of these, or the clips differ in length.
@@ -91,9 +118,8 @@ def as_poses(
     if isinstance(poses, (list, tuple)) and poses and all(isinstance(p, Pose) for p in poses):
         if len({p.frames for p in poses}) > 1:
             raise UserError("pose", f"lengths {[p.frames for p in poses]}", "give clips of one length")
-        drawn = [
-            skeleton.draw(p, height, width, stick_width=stick_width, radius=radius, at=at) for p in poses
-        ]
+        how = {"stick_width": drawing.stick_width, "radius": drawing.radius}
+        drawn = [skeleton.draw(p, height, width, **how, at=drawing.at) for p in poses]
         return torch.from_numpy(np.stack(drawn)).float() / 255
     pictures = as_images(value, "pose")
     pictures = pictures[None] if pictures.ndim == 4 else pictures
@@ -140,7 +166,7 @@ def as_plates(
     return cover(expand_batch(plates, b, "background"), height, width) * 2 - 1
 
 
-def crop_people(image: Any, mask: Any, pose: Any, size: int, margin: float) -> list[ForegroundCrop]:
+def crop_people(image: Any, mask: Any, pose: Any, size: int, margin: float, drawing: Drawing) -> People:
     """The crop of every person.
 
     Args:
@@ -149,6 +175,7 @@ def crop_people(image: Any, mask: Any, pose: Any, size: int, margin: float) -> l
         pose: `Pose` of each, one frame; one serves all; None is no visible joint.
         size: Side of the crops, pixels.
         margin: Room round the person, as a share of its box.
+        drawing: How their skeletons are drawn.
 
     Raises:
         UserError: If they do not belong together or a mask is empty.
@@ -164,9 +191,14 @@ def crop_people(image: Any, mask: Any, pose: Any, size: int, margin: float) -> l
         raise UserError("foreground_pose", f"is for {len(poses)} pictures", f"give {b}")
     pixels = (images * 255).round().byte().cpu().numpy()
     try:
-        return [foreground_crop(pixels[i], masks[i].cpu().numpy(), poses[i], size, margin) for i in range(b)]
+        crops = [foreground_crop(pixels[i], masks[i].cpu().numpy(), poses[i], size, margin) for i in range(b)]
     except ValueError as error:
         raise UserError("foreground", str(error), "give a picture, mask and pose of one person") from error
+    return People(
+        torch.from_numpy(np.stack([crop.image for crop in crops])) / 255,
+        torch.from_numpy(np.stack([crop.mask for crop in crops]))[:, None].float(),
+        as_poses([crop.pose for crop in crops], size, size, drawing)[:, 0],
+    )
 
 
 def expand_batch(x: Tensor, b: int, argument: str) -> Tensor:

@@ -14,14 +14,6 @@ from idol.model.unet import UnifiedUNet
 
 
 @dataclass(frozen=True)
-class Networks:
-    """The U-Net and what lets the pose in, if anything."""
-
-    unet: UnifiedUNet
-    control: PoseAdapter | PoseControlNet | None
-
-
-@dataclass(frozen=True)
 class Conditions:
     """Everything an evaluation needs beside the noisy latents: made once, used at every step.
 
@@ -86,75 +78,85 @@ class Given:
         return times
 
 
-def prepare(
-    networks: Networks,
-    foreground: Float[Tensor, "b n d"],
-    unconditional: Float[Tensor, "b n d"] | None,
-    background: Float[Tensor, "b c h w"] | Float[Tensor, "b f c h w"],
-    pose: Float[Tensor, "b f p y x"] | None,
-) -> Conditions:
-    """Do all work that is the same at every step.
+@dataclass(frozen=True)
+class Denoiser:
+    """The networks, and how they are asked.
 
-    Args:
-        networks: The U-Net and its pose control.
-        foreground: Tokens of the person.
-        unconditional: Tokens of no person, for guidance; None samples without.
-        background: Latents of the background.
-        pose: Skeleton images in [0, 1], or their latents where the ControlNet takes those; ignored without
-            pose control.
-    """
-    guided = unconditional is not None
-    tokens = foreground if unconditional is None else torch.cat([unconditional, foreground])
-    dtype = networks.unet.dtype
-    tokens, background = tokens.to(dtype), _folded(background.to(dtype), guided)
-    conditions = Conditions(networks.unet.encode_foreground(tokens), background, guided)
-    match networks.control:
-        case PoseAdapter() if pose is not None:
-            residuals = networks.control(pose.to(dtype)).intrablock or ()
-            return replace(
-                conditions, control=Control(intrablock=tuple(_folded(x, guided) for x in residuals))
-            )
-        case PoseControlNet() if pose is not None:
-            return replace(
-                conditions,
-                control_foreground=networks.control.encode_foreground(tokens),
-                pose=_folded(networks.control.embed_pose(pose.to(dtype)), guided),
-            )
-    return conditions
-
-
-def predict(
-    networks: Networks,
-    latents: Float[Tensor, "b m f c h w"],
-    times: Shaped[Tensor, "b m"],
-    conditions: Conditions,
-    scale: float,
-    window: int | None = None,
-    overlap: int = 0,
-) -> Float[Tensor, "b m f c h w"]:
-    """The network's prediction at `latents`, guided, in float32.
-
-    Args:
-        networks: The U-Net and its pose control.
-        latents: Noisy latents.
-        times: Diffusion time of every clip and modality.
-        conditions: Of the same clips.
-        scale: Guidance scale; unused where the conditions are not folded.
+    Attributes:
+        unet: The U-Net.
+        control: What lets the pose in, or None.
+        scale: Guidance scale; 1 is no guidance.
         window: Frames at a time; predictions of overlapping windows are averaged, the more weight the farther
             a frame is from its window's ends. None: all at once.
         overlap: Frames shared by neighbouring windows.
     """
-    f = latents.shape[2]
-    if window is None or f <= window:
-        return _predict(networks, latents, times, conditions, scale)
-    total, weights = torch.zeros_like(latents, dtype=torch.float32), latents.new_zeros(f, 1, 1, 1)
-    ramp = torch.arange(1, window + 1, device=latents.device)
-    weight = torch.minimum(ramp, ramp.flip(0)).float()[:, None, None, None]
-    for frames in windows(f, window, overlap):
-        part = _predict(networks, latents[:, :, frames], times, conditions.select(frames), scale)
-        total[:, :, frames] += weight * part
-        weights[frames] += weight
-    return total / weights
+
+    unet: UnifiedUNet
+    control: PoseAdapter | PoseControlNet | None = None
+    scale: float = 1.0
+    window: int | None = None
+    overlap: int = 0
+
+    def prepare(
+        self,
+        foreground: Float[Tensor, "b n d"],
+        unconditional: Float[Tensor, "b n d"] | None,
+        background: Float[Tensor, "b c h w"] | Float[Tensor, "b f c h w"],
+        pose: Float[Tensor, "b f p y x"] | None,
+    ) -> Conditions:
+        """Do all work that is the same at every step.
+
+        Args:
+            foreground: Tokens of the person.
+            unconditional: Tokens of no person; None samples without guidance.
+            background: Latents of the background.
+            pose: Skeleton images in [0, 1], or their latents where the ControlNet takes those; not looked at
+                without pose control.
+        """
+        guided = unconditional is not None
+        tokens = foreground if unconditional is None else torch.cat([unconditional, foreground])
+        dtype = self.unet.dtype
+        tokens, background = tokens.to(dtype), _folded(background.to(dtype), guided)
+        conditions = Conditions(self.unet.encode_foreground(tokens), background, guided)
+        match self.control:
+            case PoseAdapter() if pose is not None:
+                residuals = self.control(pose.to(dtype)).intrablock or ()
+                control = Control(intrablock=tuple(_folded(x, guided) for x in residuals))
+                return replace(conditions, control=control)
+            case PoseControlNet() if pose is not None:
+                return replace(
+                    conditions,
+                    control_foreground=self.control.encode_foreground(tokens),
+                    pose=_folded(self.control.embed_pose(pose.to(dtype)), guided),
+                )
+        return conditions
+
+    def predict(
+        self, latents: Float[Tensor, "b m f c h w"], times: Shaped[Tensor, "b m"], conditions: Conditions
+    ) -> Float[Tensor, "b m f c h w"]:
+        """The guided prediction in float32 at noisy `latents`; one diffusion time per clip and modality."""
+        f = latents.shape[2]
+        if self.window is None or f <= self.window:
+            return self._predict(latents, times, conditions)
+        total, weights = torch.zeros_like(latents, dtype=torch.float32), latents.new_zeros(f, 1, 1, 1)
+        ramp = torch.arange(1, self.window + 1, device=latents.device)
+        weight = torch.minimum(ramp, ramp.flip(0)).float()[:, None, None, None]
+        for frames in windows(f, self.window, self.overlap):
+            part = self._predict(latents[:, :, frames], times, conditions.select(frames))
+            total[:, :, frames] += weight * part
+            weights[frames] += weight
+        return total / weights
+
+    def _predict(self, latents: Tensor, times: Tensor, conditions: Conditions) -> Tensor:
+        sample = _folded(latents.to(self.unet.dtype), conditions.guided)
+        times = _folded(times, conditions.guided)
+        control = conditions.control
+        if isinstance(self.control, PoseControlNet) and conditions.control_foreground is not None:
+            control = self.control(
+                sample, times, conditions.control_foreground, pose_embedded=conditions.pose
+            )
+        out = self.unet(sample, times, conditions.foreground, conditions.background, control).sample
+        return guidance(*out.chunk(2), self.scale) if conditions.guided else out.float()
 
 
 def windows(f: int, window: int, overlap: int) -> Iterator[slice]:
@@ -162,20 +164,6 @@ def windows(f: int, window: int, overlap: int) -> Iterator[slice]:
     for start in range(0, f - window, window - overlap):
         yield slice(start, start + window)
     yield slice(f - window, f)
-
-
-def _predict(
-    networks: Networks, latents: Tensor, times: Tensor, conditions: Conditions, scale: float
-) -> Tensor:
-    sample = _folded(latents.to(networks.unet.dtype), conditions.guided)
-    times = _folded(times, conditions.guided)
-    control = conditions.control
-    if isinstance(networks.control, PoseControlNet) and conditions.control_foreground is not None:
-        control = networks.control(
-            sample, times, conditions.control_foreground, pose_embedded=conditions.pose
-        )
-    out = networks.unet(sample, times, conditions.foreground, conditions.background, control).sample
-    return guidance(*out.chunk(2), scale) if conditions.guided else out.float()
 
 
 def _folded(x: Tensor, guided: bool) -> Tensor:
