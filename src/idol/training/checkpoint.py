@@ -117,10 +117,15 @@ def optimiser_tensors(optimiser: Optimizer) -> dict[str, Tensor]:
 
 def load_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimiser_tensors` took."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
+        number, _, name = key.partition(".")
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            # the fused kernel walks through memory: moments must lie in memory as their parameter does
+            value = torch.empty_like(parameter).copy_(value)
+        state.setdefault(int(number), {})[name] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 

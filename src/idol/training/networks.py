@@ -163,10 +163,9 @@ def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditi
         codec: Normalises latents; encodes the skeletons if `latent_pose`.
         latent_pose: The ControlNet reads the skeletons' latents.
     """
-    background = codec.normalise_image(batch.background)
     pose = batch.pose.float() / 255
     return Conditions(
-        background=background[:, 0] if background.shape[1] == 1 else background,
+        background=codec.normalise_background(batch.background),
         pose=codec.encode_image(pose * 2 - 1) if latent_pose else pose,
         foreground=codec.normalise_image(batch.foreground),
         foreground_image=None if batch.foreground_image is None else batch.foreground_image.float() / 255,

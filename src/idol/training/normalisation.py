@@ -33,9 +33,14 @@ class TrainingCodec(LatentCodec):
         )
         return (raw - shift) / scale
 
+    def normalise_background(self, raw: Tensor) -> Tensor:
+        """Still backgrounds (b, 1, c, i, j) to (b, c, i, j), moving ones (b, f, c, i, j) as they are."""
+        image = self.normalise_image(raw)
+        return image[:, 0] if image.shape[1] == 1 else image
+
     def normalise_batch(self, batch: Batch) -> Tensor:
         """The latents (b, m, f, c, i, j) that the networks learn."""
-        return self.normalise(batch.latents, self.normalise_image(batch.background))
+        return self.normalise(batch.latents, self.normalise_background(batch.background))
 
 
 @torch.no_grad()

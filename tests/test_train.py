@@ -1,0 +1,168 @@
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from idol.config import dump, load_config
+from idol.errors import UserError
+from idol.train import TrainConfig, fit
+from idol.training.checkpoint import load_tensors
+from training_runs import config, make_data
+
+CHILD = "import sys; from idol.config import load_config; from idol.train import TrainConfig, fit; " + (
+    "fit(load_config(TrainConfig, sys.argv[1]), resume='--resume' in sys.argv)"
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    make_data(folder)
+    return folder
+
+
+def command(folder: Path, run: TrainConfig) -> list[str]:
+    path = folder / f"{run.out.name}.yaml"
+    path.write_text(dump(run))
+    script = folder / "child.py"
+    script.write_text(CHILD)
+    return [sys.executable, str(script), str(path)]
+
+
+def assert_same(a: Path, b: Path, groups=("networks", "average", "optimiser"), **tolerance):
+    for group in groups:
+        left, right = load_tensors(a, group), load_tensors(b, group)
+        assert left.keys() == right.keys()
+        for name, tensor in left.items():
+            torch.testing.assert_close(tensor, right[name], **tolerance, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_killed_run_resumes_bit_for_bit(data):
+    run = config(data, "whole", frames=2, steps=7, save_every=3, noise={"drop_foreground": 0.5})
+    whole = fit(run)
+    killed = dataclasses.replace(run, out=data / "killed", steps=7)
+    child = subprocess.Popen(command(data, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (killed.out / "checkpoints" / "step-00000003").exists():
+        assert child.poll() is None
+        time.sleep(0.002)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    (killed.out / "checkpoints" / ".step-00000006.partial").mkdir(exist_ok=True)  # killed while saving
+    with pytest.raises(UserError, match="--resume"):
+        fit(killed)
+    assert_same(fit(killed, resume=True), whole, rtol=0, atol=0)
+
+
+def test_two_processes_equal_one(data):
+    one = fit(config(data, "one", frames=2, batch=4, steps=3, save_every=3))
+    two = config(data, "two", frames=2, batch=1, accumulate=2, steps=3, save_every=3)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    shared |= {"CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+    ranks = [{**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    started = [subprocess.Popen(command(data, two), env=environment) for environment in ranks]
+    assert [process.wait(120) for process in started] == [0, 0]
+    assert_same(two.out / "checkpoints" / "step-00000003", one, groups=("networks",), rtol=0, atol=2e-4)
+    # Adam divides by the gradient's size, which magnifies rounding where it is nearly 0: moments are closer
+    assert_same(two.out / "checkpoints" / "step-00000003", one, groups=("optimiser",), rtol=1e-3, atol=1e-6)
+
+
+def test_every_weight_of_a_stage_learns(data):
+    run = config(
+        data, "learns", frames=2, steps=3, loss={"w_mo": 1.0, "w_xattn": 1.0}, optimiser={"warmup": 0}
+    )
+    start = fit(dataclasses.replace(run, out=data / "start", steps=1, save_every=1))
+    end = fit(run)
+    before, after = load_tensors(start, "networks"), load_tensors(end, "networks")
+    # zero-initialised outputs hold back what is behind them for a step, so the start is compared after one
+    still = [name for name in before if torch.equal(before[name], after[name])]
+    assert still == []
+
+
+def test_attention_alone_trains(data):
+    settings = {"modalities": 1, "background": "hole"}
+    run = config(
+        data,
+        "haop",
+        stage="haop",
+        trains="attention",
+        steps=2,
+        model={"control": None, "unet": {"num_modalities": 1, "cross_modal": False}},
+        data={"pictures": settings, "window": {"reference": "same"}, "variants": 2},
+    )
+    fit(run)
+    before = load_tensors(run.out / "checkpoints" / "step-00000002", "networks")
+    fit(dataclasses.replace(run, steps=4), resume=True)
+    after = load_tensors(run.out / "checkpoints" / "step-00000004", "networks")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any(".resnets." in name or "samplers" in name for name in changed)
+    assert all(name in changed for name in before if ".transformer_blocks." in name)
+    assert "unet.conv_in.weight" in changed and "foreground.embed.weight" in changed
+
+
+def test_loss_falls_and_is_told(data):
+    fast = {"warmup": 5, "lr": 3e-3}
+    run = config(data, "falls", steps=30, batch=4, optimiser=fast, noise={"drop_foreground": 0.0})
+    run = dataclasses.replace(run, sheet=dataclasses.replace(run.sheet, every=15))
+    fit(run)
+    lines = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 31))
+    assert {"loss", "denoising", "motion", "attention_map", "video", "depth", "lr", "seconds"} < lines[
+        0
+    ].keys()
+    first, last = (sum(line["loss"] for line in part) for part in (lines[:8], lines[-8:]))
+    assert last < 0.8 * first
+    sheets = sorted(p.name for p in (run.out / "sheets").iterdir())
+    assert sheets == ["step-00000015.png", "step-00000030.png"]
+    assert Image.open(run.out / "sheets" / sheets[0]).size == (6 * 64, 2 * 64)
+    assert list((run.out / "tensorboard").iterdir())
+    assert load_config(TrainConfig, run.out / "config.yaml") == run
+    assert len(list((run.out / "checkpoints").iterdir())) == run.keep
+
+
+def test_out_of_time_saves_and_stops(data):
+    run = config(data, "late", steps=1000, save_every=1000)
+    path = fit(dataclasses.replace(run, max_minutes=1e-4))
+    assert path.name == "step-00000001"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"precision": "bf16"}, {"checkpointing": True}, {"data": {"cache": None}}]
+)
+def test_variants_run_and_agree(data, changes):
+    plain = load_tensors(fit(config(data, f"plain-{next(iter(changes))}", frames=2, steps=1)), "networks")
+    varied = fit(config(data, f"varied-{next(iter(changes))}", frames=2, steps=1, **changes))
+    varied = load_tensors(varied, "networks")
+    # a step of Adam moves a weight by the rate at most: two runs differ by twice that where signs differ
+    rate = 1e-3 / 2
+    for name, weight in plain.items():
+        assert (weight - varied[name]).abs().max() <= 2.1 * rate
+    close = [(weight - varied[name]).abs().mean() / rate for name, weight in plain.items()]
+    assert sum(close) / len(close) < (0.05 if "checkpointing" in changes else 0.3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"window": {"frames": 99}}, "model": {"unet": {"temporal": "handcrafted"}}},
+        {"data": {"folders": ["nowhere"]}},
+        {"autoencoder": {"path": "nowhere"}},
+        {"model": {"init": "nowhere"}},
+        {"model": {"unet": {"num_modalities": 1}}},
+        {"data": {"window": {"frames": 2}}},
+        {"steps": 0},
+    ],
+)
+def test_mistakes_are_told(data, changes):
+    with pytest.raises(UserError):
+        fit(config(data, "wrong", **changes))
