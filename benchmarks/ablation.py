@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def main() -> None:
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2) + "\n")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     console.print(report.table(f"the synthetic {options.split} split"))
     console.print(_difference_table(result["minus_full"]))
 

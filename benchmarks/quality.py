@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -91,7 +92,7 @@ def main() -> None:
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2) + "\n")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     console.print(report.table(f"{options.weights} on the synthetic {options.split} split"))
     console.print(_goal_table(report))
 

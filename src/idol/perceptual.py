@@ -84,7 +84,11 @@ class LPIPS(nn.Module):
 
     def forward(self, a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Distance (>= 0; 0 if equal) of each pair of sRGB images in **[-1, 1]**, of at least 64 px."""
-        layers = zip(self.features(a), self.features(b), self.heads, strict=True)
+        return self.between(self.features(a), self.features(b))
+
+    def between(self, a: list[Tensor], b: list[Tensor]) -> Float[Tensor, " n"]:
+        """The same distance from what `features` gave for each: for one image against many."""
+        layers = zip(a, b, self.heads, strict=True)
         return torch.stack([((x - y).square() * head).sum(1).mean((1, 2)) for x, y, head in layers]).sum(0)
 
 

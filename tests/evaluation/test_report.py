@@ -6,6 +6,7 @@ from io import StringIO
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from drawn import drawn_clip
@@ -15,8 +16,10 @@ from idol.errors import UserError
 from idol.evaluate import evaluate, open_clips
 from idol.evaluation import statistics
 from idol.evaluation.baselines import pasted, plate_alone
-from idol.evaluation.score import Judge, score
+from idol.evaluation.score import Judge
+from idol.evaluation.score import score as score_all
 from idol.evaluation.tables import ROWS, TRUE, compare, from_json
+from idol.perceptual import LPIPS
 
 NETWORKS_OFF = {"pose": "none", "mask": "none", "lpips": "none"}
 
@@ -24,6 +27,10 @@ NETWORKS_OFF = {"pose": "none", "mask": "none", "lpips": "none"}
 @pytest.fixture(scope="module")
 def true():
     return {f"{i:03d}": drawn_clip(i) for i in range(4)}
+
+
+def score(clip, true, judge):
+    return score_all({"judged": clip}, true, judge)["judged"]
 
 
 def worse(clip: Clip, by: float) -> Clip:
@@ -46,6 +53,18 @@ def test_figures_get_worse_as_clips_do(true):
     for field in ("depth_l2", "depth_l2_person", "flicker"):
         values = [getattr(s, field) for s in got]
         assert values == sorted(values) and values[-1] > values[0]
+
+
+@pytest.mark.assets
+def test_lpips_of_several_clips_is_that_of_each(true):
+    network = LPIPS("alex")
+    clip = true["001"]
+    clips = {"a": worse(clip, 0.02), "b": worse(clip, 0.1), "same": clip}
+    got = score_all(clips, clip, Judge(perceptual=network))
+    for name, judged in clips.items():
+        a, b = (torch.from_numpy(v).float() / 127.5 - 1 for v in (judged.video, clip.video))
+        assert got[name].lpips == pytest.approx(network(a, b).mean().item(), abs=1e-6)
+    assert got["same"].lpips == 0 < got["a"].lpips < got["b"].lpips
 
 
 def test_pasted_never_moves_and_the_plate_is_empty(true):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -73,15 +75,20 @@ def joints_reached(
 
 @torch.no_grad()
 def lpips(
-    metric: LPIPS, generated: UInt8[np.ndarray, "f 3 h w"], true: UInt8[np.ndarray, "f 3 h w"], batch: int = 4
-) -> float:
-    """LPIPS of each frame to the true one, averaged. The network is given [-1, 1], as it was trained."""
-    device = metric.shift.device
-    distances = [
-        metric(_centred(generated[i : i + batch], device), _centred(true[i : i + batch], device))
-        for i in range(0, len(true), batch)
-    ]
-    return float(torch.cat(distances).mean())
+    metric: LPIPS, judged: Sequence[np.ndarray], true: UInt8[np.ndarray, "f 3 h w"], batch: int = 4
+) -> list[float]:
+    """LPIPS of each frame to the true one, averaged, for several videos (f, 3, h, w) uint8 of the same clip.
+
+    The network is given [-1, 1], as it was trained, and sees the true frames once.
+    """
+    totals = torch.zeros(len(judged))
+    for start in range(0, len(true), batch):
+        frames = slice(start, start + batch)
+        expected = metric.features(_centred(true[frames], metric.shift.device))
+        for i, video in enumerate(judged):
+            found = metric.features(_centred(video[frames], metric.shift.device))
+            totals[i] += metric.between(found, expected).sum().cpu()
+    return (totals / len(true)).tolist()
 
 
 def flicker(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,15 +59,25 @@ class Scores:
     flicker: float
 
 
-def score(generated: Clip, true: Clip, judge: Judge) -> Scores:
-    """Judge one clip against the true one.
+def score(clips: Mapping[str, Clip], true: Clip, judge: Judge) -> dict[str, Scores]:
+    """Judge clips, by name, against the true one.
 
     Pose, mask and plate are always the true clip's: what was asked for.
 
     Raises:
-        UserError: If the two differ in size or number of frames, or their depth is of another kind.
+        UserError: If one differs from it in size or number of frames, or its depth is of another kind.
     """
-    _check_pair(generated, true)
+    for clip in clips.values():
+        _check_pair(clip, true)
+    scores = {name: _score(clip, true, judge) for name, clip in clips.items()}
+    if judge.perceptual is None:
+        return scores
+    distances = metrics.lpips(judge.perceptual, [clip.video for clip in clips.values()], true.video)
+    return {name: replace(scores[name], lpips=d) for name, d in zip(clips, distances, strict=True)}
+
+
+def _score(generated: Clip, true: Clip, judge: Judge) -> Scores:
+    """All but LPIPS."""
     drawn = metrics.silhouette(generated.depth)
     seen = None if judge.find_person is None else judge.find_person(generated.video)
     return Scores(
@@ -77,7 +87,7 @@ def score(generated: Clip, true: Clip, judge: Judge) -> Scores:
         alignment_plate=metrics.iou(drawn, differs_from_plate(generated.video, true.background)),
         alignment_found=float("nan") if seen is None else metrics.iou(drawn, seen),
         joints=_joints(generated, true, judge),
-        lpips=_lpips(generated, true, judge),
+        lpips=float("nan"),
         shirt=_clothes(generated, true, "shirt"),
         trousers=_clothes(generated, true, "trousers"),
         flicker=metrics.flicker(generated.video, true.mask),
@@ -89,12 +99,6 @@ def _joints(generated: Clip, true: Clip, judge: Judge) -> float:
         return float("nan")
     found = judge.find_joints(generated.video).keypoints
     return metrics.joints_reached(found, true.pose.keypoints, metrics.person_height(true.mask))
-
-
-def _lpips(generated: Clip, true: Clip, judge: Judge) -> float:
-    if judge.perceptual is None:
-        return float("nan")
-    return metrics.lpips(judge.perceptual, generated.video, true.video)
 
 
 def _clothes(generated: Clip, true: Clip, garment: Garment) -> float:

@@ -144,9 +144,11 @@ def compare(
     scores: dict[str, list[Scores]] = {column: [] for column in [*columns, TRUE]}
     for done, name in enumerate(names, 1):
         truth = true[name]
-        for column, clips in columns.items():
-            scores[column].append(score(clips[name], truth, judge))
-        scores[TRUE].append(score(truth, truth, judge))
+        found = score(
+            {column: clips[name] for column, clips in columns.items()} | {TRUE: truth}, truth, judge
+        )
+        for column, of_clip in found.items():
+            scores[column].append(of_clip)
         if progress:
             progress(done, len(names))
     return Report(names, {column: tuple(found) for column, found in scores.items()})
