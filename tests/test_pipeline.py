@@ -6,7 +6,11 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
+from drawn import drawn_clip
 from idol.crop import foreground_crop
+from idol.data.batch import DataConfig, PictureSamples
+from idol.data.dataset import PictureConfig, SkeletonConfig, WindowConfig
+from idol.data.shards import ShardReader, ShardWriter
 from idol.depth import colorize_tensor, decolorize_tensor
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet
@@ -14,6 +18,8 @@ from idol.model.encoders import CLIPForeground, LatentCodec
 from idol.model.sampling import windows
 from idol.pipeline import GenerationConfig
 from idol.skeleton import draw
+from idol.training.networks import conditions
+from idol.training.normalisation import TrainingCodec, as_latents
 from tiny_pipelines import DEFAULTS, SIZE, clip_inputs, joints, keypoints, mini, noise, stable
 
 
@@ -124,6 +130,45 @@ def test_conditions_are_encoded_once(kind, monkeypatch):
         seen.append(dict(counts))
         counts["denoise"] = 0
     assert seen[0] == seen[1] and seen[0]["keys"] == seen[0]["pose"] == 1
+
+
+def test_networks_are_given_what_training_gives_them(small, tmp_path):
+    clip = drawn_clip(0, frames=2, size=SIZE)
+    ShardWriter(tmp_path, samples_per_shard=1, image="png").write([clip])
+    config = DataConfig(
+        (tmp_path,),
+        pictures=PictureConfig(size=SIZE, foreground_size=32),
+        window=WindowConfig(frames=2, reference="first"),
+        skeleton=SkeletonConfig(stick_width=4.0, radius=4.0),
+    )
+    batch = as_latents(PictureSamples([ShardReader(tmp_path)], config, 0)[0], small.vae)
+    trained_on = conditions(batch, TrainingCodec(small.vae, small.codec_config), latent_pose=False)
+
+    seen = {}
+    hooks = [
+        getattr(small, name).register_forward_pre_hook(lambda m, args, name=name: seen.update({name: args}))
+        for name in ("unet", "control", "foreground_encoder")
+    ]
+    small(
+        clip.video[0],
+        clip.mask[0],
+        clip.background,
+        clip.pose,
+        foreground_pose=clip.pose.select([0]),
+        guidance_scale=1.0,
+        num_inference_steps=1,
+    )
+    for hook in hooks:
+        hook.remove()
+    close = dict(atol=1e-4, rtol=1e-3)
+    assert_close(seen["unet"][3], trained_on.background, **close)
+    assert_close(seen["control"][0], trained_on.pose, **close)
+    for ours, theirs in zip(
+        seen["foreground_encoder"],
+        (trained_on.foreground, trained_on.foreground_pose, trained_on.foreground_mask),
+        strict=True,
+    ):
+        assert_close(ours, theirs, **close)
 
 
 def test_batch_size_changes_nothing(small):
