@@ -56,20 +56,28 @@ def _raster(size: int) -> Raster:
     return Raster(size)
 
 
-@lru_cache(4)
-def motions_of(split: Split, motion_dir: Path | None = None) -> tuple[Motion, ...]:
-    """All motions of a split: the packages' and those below `motion_dir`.
+def motion_paths(split: Split, motion_dir: Path | None = None) -> list[Path]:
+    """The motion files of a split: the packages' and those below `motion_dir`.
 
     Raises:
-        UserError: If `motion_dir` is no folder, or a file in it cannot be read.
+        UserError: If `motion_dir` is not a folder.
     """
     folders = [asset_path("deepmimic-motions"), asset_path("isaaclab-motions")]
     if motion_dir is not None:
         if not motion_dir.is_dir():
             raise UserError("--motion-dir", f"{motion_dir} is not a folder", "give a folder of motion files")
         folders.append(motion_dir)
-    chosen = [path for path in motion_files(folders) if split_of_motion(path.stem) == split]
-    return tuple(read_motion(path) for path in chosen)
+    return [path for path in motion_files(folders) if split_of_motion(path.stem) == split]
+
+
+@lru_cache(4)
+def motions_of(split: Split, motion_dir: Path | None = None) -> tuple[Motion, ...]:
+    """All motions of a split, read once a process.
+
+    Raises:
+        UserError: If `motion_dir` is not a folder, or a file in it cannot be read.
+    """
+    return tuple(read_motion(path) for path in motion_paths(split, motion_dir))
 
 
 @lru_cache(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +16,6 @@ from idol.data.shards import ShardWriter
 from idol.errors import UserError
 from idol.synth.splits import SPLITS, Split
 
-SAMPLES_PER_SHARD = 32  # a multiple of the clips per person
 _SETTINGS = "synth.json"
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1"
@@ -30,7 +30,9 @@ class Order:
     split: Split
     size: int
     frames: int
-    motion_dir: str | None
+    samples_per_shard: int
+    motions: str
+    """Fingerprint of the motion files used."""
 
 
 def generate(
@@ -43,6 +45,7 @@ def generate(
     workers: int | None = None,
     split: Split = "train",
     motion_dir: Path | None = None,
+    samples_per_shard: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Draw synthetic clips into shards.
@@ -59,6 +62,7 @@ def generate(
         workers: Processes; as many as there are cores by default.
         split: Whose people and motions: "train", "val" and "test" share neither.
         motion_dir: Folder of more motion files (.bvh, DeepMimic .txt, .npz), divided among the splits.
+        samples_per_shard: Clips in a shard; best a multiple of the four clips that show one person.
         progress: Called with (clips done, clips wanted) after each shard.
 
     Returns:
@@ -67,16 +71,18 @@ def generate(
     Raises:
         UserError: If an argument is out of range, or `out` holds clips of other settings.
     """
-    _check(clips, seed, size, frames, split, motion_dir, workers)
-    order = Order(seed, split, size, frames, str(motion_dir.resolve()) if motion_dir else None)
-    writer = ShardWriter(out, SAMPLES_PER_SHARD)
+    least = {"--clips": (clips, 1), "--seed": (seed, 0), "--size": (size, 32), "--frames": (frames, 2)}
+    _check(least | {"--workers": (1 if workers is None else workers, 1)}, split)
+    # Downloads and complaints belong into this process, before any other starts.
+    order = Order(seed, split, size, frames, samples_per_shard, fingerprint(split, motion_dir))
+    writer = ShardWriter(out, samples_per_shard)
     _claim(writer, order)
-    counts = [min(SAMPLES_PER_SHARD, clips - at) for at in range(0, clips, SAMPLES_PER_SHARD)]
+    counts = [min(samples_per_shard, clips - at) for at in range(0, clips, samples_per_shard)]
     wanted = [(i, count) for i, count in enumerate(counts) if not _holds(writer, i, count)]
     done = clips - sum(count for _, count in wanted)
     if progress:
         progress(done, clips)
-    for count in _run(out, order, wanted, workers or _cores()):
+    for count in _run(out, order, motion_dir, wanted, workers or _cores()):
         done += count
         if progress:
             progress(done, clips)
@@ -84,16 +90,28 @@ def generate(
     return out
 
 
-def _run(out: Path, order: Order, wanted: list[tuple[int, int]], workers: int) -> Iterator[int]:
+def fingerprint(split: Split, motion_dir: Path | None) -> str:
+    """SHA-256 of the names and contents of a split's motion files.
+
+    Raises:
+        UserError: If `motion_dir` is not a folder, or a package cannot be had.
+    """
+    from idol.synth.clips import motion_paths
+
+    digest = hashlib.sha256()
+    for path in motion_paths(split, motion_dir):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _run(
+    out: Path, order: Order, motion_dir: Path | None, wanted: list[tuple[int, int]], workers: int
+) -> Iterator[int]:
     """Write the wanted (shard, clips); yields the clips of each shard as it is finished."""
     if not wanted:
         return
-    from idol.synth.clips import motions_of
-
-    # Downloads and complaints belong into this process, before any other starts.
-    motions_of(order.split, Path(order.motion_dir) if order.motion_dir else None)
     with _one_thread_each(), ProcessPoolExecutor(min(workers, len(wanted)), get_context("spawn")) as pool:
-        jobs = {pool.submit(write_shard, out, order, i, count): count for i, count in wanted}
+        jobs = {pool.submit(write_shard, out, order, motion_dir, i, count): count for i, count in wanted}
         try:
             for job in as_completed(jobs):
                 job.result()
@@ -103,19 +121,18 @@ def _run(out: Path, order: Order, wanted: list[tuple[int, int]], workers: int) -
             raise
 
 
-def write_shard(out: Path, order: Order, shard: int, count: int) -> None:
+def write_shard(out: Path, order: Order, motion_dir: Path | None, shard: int, count: int) -> None:
     """Draw and write one shard of `count` clips."""
     from idol.synth.clips import make_clip
 
-    motion_dir = Path(order.motion_dir) if order.motion_dir else None
-    first = shard * SAMPLES_PER_SHARD
+    first = shard * order.samples_per_shard
     clips = (
         make_clip(
             order.seed, index, size=order.size, frames=order.frames, split=order.split, motion_dir=motion_dir
         )
         for index in range(first, first + count)
     )
-    ShardWriter(out, SAMPLES_PER_SHARD).write_shard(shard, clips)
+    ShardWriter(out, order.samples_per_shard).write_shard(shard, clips)
 
 
 def _holds(writer: ShardWriter, shard: int, count: int) -> bool:
@@ -144,28 +161,12 @@ def _claim(writer: ShardWriter, order: Order) -> None:
         partial.replace(note)
 
 
-def _check(
-    clips: int,
-    seed: int,
-    size: int,
-    frames: int,
-    split: str,
-    motion_dir: Path | None,
-    workers: int | None,
-) -> None:
-    for argument, value, least in (
-        ("--clips", clips, 1),
-        ("--seed", seed, 0),
-        ("--size", size, 32),
-        ("--frames", frames, 2),
-        ("--workers", workers or 1, 1),
-    ):
-        if value < least:
-            raise UserError(argument, f"{value}", f"give at least {least}")
+def _check(least: dict[str, tuple[int, int]], split: str) -> None:
+    for argument, (value, lowest) in least.items():
+        if value < lowest:
+            raise UserError(argument, f"is {value}", f"give at least {lowest}")
     if split not in SPLITS:
-        raise UserError("--split", split, f"choose one of {', '.join(SPLITS)}")
-    if motion_dir is not None and not motion_dir.is_dir():
-        raise UserError("--motion-dir", f"{motion_dir} is not a folder", "give a folder of motion files")
+        raise UserError("--split", f"is {split!r}", f"choose one of {', '.join(SPLITS)}")
 
 
 def _cores() -> int:

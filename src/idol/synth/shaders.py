@@ -130,10 +130,10 @@ float depth_at(ivec2 at) {
   return texelFetch(depths, clamp(at, ivec2(0), textureSize(depths, 0) - 1), 0).r;
 }
 float occlusion(ivec2 centre, float z) {
-  vec2 slope;
-  slope.x = depth_at(centre + ivec2(1, 0)) - depth_at(centre - ivec2(1, 0));
-  slope.y = depth_at(centre + ivec2(0, 1)) - depth_at(centre - ivec2(0, 1));
-  slope = mix(slope * 0.5, vec2(0), greaterThan(abs(slope), vec2(0.06)));
+  float here = depth_at(centre);
+  vec2 ahead = vec2(depth_at(centre + ivec2(1, 0)), depth_at(centre + ivec2(0, 1))) - here;
+  vec2 behind = here - vec2(depth_at(centre - ivec2(1, 0)), depth_at(centre - ivec2(0, 1)));
+  vec2 slope = mix(ahead, behind, lessThan(abs(behind), abs(ahead))); // the side without an edge
   float radius = 0.22 * focal * float(block) / z, start = noise(gl_FragCoord.xy) * 6.2831853, sum = 0.0;
   for (int k = 0; k < 12; k++) {
     float angle = start + float(k) * 2.3999632;

@@ -98,9 +98,9 @@ def repaint(texture: np.ndarray, paint: Paint, rng: np.random.Generator) -> np.n
 
 def dye(rng: np.random.Generator) -> np.ndarray:
     """One cloth colour, (3,) in [0, 1]: any hue, or a shade of grey, from nearly black to white."""
-    if rng.uniform() < 0.22:
+    if rng.uniform() < 0.25:
         return np.full(3, rng.uniform(0.08, 0.95)) * rng.uniform(0.94, 1.0, 3)
-    return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.15, 0.9), rng.uniform(0.2, 1.0)))
+    return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.1, 0.95) ** 1.5, rng.uniform(0.15, 1.0)))
 
 
 def print_pattern(rng: np.random.Generator, size: int) -> np.ndarray:
