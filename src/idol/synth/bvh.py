@@ -158,5 +158,5 @@ def _upright(where: np.ndarray, number: dict[str, int]) -> np.ndarray:
     sign = 1.0 if mean[axis] > 0 else -1.0
     up = np.zeros(3)
     up[axis] = sign
-    side = np.roll(np.eye(3)[axis], 1)
+    side = np.roll(np.eye(3)[axis], -1)
     return np.stack([side, up, np.cross(side, up)])
