@@ -358,6 +358,8 @@ WRONG = [
     (dict(window=4, overlap=4), "window"),
     (dict(video=torch.zeros(2, 1, 3, SIZE, SIZE)), "video"),
     (dict(depth=torch.zeros(2, 2, 8, 8)), "depth"),
+    (dict(depth=torch.full((2, 2, SIZE, SIZE), torch.nan)), "depth"),
+    (dict(depth=torch.full((2, 2, SIZE, SIZE), 5.0)), "depth"),
     (dict(video=torch.zeros(2, 2, 3, SIZE, SIZE), depth=torch.zeros(2, 2, SIZE, SIZE)), "video, depth"),
 ]
 

@@ -310,7 +310,9 @@ class IdolPipeline(DiffusionPipeline):
             pictures = as_images(video, "video")
             shown, modality = pictures * 2 - 1, 0
         else:
-            pictures = torch.as_tensor(depth).float().clamp(0, 1)
+            pictures = torch.as_tensor(depth).float()
+            if not (pictures.isfinite().all() and pictures.min() >= 0 and pictures.max() <= 1):
+                raise UserError("depth", "holds values outside [0, 1]", "normalise it over the clip")
             shown, modality = colorize_tensor(pictures, self.codec_config.colour_map), 1
         if (*shown.shape[:-3], *shown.shape[-2:]) != shape:
             name = ("video", "depth")[modality]

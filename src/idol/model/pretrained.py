@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,9 @@ def download_checkpoint(pipeline: Any, name: str, options: Mapping[str, Any]) ->
     try:
         return Path(pipeline.download(name, **options))
     except Exception as error:  # which errors come depends on the HTTP library of the installed hub client
-        told = f"{name} cannot be fetched ({(str(error) or type(error).__name__).splitlines()[0]})"
-        raise UserError(ARGUMENT, told, "check the name and the network, or give a folder") from error
+        reason = textwrap.shorten(str(error) or type(error).__name__, 120)
+        told = f"{name} cannot be fetched ({reason})"
+        raise UserError(ARGUMENT, told, "check the name and the network, or give a folder or mini") from error
 
 
 def check_checkpoint(folder: Path, pipeline: str, classes: Mapping[str, type]) -> None:
