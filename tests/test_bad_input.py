@@ -303,6 +303,12 @@ def test_overrides(override, named):
     assert named in refused("train", "configs/mini/autoencoder.yaml", override)
 
 
+def test_exports_that_cannot_be(tmp_path):
+    told = refused("train", "configs/mini/autoencoder.yaml", "--export", tmp_path / "weights")
+    assert told.startswith("--export: ")
+    assert "holds no weights" in refused("train", "configs/mini/image.yaml", "--export", tmp_path)
+
+
 def test_training_without_its_inputs(tmp_path):
     config, out = "configs/mini/autoencoder.yaml", tmp_path / "out"
     assert "none" in refused("train", config, f"out={out}", f"data={tmp_path / 'none'}", "compile=false")

@@ -194,6 +194,9 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="a.b=value, after the file's own.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved config and stop.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="When done, write a folder for `idol generate --weights` here.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """One stage of training."""
@@ -203,10 +206,26 @@ def train(
     if dry_run:
         terminal.emit(to_dict(stage)) if as_json else print(dump(stage), end="")
         return
+    if export is not None:
+        _check_export(export, stage.stage)
     folder = fit()
     terminal.say(f"checkpoint {folder}")
+    if export is not None:
+        from idol.training.export import export as export_run
+
+        export_run(folder, export)
+        terminal.say(f"weights    {export}")
     if as_json:
-        terminal.emit({"ok": True, "stage": stage.stage, "out": stage.out, "checkpoint": folder})
+        done = {"stage": stage.stage, "out": stage.out, "checkpoint": folder, "weights": export}
+        terminal.emit({"ok": True, **done})
+
+
+def _check_export(folder: Path, stage: str) -> None:
+    """Refuse, before hours of training, what could not be exported or would be lost by it."""
+    if stage == "autoencoder":
+        raise UserError("--export", "the autoencoder alone generates nothing", "export a later stage")
+    if folder.exists() and not (folder / "model_index.json").is_file():
+        raise UserError("--export", f"{folder} exists and holds no weights", "name another folder")
 
 
 def _stage(path: Path, overrides: list[str], resume: bool) -> tuple[Any, Callable[[], Path]]:
