@@ -1,0 +1,73 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from drawn import drawn_clip
+from idol.crop import foreground_crop
+from idol.data.augment import OutpaintingConfig
+from idol.data.dataset import PictureConfig, WindowConfig, draw, generator, pictures, showing
+from idol.depth import colorize
+
+SMALL = PictureConfig(size=64, foreground_size=32)
+
+
+def test_every_clip_comes_once_a_round_in_an_order_of_its_own():
+    lengths = np.array([4, 5, 6, 7, 8])
+    rounds = [[draw(n, 0, lengths, WindowConfig()).clip for n in range(5 * r, 5 * r + 5)] for r in range(4)]
+    assert all(sorted(order) == list(range(5)) for order in rounds)
+    assert len({tuple(order) for order in rounds}) > 1
+    assert [draw(n, 1, lengths, WindowConfig()).clip for n in range(5)] != rounds[0]
+
+
+def test_all_frames_and_windows_are_seen():
+    lengths = np.array([6])
+    window = WindowConfig(frames=2, interval=3)
+    seen = {draw(n, 0, lengths, window).frames for n in range(60)}
+    assert seen == {(0, 3), (1, 4), (2, 5)}
+    for n in range(60):
+        chosen = draw(n, 0, lengths, WindowConfig())
+        assert chosen.reference != chosen.frames[0]
+    assert {draw(n, 0, lengths, WindowConfig()).reference for n in range(60)} == set(range(6))
+    assert draw(3, 0, lengths, WindowConfig(reference="first")).reference == 0
+    same = draw(3, 0, lengths, WindowConfig(reference="same"))
+    assert same.reference == same.frames[0]
+    assert draw(0, 0, np.array([1]), WindowConfig()).reference == 0  # a clip of one frame shows itself
+
+
+def test_pictures_of_a_clip():
+    clip = drawn_clip(0)
+    made = pictures(clip, [1, 3], [2], SMALL, generator(0))
+    assert np.array_equal(made.video, clip.video[[1, 3]])
+    assert np.array_equal(made.depth, colorize(clip.depth[[1, 3]], "hot"))
+    assert np.array_equal(made.background, clip.background[None])
+    crop = foreground_crop(clip.video[2], clip.mask[2], clip.pose.select([2]), 32, 0.1)
+    assert np.array_equal(made.foreground[0], crop.image)  # as the pipeline makes it
+    assert np.array_equal(made.foreground_mask[0], crop.mask)
+    assert np.array_equal(made.foreground_pose.keypoints, crop.pose.keypoints)
+
+
+def test_outpainted_pictures_are_the_rng_s():
+    clip = drawn_clip(0)
+    config = dataclasses.replace(SMALL, modalities=1, background="hole", outpainting=OutpaintingConfig())
+    made, again, other = (pictures(clip, [0, 1], [0, 1], config, generator(seed)) for seed in (1, 1, 2))
+    assert made.depth is None and made.background.shape == (2, 3, 64, 64)
+    assert np.array_equal(made.background, again.background)
+    assert np.array_equal(made.foreground, again.foreground)
+    assert not np.array_equal(made.background, other.background)
+    assert (made.background[0][:, clip.mask[0]] == 127).all()
+
+
+def test_moving_backgrounds_go_with_their_frames():
+    clip = drawn_clip(0, moving=True)
+    assert np.array_equal(
+        pictures(clip, [2, 0], [0], SMALL, generator(0)).background, clip.background[[2, 0]]
+    )
+
+
+def test_a_frame_without_the_person_is_no_reference():
+    mask = np.zeros((5, 4, 4), bool)
+    mask[[1, 4], 2, 2] = True
+    assert [showing(mask, f) for f in range(5)] == [1, 1, 1, 4, 4]
+    with pytest.raises(ValueError, match="person"):
+        showing(mask[:1], 0)

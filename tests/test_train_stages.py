@@ -1,0 +1,142 @@
+"""Stages hand their weights on, and a finished one becomes a pipeline."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from drawn import drawn_clip
+from idol.config import load_config, to_dict
+from idol.diffusion import Schedule, ScheduleConfig
+from idol.errors import UserError
+from idol.pipeline import IdolPipeline
+from idol.train import TrainConfig, export, fit, save_weights
+from idol.training.checkpoint import load_state, load_tensors
+from idol.training.noise import NoiseConfig, draw_noise
+from idol.training.optimisation import Average, OptimiserConfig
+from idol.training.samples import numbers
+from training_runs import config, make_data
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+HAOP = {
+    "model": {"control": None, "unet": {"num_modalities": 1, "cross_modal": False}},
+    "data": {"pictures": {"modalities": 1, "background": "hole"}, "window": {"reference": "same"}},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    make_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(data):
+    """All three stages, one after the other."""
+    fit(config(data, "haop", stage="haop", steps=2, **HAOP))
+    fit(config(data, "image", steps=2, model={"init": str(data / "haop")}))
+    handed = {"model": {"init": str(data / "image")}, "autoencoder": {"normalisation": "init"}}
+    fit(config(data, "video", frames=2, steps=2, **handed))
+    return data
+
+
+def test_stages_go_on_from_one_another(runs):
+    image, video = (runs / name / "checkpoints" / "step-00000002" for name in ("image", "video"))
+    assert load_state(image).latents == load_state(video).latents
+    first = load_tensors(image, "average"), load_tensors(video, "average")
+    new = first[1].keys() - first[0].keys()
+    assert new and all(".temporal" in name for name in new)
+
+
+def test_a_stage_that_does_not_fit_is_told(runs):
+    wide = {"unet": {"block_out_channels": [24, 32]}, "init": str(runs / "image")}
+    with pytest.raises(UserError):
+        fit(config(runs, "wide", model=wide))
+    with pytest.raises(UserError):
+        fit(config(runs, "back", **{**HAOP, "model": {**HAOP["model"], "init": str(runs / "image")}}))
+
+
+def test_a_run_becomes_a_pipeline(runs):
+    export(runs / "video", runs / "pipeline", "fp32")
+    pipe = IdolPipeline.from_pretrained(runs / "pipeline")
+    pipe.set_progress_bar_config(disable=True)
+    average = load_tensors(runs / "video" / "checkpoints" / "step-00000002", "average")
+    for part, network in (
+        ("unet", pipe.unet),
+        ("control", pipe.control),
+        ("foreground", pipe.foreground_encoder),
+    ):
+        for name, weight in network.state_dict().items():
+            assert torch.equal(weight, average[f"{part}.{name}"])
+    assert pipe.defaults.stick_width == 2.5 and pipe.defaults.draw_at == "model"
+    assert pipe.defaults.height == 64 and pipe.defaults.window == 2 and pipe.defaults.foreground_size == 32
+    clip = drawn_clip(7)
+    person = clip.pose.select([0])
+    made = pipe(
+        clip.video[0], clip.mask[0], clip.background, clip.pose, foreground_pose=person, num_inference_steps=2
+    )
+    assert made.video.shape == (1, 4, 3, 64, 64) and made.depth.shape == (1, 4, 64, 64)
+
+
+def test_light_weights_are_small_files_that_go_on(runs):
+    save_weights(runs / "video", runs / "light", "bf16", shard_mb=0.1)
+    files = list((runs / "light").glob("*.safetensors"))
+    assert len(files) > 3 and max(f.stat().st_size for f in files) < 0.15 * 2**20
+    export(runs / "light", runs / "from-light", "bf16")
+    assert IdolPipeline.from_pretrained(runs / "from-light").unet is not None
+    fit(config(runs, "on", frames=2, steps=1, model={"init": str(runs / "light")}))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_configs_load(path):
+    if path.stem in ("networks", "autoencoder"):
+        pytest.skip("not a diffusion stage")
+    loaded = load_config(TrainConfig, path, ["steps=3", "data.folders=[a, b]"])
+    assert loaded.steps == 3 and loaded.stage == path.stem
+    assert to_dict(loaded)["data"]["folders"] == ["a", "b"]
+
+
+def test_noise_does_not_depend_on_the_batch():
+    schedule = Schedule(ScheduleConfig(prediction="flow"))
+    shape = torch.Size((4, 2, 1, 3, 5, 5))
+    settings = NoiseConfig(drop_foreground=0.5, shared_times=False)
+    whole = draw_noise(range(4), 0, shape, schedule, settings)
+    parts = [draw_noise([n], 0, torch.Size((1, *shape[1:])), schedule, settings) for n in range(4)]
+    for name in ("noise", "times", "dropped"):
+        assert torch.equal(getattr(whole, name), torch.cat([getattr(p, name) for p in parts]))
+    assert not torch.equal(whole.times[:, 0], whole.times[:, 1])
+    shared = draw_noise(range(4), 0, shape, schedule, NoiseConfig())
+    assert torch.equal(shared.times[:, 0], shared.times[:, 1])
+    many = draw_noise(range(400), 0, torch.Size((400, 1, 1, 1, 1, 1)), schedule, settings)
+    assert 0.4 < many.dropped.float().mean() < 0.6 and abs(many.noise.mean()) < 0.15
+
+
+def test_a_step_learns_from_the_same_samples_however_spread():
+    one = list(itertools.islice(numbers(5, 8, 1, 0, 1), 2))
+    spread = [numbers(5, 2, 2, rank, 2) for rank in range(2)]
+    for step in range(2):
+        parts = [next(spread[rank]) for rank in range(2) for _ in range(2)]
+        assert sum(parts, []) == one[step]
+
+
+def test_learning_rate():
+    warm = OptimiserConfig(lr=1.0, warmup=4, decay="linear")
+    assert [warm.rate(s, 8) for s in range(9)] == [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+    assert OptimiserConfig(lr=1.0, decay="cosine", final=0.5).rate(5, 10) == pytest.approx(0.75)
+    assert OptimiserConfig(lr=1.0, decay="constant").rate(9, 10) == 1.0
+
+
+def test_average_is_the_weighted_mean_of_the_weights():
+    torch.manual_seed(0)
+    network = torch.nn.Linear(2, 2)
+    average = Average(network, decay=0.3)
+    expected = network.weight.detach().clone()
+    for step in range(6):
+        with torch.no_grad():
+            network.weight.normal_()
+        average.update(step)
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * network.weight.detach()
+    torch.testing.assert_close(average.module.weight, expected)
