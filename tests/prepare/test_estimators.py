@@ -12,7 +12,7 @@ from idol.prepare.estimators import mask_estimator, pose_estimator
 from idol.prepare.motion import motion_from
 from idol.prepare.person import person_from_photo, real_people
 from idol.skeleton import OPENPOSE_18
-from idol.video import read_image
+from idol.video import read_image, write_video
 
 JOINT = {name: i for i, name in enumerate(OPENPOSE_18)}
 
@@ -66,9 +66,9 @@ def test_the_mirror_image_has_the_mirrored_pose(name):
 
 @pytest.mark.assets
 def test_two_estimators_agree():
-    image = read_image(media.path("man-from-behind.jpg"))[None]
+    image = read_image(media.path("woman-by-a-wall.jpg"))[None]
     a, b = (pose_estimator(name).estimate(image)[0][0].keypoints for name in ("rtmpose", "mediapipe"))
-    assert np.median(np.linalg.norm(a[:, :2] - b[:, :2], axis=-1)) < 0.03 * 640
+    assert np.median(np.linalg.norm(a[:, :2] - b[:, :2], axis=-1)) < 0.03 * 560
 
 
 @pytest.mark.assets
@@ -108,18 +108,18 @@ def test_mask_of_nobody_is_empty_and_of_the_largest_is_not():
 
 
 @pytest.mark.assets
-def test_the_main_person_of_a_video():
-    motion = motion_from(media.path("balance.mp4"), max_frames=6, fps=10)
+def test_the_main_person_of_a_video(tmp_path):
+    photo = read_image(media.path("two-people.jpg"))
+    write_video(tmp_path / "pan.mp4", np.stack([photo[:, :, 4 * i : 4 * i + 920] for i in range(6)]), 10)
+    motion = motion_from(tmp_path / "pan.mp4", max_frames=6, fps=10)
     assert motion.pose.frames == 6 and motion.fps == 10 and motion.audio is None
     assert "2 people" in motion.notes[0]
     assert motion.pose.visible.all()
-    assert motion.pose.keypoints[:, JOINT["neck"], 0].max() < 300  # not the one who stands at the back
+    assert motion.pose.keypoints[:, JOINT["neck"], 0].max() < 400  # the nearer of the two, all the time
 
 
 @pytest.mark.assets
 def test_a_video_of_nobody(tmp_path):
-    from idol.video import write_video
-
     write_video(tmp_path / "sky.mp4", np.full((5, 3, 64, 64), 200, np.uint8), 25)
     with pytest.raises(UserError, match=r"--motion .*sky\.mp4: no person in any of 5 frames"):
         motion_from(tmp_path / "sky.mp4")
@@ -134,7 +134,7 @@ def test_nobody_is_left_in_the_photos_own_background():
 
 
 @pytest.mark.assets
-@pytest.mark.parametrize("name", ["woman-walking.jpg", "man-from-behind.jpg"])
+@pytest.mark.parametrize("name", ["woman-walking.jpg", "woman-by-a-wall.jpg"])
 def test_another_estimators_joints_show_the_mask_network_where_to_look(name):
     from idol.prepare.blazepose import _landmarks, window_of
 

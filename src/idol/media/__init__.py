@@ -10,9 +10,9 @@ from idol.errors import UserError
 PERSON, BACKGROUND, MOTION = "woman-walking.jpg", "park.jpg", "jumping-jacks.mp4"
 """What the demo uses."""
 
-PEOPLE = ("woman-walking.jpg", "man-standing.jpg", "man-balancing.jpg", "man-from-behind.jpg")
+PEOPLE = ("woman-walking.jpg", "man-standing.jpg", "woman-by-a-wall.jpg", "man-arms-wide.jpg")
 BACKGROUNDS = ("park.jpg", "palace.jpg")
-MOTIONS = ("jumping-jacks.mp4", "walk.mp4", "balance.mp4")
+MOTIONS = ("jumping-jacks.mp4", "walk.mp4")
 
 
 def path(name: str) -> Path:
