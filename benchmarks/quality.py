@@ -64,7 +64,7 @@ def goals(report: Report) -> list[Goal]:
     return [
         Goal("depth L2", get("depth_l2"), 0.010, 0.005, True),
         Goal("silhouette IoU", get("silhouette_iou"), 0.88, 0.93, False),
-        Goal("alignment IoU, video less plate", get("alignment_plate"), 0.90, 0.95, False),
+        Goal("alignment IoU, depth and own video", get("alignment_found"), 0.90, 0.95, False),
         Goal("joints, share of the true video's", get("joints_of_true"), 0.90, None, False),
         Goal("LPIPS, way from ceiling (0) to pasted (1)", from_ceiling / way, 0.5, None, True),
         Goal("flicker, multiple of the true video's", get("flicker_of_true"), 1.5, None, True),

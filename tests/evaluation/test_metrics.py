@@ -135,6 +135,16 @@ def test_plate_difference_fills_holes_and_reaches_the_edge():
     assert metrics.iou(differs_from_plate(video, plate), expected) > 0.93
 
 
+def test_plate_difference_is_blind_to_shadows():
+    rng = np.random.default_rng(4)
+    plate = np.repeat(np.repeat(rng.integers(120, 220, (3, 8, 8)), 8, 1), 8, 2).astype(np.uint8)
+    person = square(20, 24, side=24)
+    video = np.broadcast_to(plate, (2, 3, 64, 64)).copy()
+    video[:, :, 40:60, 4:60] = (video[:, :, 40:60, 4:60] * 0.75).astype(np.uint8)
+    video = np.where(person[:, None], np.array([20, 160, 30])[:, None, None], video).astype(np.uint8)
+    assert metrics.iou(differs_from_plate(video, plate), person) > 0.85
+
+
 # CIE Lab of sRGB colours, D65, as any colour converter gives them.
 LAB = {
     (255, 255, 255): (100.0, 0.0, 0.0),
@@ -186,6 +196,16 @@ def test_garments_lie_along_the_bones_and_inside_the_person():
     half = whole.copy()
     half[:, :, 32:] = False
     assert not clothes.region(standing(), half, "shirt")[:, :, 32:].any()
+
+
+def test_an_arm_across_the_shirt_is_left_out():
+    pose, whole = standing(), np.ones((2, 64, 64), bool)
+    before = clothes.region(pose, whole, "shirt")
+    for name, point in {"right_elbow": (22, 26), "right_wrist": (32, 26)}.items():
+        pose.keypoints[:, OPENPOSE_18.index(name)] = (*point, 1)
+    after = clothes.region(pose, whole, "shirt")
+    assert before[0, 26, 32] and not after[0, 25:28, 32].any()
+    assert after[0, 20:34].any() and not (after & ~before).any()
 
 
 def test_no_joints_no_garment():

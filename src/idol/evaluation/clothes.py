@@ -15,11 +15,13 @@ Garment = Literal["shirt", "trousers"]
 
 _SHOULDERS, _HIPS = (2, 5), (8, 11)
 _THIGHS = ((8, 9), (11, 12))  # hip, knee
+_ARMS = ((2, 3), (3, 4), (5, 6), (6, 7))  # shoulder, elbow; elbow, wrist
 _LEAST = 12  # pixels without which a frame says nothing
 
 # Half the width of the strip that is looked at, over its bone's length: narrow enough to stay on the garment
 # when the person is seen from the side, wide enough for a mean.
 _TORSO_WIDTH, _THIGH_WIDTH = 0.18, 0.12
+_ARM_WIDTH = 0.2  # arms in front of the garment are left out
 
 # Linear sRGB to XYZ over the white of D65 (IEC 61966-2-1).
 _XYZ = np.array(
@@ -35,8 +37,8 @@ def region(pose: Pose, mask: Bool[np.ndarray, "f h w"], garment: Garment) -> Boo
     """Pixels that surely show the garment: a strip along the spine, or along each thigh, within the person.
 
     The shirt's strip goes from a quarter to three quarters of the way from neck to hips; the trousers' from a
-    fifth to three fifths of the way from hip to knee (shorts and skirts reach that far). A frame whose joints
-    are missing has an empty region.
+    fifth to three fifths of the way from hip to knee (shorts and skirts reach that far). Arms and hands are
+    left out. A frame whose joints are missing has an empty region.
 
     Args:
         pose: The person's joints, in pixels of the mask.
@@ -47,8 +49,9 @@ def region(pose: Pose, mask: Bool[np.ndarray, "f h w"], garment: Garment) -> Boo
     strips = np.zeros_like(mask)
     for i, frame in enumerate(joints):
         picture = Image.new("1", mask.shape[:0:-1])
-        for corners in _strips(frame, garment):
-            ImageDraw.Draw(picture).polygon([tuple(c) for c in corners.tolist()], fill=1)
+        strokes = [(corners, 1) for corners in _strips(frame, garment)]
+        for corners, fill in [*strokes, *((corners, 0) for corners in _arms(frame))]:
+            ImageDraw.Draw(picture).polygon([tuple(c) for c in corners.tolist()], fill=fill)
         strips[i] = np.asarray(picture)
     return strips & mask
 
@@ -106,6 +109,12 @@ def _strips(joints: np.ndarray, garment: Garment) -> list[np.ndarray]:
         return [_strip(neck, hips, 0.25, 0.75, _TORSO_WIDTH)]
     seen = [(a, b) for a, b in _THIGHS if joints[a, 2] > 0 and joints[b, 2] > 0]
     return [_strip(joints[a, :2], joints[b, :2], 0.2, 0.6, _THIGH_WIDTH) for a, b in seen]
+
+
+def _arms(joints: np.ndarray) -> list[np.ndarray]:
+    """Rectangles over the arms; the upper one starts below the shoulder, the lower one covers the hand."""
+    seen = [(a, b) for a, b in _ARMS if joints[a, 2] > 0 and joints[b, 2] > 0]
+    return [_strip(joints[a, :2], joints[b, :2], 0.3, 1.3, _ARM_WIDTH) for a, b in seen]
 
 
 def _strip(a: np.ndarray, b: np.ndarray, start: float, end: float, width: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The person in a video whose clean plate is known: whatever differs from the plate."""
+"""The person in a video whose clean plate is known: whatever differs from the plate and is not its shadow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 _SMOOTHING = 1.0  # pixels at a height of 256: single pixels of noise must not decide
-_LEVELS = 18.0  # difference in 8-bit levels that counts
+_LEVELS = 18.0  # difference from the plate in 8-bit levels that counts
+_SHADOW_LEVELS = 10.0  # a pixel this near to the darkened plate is shadow
+_DARKEST = 0.25  # light that a shadow leaves at least
 _CLOSING = 2  # pixels at a height of 256: joins what thin bands of plate-coloured clothing cut apart
 _PART = 0.05  # smaller pieces than this share of the largest are noise
 
@@ -16,19 +18,33 @@ def differs_from_plate(
 ) -> Bool[np.ndarray, "f h w"]:
     """The person's mask by difference from the clean plate; needs a person who differs from it in colour.
 
-    The largest difference over the three channels, smoothed, thresholded, closed, holes filled; pieces much
-    smaller than the largest are dropped. Cast shadows are mostly, but not always, weaker than the threshold.
+    That is where some channel differs by more than a threshold, unless the colour is the plate's own, merely
+    darkened: a shadow. Small gaps are closed, holes filled, pieces much smaller than the largest dropped.
 
     Args:
         video: The clip.
         plate: (3, h, w) or (f, 3, h, w): the same scene without the person.
     """
-    from scipy import ndimage
-
     scale = video.shape[2] / 256
-    difference = np.abs(video.astype(np.float32) - plate).max(1)
-    smooth = ndimage.gaussian_filter(difference, (0, _SMOOTHING * scale, _SMOOTHING * scale))
-    return np.stack([_tidy(frame, max(1, round(_CLOSING * scale))) for frame in smooth > _LEVELS])
+    frames, still = _smooth(video, scale), _smooth(plate if plate.ndim == 4 else plate[None], scale)
+    differs = np.abs(frames - still).max(1) > _LEVELS
+    person = differs & ~_shadowed(frames, still)
+    return np.stack([_tidy(frame, max(1, round(_CLOSING * scale))) for frame in person])
+
+
+def _smooth(frames: np.ndarray, scale: float) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(frames.astype(np.float32), (0, 0, _SMOOTHING * scale, _SMOOTHING * scale))
+
+
+def _shadowed(frames: np.ndarray, plate: np.ndarray) -> np.ndarray:
+    """Where a frame is the plate times one number per pixel, in linear light, that darkens it."""
+    light, full = (np.power(x / 255, 2.2) + 1e-3 for x in (frames, plate))
+    share = (light * full).sum(1) / np.square(full).sum(1)
+    darkened = 255 * np.power(share[:, None] * full, 1 / 2.2)
+    alike = np.abs(frames - darkened).max(1) < _SHADOW_LEVELS
+    return alike & (share < 1) & (share > _DARKEST)
 
 
 def _tidy(mask: np.ndarray, closing: int) -> np.ndarray:

@@ -38,8 +38,8 @@ class Scores:
         depth_l2: Mean squared depth error, the whole frame.
         depth_l2_person: The same within the true silhouette only.
         silhouette_iou: Depth's silhouette against the true depth's.
-        alignment_plate: Depth's silhouette against what differs from the clean plate in its *own* video.
-        alignment_found: Depth's silhouette against the person that the mask estimator finds there.
+        alignment_found: Depth's silhouette against the person that the mask estimator finds in its own video.
+        alignment_plate: The same against what differs from the clean plate there: coarser, but no network.
         joints: Share of the driving joints found in the video within a tenth of the person's height.
         lpips: To the true video.
         shirt: Colour error (Delta E) from the reference picture: the first true frame.
@@ -50,8 +50,8 @@ class Scores:
     depth_l2: float
     depth_l2_person: float
     silhouette_iou: float
-    alignment_plate: float
     alignment_found: float
+    alignment_plate: float
     joints: float
     lpips: float
     shirt: float
