@@ -7,11 +7,12 @@ import itertools
 import math
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -136,7 +137,7 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     """
     # 1. Processes and devices
     deadline = math.inf if config.max_minutes is None else time.monotonic() + 60 * config.max_minutes
-    accelerator = Accelerator()
+    accelerator = _accelerator()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     newest = _newest(config, resume)
@@ -201,6 +202,12 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
                 break
     assert newest is not None
     return newest
+
+
+def _accelerator() -> Accelerator:
+    """The devices and processes of the run; processes may wait long for one that makes latents."""
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    return Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
 
 
 def _newest(config: TrainConfig, resume: bool) -> Path | None:
