@@ -50,7 +50,7 @@ def iou(a: Bool[np.ndarray, "f h w"], b: Bool[np.ndarray, "f h w"]) -> float:
 def person_height(mask: Bool[np.ndarray, "f h w"]) -> float:
     """Height in pixels of the person: of its mask in the frame where it is tallest; 0 if there is none."""
     rows = mask.any(axis=2)
-    heights = [np.flatnonzero(row)[-1] - np.flatnonzero(row)[0] + 1 for row in rows if row.any()]
+    heights = [np.ptp(np.flatnonzero(row)) + 1 for row in np.atleast_2d(rows) if row.any()]
     return float(max(heights, default=0))
 
 

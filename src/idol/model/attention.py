@@ -54,10 +54,11 @@ class Attention(nn.Module):
         self.to_q = nn.Linear(dim, dim, bias=False)
         self.to_k = nn.Linear(context_dim or dim, dim, bias=False)
         self.to_v = nn.Linear(context_dim or dim, dim, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+        out = nn.Linear(dim, dim)
+        self.to_out = nn.ModuleList([out])
         if zero_init:
-            nn.init.zeros_(self.to_out[0].weight)
-            nn.init.zeros_(self.to_out[0].bias)
+            nn.init.zeros_(out.weight)
+            nn.init.zeros_(out.bias)
 
     def among(self, tokens: Tensor, clip: ClipShape, axis: Axis) -> Tensor:
         """Self-attention of folded `tokens` (b·m·f, s, c) along `axis`."""

@@ -22,8 +22,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) -> (n, c, h, w)."""
@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
         return x + self.second(nn.functional.silu(hidden))
 
 
-class Autoencoder(ModelMixin, ConfigMixin):
+class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Images to latents and back: patches of 4x4 pixels, then two levels of strided convolutions.
 
     The latent is deterministic and bounded (`bound * tanh`): a decoder trained under small latent noise
@@ -81,13 +81,16 @@ class Autoencoder(ModelMixin, ConfigMixin):
         """Without normalisation layers, the default initialisation would lose the signal on its way."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.endswith(".second"):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
-                nn.init.zeros_(module.bias)
+                for parameter in module.parameters():
+                    if parameter.ndim == 4:
+                        nn.init.kaiming_normal_(parameter, nonlinearity="linear")
+                    else:
+                        nn.init.zeros_(parameter)
 
     @property
     def downscale(self) -> int:
         """Pixels a side for one latent position."""
-        return self.patch * 2 ** (len(self.config.channels) - 1)
+        return self.patch * 2 ** (len(self.config["channels"]) - 1)
 
     def encode(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c i j"]:
         """Images in [-1, 1] to latents in (-bound, bound), float32.
@@ -97,7 +100,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
         """
         if images.shape[-1] % self.downscale or images.shape[-2] % self.downscale:
             raise ValueError(f"image size {tuple(images.shape[-2:])} is not a multiple of {self.downscale}")
-        bound = self.config.bound
+        bound = self.config["bound"]
         return torch.tanh(self.encoder(images).float() / bound) * bound
 
     def decode(self, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n 3 h w"]:

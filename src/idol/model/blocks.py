@@ -143,7 +143,7 @@ class Transformer(nn.Module):
 
     def keys_values(self, foreground: Tensor) -> LayerKV:
         """Keys and values of the foreground tokens (b, n, d), one pair per transformer block."""
-        return tuple(block.attn2.keys_values(foreground) for block in self.transformer_blocks)
+        return tuple(block.attn2.keys_values(foreground) for block in self.transformer_blocks)  # type: ignore[union-attr, operator]
 
     def forward(
         self, x: Tensor, clip: ClipShape, foreground: LayerKV, with_features: bool = False
@@ -197,7 +197,7 @@ class Block(nn.Module):
 
     def keys_values(self, foreground: Tensor) -> BlockKV:
         """Keys and values of the foreground tokens for each layer with attention."""
-        return tuple(attention.keys_values(foreground) for attention in self.attentions)
+        return tuple(attention.keys_values(foreground) for attention in self.attentions)  # type: ignore[operator]
 
     def layer(
         self, i: int, x: Tensor, time: Tensor, clip: ClipShape, foreground: BlockKV, with_features: bool

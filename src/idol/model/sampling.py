@@ -156,7 +156,10 @@ class Denoiser:
                 sample, times, conditions.control_foreground, pose_embedded=conditions.pose
             )
         out = self.unet(sample, times, conditions.foreground, conditions.background, control).sample
-        return guidance(*out.chunk(2), self.scale) if conditions.guided else out.float()
+        if not conditions.guided:
+            return out.float()
+        unconditional, conditional = out.chunk(2)
+        return guidance(unconditional, conditional, self.scale)
 
 
 def windows(f: int, window: int, overlap: int) -> Iterator[slice]:

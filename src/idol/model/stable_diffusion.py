@@ -85,7 +85,7 @@ def _has_attention(block: str) -> bool:
 
 def _refuse_unknown(kind: type, config: Mapping[str, Any]) -> None:
     """Every option that is not read must have the value it has in Stable Diffusion 1.x: the default."""
-    for name, option in inspect.signature(kind.__init__).parameters.items():
+    for name, option in inspect.signature(kind).parameters.items():
         if name not in READ and config.get(name, option.default) != option.default:
             raise _refusal(name, config[name])
 

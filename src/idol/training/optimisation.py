@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 
@@ -69,7 +69,8 @@ class Average(Generic[Module]):
     def __init__(self, module: Module, decay: float) -> None:
         self.module: Module = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
-        self._kept, self._present = [], []
+        self._kept: list[Tensor] = []
+        self._present: list[Tensor] = []
         for kept, present in zip(self.module.parameters(), module.parameters(), strict=True):
             if present.requires_grad:
                 self._kept.append(kept)
