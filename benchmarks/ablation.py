@@ -8,6 +8,7 @@ paired, clip by clip. Training and generation go on from where they were stopped
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -48,10 +49,11 @@ def main() -> None:
     clips = split_clips(options)
     columns = {}
     for name, overrides in VARIANTS.items():
-        folder = options.out / name.replace(" ", "-")
+        folder = options.out / _fingerprint(options) / name.replace(" ", "-")
         weights = given[name] if name in given else trained(folder, overrides, options)
         pipe = load_pipeline(str(weights), options.device)
-        make_all(clips, folder / "generated", options.clips, lambda clip, pipe=pipe: generated(pipe, clip))
+        steps = options.sampling_steps
+        make_all(clips, folder / "generated", options.clips, lambda c, p=pipe, n=steps: generated(p, c, n))
         columns[name] = ClipFolders(folder / "generated")
     with progress_bar("judging") as progress:
         report = compare(
@@ -116,6 +118,13 @@ def _difference_table(differences: dict) -> Table:
     return table
 
 
+def _fingerprint(options: argparse.Namespace) -> str:
+    """Names what decides weights and clips, so that a run is never gone on with under other settings."""
+    stages = [path.read_text() for path in options.stages]
+    said = [stages, options.steps, str(options.init), options.set, options.seed, options.weights]
+    return hashlib.sha256(json.dumps([*said, options.sampling_steps]).encode()).hexdigest()[:12]
+
+
 def _named(text: str) -> tuple[str, str]:
     name, _, folder = text.partition("=")
     if not folder:
@@ -130,6 +139,7 @@ def _options() -> argparse.Namespace:
     mini = ROOT / "configs" / "mini"
     add("--stages", type=Path, nargs="+", default=[mini / "image.yaml", mini / "video.yaml"])
     add("--steps", type=int, nargs="+", default=[1000, 300], help="of each stage, equal for all variants")
+    add("--sampling-steps", type=int, help="denoising steps; the checkpoint's own by default")
     add("--init", type=Path, help="weights that the first stage of every variant starts from")
     add("--set", nargs="*", default=[], metavar="a.b=value", help="overrides of every stage's config")
     add("--seed", type=int, default=0, help="of training")
