@@ -1,5 +1,8 @@
 """Tiny runs for the tests of training: drawn clips, a small autoencoder, the smallest networks."""
 
+import multiprocessing
+import os
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -8,7 +11,7 @@ from drawn import drawn_clip
 from idol.config import from_dict
 from idol.data.shards import ShardWriter
 from idol.model.autoencoder import Autoencoder
-from idol.train import TrainConfig
+from idol.train import TrainConfig, fit
 
 FRAMES = 4
 
@@ -73,3 +76,17 @@ def merged(low: dict, high: dict) -> dict:
 
 def config(folder: Path, out: str, frames: int = 1, **changes) -> TrainConfig:
     return from_dict(TrainConfig, settings(folder, out, frames, **changes))
+
+
+def start(run: TrainConfig, **environment: str) -> BaseProcess:
+    """Train in a process of its own, forked from one that has imported everything and done nothing yet."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training_runs"])
+    process = context.Process(target=_train, args=(run, environment))
+    process.start()
+    return process
+
+
+def _train(run: TrainConfig, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    fit(run)
