@@ -16,7 +16,7 @@ from idol import depth, skeleton
 from idol.clip import Clip
 from idol.synth import make_clip
 
-_CELL = 128
+_CELL = 112
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("split", choices=("train", "val", "test"))
     parser.add_argument("out", type=Path)
-    parser.add_argument("--clips", type=int, default=14)
+    parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=5, help="take each fifth clip: another person each time")
     parser.add_argument("--motion-dir", type=Path)
@@ -37,8 +37,7 @@ def main() -> None:
         print(clip.source, flush=True)
     half = (len(rows) + 1) // 2
     left, right = (np.concatenate(part) for part in (rows[:half], rows[len(rows) - half :]))
-    sheet = Image.fromarray(np.concatenate([left, right], 1))
-    sheet.quantize(256, dither=Image.Dither.NONE).save(options.out, optimize=True)
+    Image.fromarray(np.concatenate([left, right], 1)).save(options.out, optimize=True)
 
 
 def row(clip: Clip) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 NEAR, FAR = 0.1, 60.0  # metres
 
@@ -26,13 +27,13 @@ class Camera:
     size: int
 
     @property
-    def projection(self) -> np.ndarray:
+    def projection(self) -> Float[np.ndarray, "4 4"]:
         """(4, 4) camera -> clip space, as OpenGL wants it."""
         f = 2 * self.focal / self.size
         depth = (FAR + NEAR) / (NEAR - FAR), 2 * FAR * NEAR / (NEAR - FAR)
         return np.array([[f, 0, 0, 0], [0, f, 0, 0], [0, 0, *depth], [0, 0, -1, 0]])
 
-    def project(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
         """World points (..., 3) -> (..., 3): x, y in pixels (0, 0 the first pixel's centre), z in metres."""
         seen = points @ self.view[:3, :3].T + self.view[:3, 3]
         z = -seen[..., 2]
@@ -41,7 +42,7 @@ class Camera:
         return np.stack([x, y, z], -1)
 
 
-def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+def look_at(eye: Float[np.ndarray, " 3"], target: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "4 4"]:
     """(4, 4) view matrix of a camera at `eye` that looks at `target`, upright."""
     back = (eye - target) / np.linalg.norm(eye - target)
     right = np.cross([0.0, 1.0, 0.0], back)
@@ -52,7 +53,7 @@ def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
     return view
 
 
-def orthographic(half: float, near: float, far: float) -> np.ndarray:
+def orthographic(half: float, near: float, far: float) -> Float[np.ndarray, "4 4"]:
     """(4, 4) projection of a box of half-width `half`: the shadow map's."""
     return np.array(
         [

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 from idol.assets import asset_path
 from idol.clip import Clip, Pose
@@ -198,7 +199,9 @@ def _record(
     )
 
 
-def see_joints(camera: Camera, joints: np.ndarray, shot: Rendering, margin: float) -> np.ndarray:
+def see_joints(
+    camera: Camera, joints: Float[np.ndarray, "18 3"], shot: Rendering, margin: float
+) -> Float32[np.ndarray, "18 3"]:
     """(18, 3) float32 of x, y in pixels and 1 where the joint is seen, all 0 where it is not.
 
     A joint is not seen outside the picture, or behind something that is nearer by more than a margin: a few

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from idol.synth.camera import Camera, look_at
 
 
-def frame_points(rng: np.random.Generator, points: np.ndarray, size: int, floor: float = 0.25) -> Camera:
+def frame_points(
+    rng: np.random.Generator, points: Float[np.ndarray, "n 3"], size: int, floor: float = 0.25
+) -> Camera:
     """A random camera whose picture holds all points (n, 3), with a random margin.
 
     The camera looks from the front (+Z), up to 30 degrees from either side, from a person's height or lower.

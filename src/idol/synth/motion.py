@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
 from idol.synth.rotations import interpolate, transpose
@@ -105,7 +106,9 @@ class Motion:
         return replace(self, rotation=flip @ self.rotation[:, MIRRORED] @ flip, hips=self.hips @ flip)
 
 
-def from_rotations(name: str, fps: float, rotation: np.ndarray, hips: np.ndarray) -> Motion:
+def from_rotations(
+    name: str, fps: float, rotation: Float[np.ndarray, "f 15 3 3"], hips: Float[np.ndarray, "f 3"]
+) -> Motion:
     """A motion with its clearance worked out: nobody is in the air for a second, so each second has floor.
 
     Args:
@@ -120,7 +123,9 @@ def from_rotations(name: str, fps: float, rotation: np.ndarray, hips: np.ndarray
     return Motion(name, fps, rotation, hips, np.where(height > _AIRBORNE, height - _AIRBORNE, 0.0))
 
 
-def joint_positions(rotation: np.ndarray, hips: np.ndarray) -> np.ndarray:
+def joint_positions(
+    rotation: Float[np.ndarray, "f 15 3 3"], hips: Float[np.ndarray, "f 3"]
+) -> Float[np.ndarray, "f 20 3"]:
     """Forward kinematics of a standard body: (f, 15, 3, 3), (f, 3) -> (f, 20, 3) in legs.
 
     The first 15 are where `SEGMENTS` start, then crown, left and right fingertips, left and right toes.
@@ -135,7 +140,7 @@ def joint_positions(rotation: np.ndarray, hips: np.ndarray) -> np.ndarray:
     return points
 
 
-def to_local(rotation: np.ndarray) -> np.ndarray:
+def to_local(rotation: Float[np.ndarray, "f 15 3 3"]) -> Float[np.ndarray, "f 15 3 3"]:
     """Global rotations (f, 15, 3, 3) -> relative to the parent segment (the pelvis stays global)."""
     local = rotation.copy()
     for i, parent in enumerate(PARENTS):
@@ -144,7 +149,7 @@ def to_local(rotation: np.ndarray) -> np.ndarray:
     return local
 
 
-def to_global(local: np.ndarray) -> np.ndarray:
+def to_global(local: Float[np.ndarray, "f 15 3 3"]) -> Float[np.ndarray, "f 15 3 3"]:
     """Inverse of `to_local`."""
     rotation = local.copy()
     for i, parent in enumerate(PARENTS):

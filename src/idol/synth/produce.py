@@ -59,7 +59,7 @@ def generate(
         seed: Names the set; together with `split` it settles every clip.
         size: Pixels along a side.
         frames: Frames in a clip.
-        workers: Processes; as many as there are cores by default.
+        workers: Processes; as many as there are cores by default. With 1, this one does the work.
         split: Whose people and motions: "train", "val" and "test" share neither.
         motion_dir: Folder of more motion files (.bvh, DeepMimic .txt, .npz), divided among the splits.
         samples_per_shard: Clips in a shard; best a multiple of the four clips that show one person.
@@ -109,6 +109,11 @@ def _run(
 ) -> Iterator[int]:
     """Write the wanted (shard, clips); yields the clips of each shard as it is finished."""
     if not wanted:
+        return
+    if workers == 1:
+        for shard, count in wanted:
+            write_shard(out, order, motion_dir, shard, count)
+            yield count
         return
     with _one_thread_each(), ProcessPoolExecutor(min(workers, len(wanted)), get_context("spawn")) as pool:
         jobs = {pool.submit(write_shard, out, order, motion_dir, i, count): count for i, count in wanted}

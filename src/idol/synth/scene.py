@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float
 
 from idol.assets import asset_path
 from idol.synth import textures
+
+_Numbers = tuple[float | int, ...]
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,26 @@ def make_scene(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray, k
         eye: (3,) where the camera is: a room holds it.
         kind: "room" or "panorama".
     """
-    panorama = panoramas()[int(rng.integers(len(panoramas())))]
-    panorama = np.roll(panorama, int(rng.integers(panorama.shape[1])), 1)
-    panorama = panorama / max(float(panorama.mean()), 1e-3) * 0.55
+    panorama = _choose_panorama(rng)
     light = make_light(rng, panorama, kind)
     if kind == "room":
         return Scene(kind, room(rng, subject, eye), light)
     ground = np.full((2, 2, 3), 200, np.uint8)
     floor = _quad((-5, 0, 5), (10, 0, 0), (0, 0, -10), (0, 1, 0), (1, 1), ground)
     return Scene(kind, (floor,), light, (panorama * rng.uniform(0.9, 1.4)).astype(np.float32))
+
+
+def _choose_panorama(rng: np.random.Generator) -> np.ndarray:
+    """A panorama of mean brightness 0.55, turned at random, but not so that it is black behind the person."""
+    for _ in range(6):
+        panorama = panoramas()[int(rng.integers(len(panoramas())))]
+        width = panorama.shape[1]
+        panorama = np.roll(panorama, int(rng.integers(width)), 1)
+        panorama = panorama / max(float(panorama.mean()), 1e-3) * 0.55
+        behind = panorama[80:190, width // 2 - 50 : width // 2 + 50]
+        if np.median(behind) > 0.04:
+            break
+    return panorama
 
 
 def make_light(rng: np.random.Generator, panorama: np.ndarray, kind: str) -> Light:
@@ -152,7 +166,7 @@ def _directions(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.nda
     return ring * np.sin(phi), np.cos(theta) * one, ring * np.cos(phi), area
 
 
-def harmonics(panorama: np.ndarray) -> np.ndarray:
+def harmonics(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "9 3"]:
     """Irradiance over pi of a panorama (h, w, 3) as 9 coefficients (9, 3) (Ramamoorthi and Hanrahan 2001)."""
     x, y, z, area = _directions(*panorama.shape[:2])
     k = np.array([0.282095] + [0.488603] * 3 + [1.092548] * 2 + [0.315392, 1.092548, 0.546274])
@@ -162,7 +176,7 @@ def harmonics(panorama: np.ndarray) -> np.ndarray:
     return sums * (k * k * spread / np.pi)[:, None]
 
 
-def brightest(panorama: np.ndarray) -> np.ndarray:
+def brightest(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, " 3"]:
     """Unit direction (3,) of the brightest spot above the horizon."""
     x, y, z, area = _directions(*panorama.shape[:2])
     light = np.minimum(panorama.mean(-1), 50) * area
@@ -172,11 +186,11 @@ def brightest(panorama: np.ndarray) -> np.ndarray:
 
 
 def _quad(
-    origin: tuple[float, ...],
-    u: tuple[float, ...],
-    v: tuple[float, ...],
-    normal: tuple[float, ...],
-    repeat: tuple[float, float],
+    origin: _Numbers,
+    u: _Numbers,
+    v: _Numbers,
+    normal: _Numbers,
+    repeat: _Numbers,
     image: np.ndarray,
 ) -> Quad:
     o, a, b = (np.array(x, float) for x in (origin, u, v))

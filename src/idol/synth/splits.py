@@ -67,6 +67,7 @@ _WEIGHTS = {
     "turn_right0": 0.4,
     "turn_right1": 0.4,
     "humanoid3d_spinkick": 0.5,
+    "humanoid3d_spin": 0.3,
     "humanoid3d_backflip": 0.15,
     "humanoid3d_cartwheel": 0.25,
     "humanoid3d_crawl": 0.15,
@@ -75,7 +76,8 @@ _WEIGHTS = {
     "humanoid3d_roll": 0.15,
 }
 _ACROBATIC = {
-    f"humanoid3d_{n}" for n in ("backflip", "cartwheel", "crawl", "getup_facedown", "getup_faceup", "roll")
+    f"humanoid3d_{n}"
+    for n in ("backflip", "cartwheel", "crawl", "getup_facedown", "getup_faceup", "roll", "spin")
 }
 
 
