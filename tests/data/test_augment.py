@@ -66,7 +66,7 @@ def test_squares_stay_inside():
 def test_outpainting_dilates_the_hole_and_hap_does_not():
     clip = drawn_clip(2)
     image, mask = clip.video[0], clip.mask[0]
-    hap = OutpaintingConfig(dilation=(0, 0), foreground_area=(1, 1))
+    hap = OutpaintingConfig(dilation=(0.0, 0.0), foreground_area=(1.0, 1.0))
     plain = outpaint_background(image, mask, np.random.default_rng(0), hap)
     assert (plain[:, mask] == 127).all() and np.array_equal(plain[:, ~mask], image[:, ~mask])
     assert foreground_box(64, np.random.default_rng(0), hap) == (0, 0, 64, 64)
