@@ -93,7 +93,7 @@ def repaint(texture: np.ndarray, paint: Paint, rng: np.random.Generator) -> np.n
     base = max(float(np.median(cloth)) if cloth.size else 0.5, 0.08)
     shade = 0.25 + 0.75 * np.clip(light / base, 0, 1.8)[..., None]
     paint_colour = dye(rng) if paint == "dye" else print_pattern(rng, texture.shape[0])
-    return np.concatenate([(np.clip(paint_colour * shade, 0, 1) * 255).astype(np.uint8), alpha], -1)
+    return np.concatenate([(np.clip(paint_colour * shade, 0, 0.93) * 255).astype(np.uint8), alpha], -1)
 
 
 def dye(rng: np.random.Generator) -> np.ndarray:
