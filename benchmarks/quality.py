@@ -2,8 +2,9 @@
 
 The synthetic test split (people and motions that no training saw) is made from a fixed seed; each clip is
 made anew from its first frame, its clean plate and its joints, with the defaults of `idol generate`; all are
-judged by `idol.evaluate`, beside them the reference pasted without moving, the clean plate alone and what the
-autoencoder makes of the true clip ("ceiling"). May be stopped at any moment and started again.
+judged by `idol.evaluate`, beside them the reference pasted without moving, the clean plate alone, the draft
+that the network starts from ("draft"), and what the autoencoder makes of the true clip ("ceiling"). May be
+stopped at any moment and started again.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from idol.clip import Clip
-from idol.depth import colorize_tensor, decolorize_tensor
+from idol.crop import foreground_crop
+from idol.depth import PERSON_FLOOR, colorize_tensor
 from idol.evaluate import ClipShards, evaluate
 from idol.evaluation.tables import Report
 from idol.generate import Reporter, checkpoint_files, denoised, load_pipeline
 from idol.pipeline import IdolPipeline
+from idol.posing import draft, posed
 from idol.run_folder import Inputs, Settings
 from idol.terminal import progress_bar
 
@@ -35,6 +39,7 @@ SEED = 20241015
 """Of the clips; changing it makes every earlier number incomparable."""
 
 ROOT = Path(__file__).resolve().parents[1]
+_MIDDLE = (1 + PERSON_FLOOR) / 2  # of the depth that a person can have
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def main() -> None:
     run = options.out / _fingerprint(pipe, options.steps)
     make_all(test, run / "generated", options.clips, lambda clip: generated(pipe, clip, options.steps))
     make_all(test, run / "ceiling", options.clips, lambda clip: reconstructed(pipe, clip))
+    make_all(test, run / "draft", options.clips, drafted)
     steps = options.steps or pipe.defaults.num_inference_steps
     del pipe
     report = judged(run, test, options)
@@ -119,8 +125,56 @@ def make_all(clips: Mapping[str, Clip], folder: Path, count: int, make: Callable
 
 def generated(pipe: IdolPipeline, true: Clip, steps: int | None = None) -> Clip:
     """The clip anew: the person of its first frame on its clean plate, moving as it did."""
-    inputs = Inputs(true.video[0], true.mask[0], true.pose.select([0]), true.pose, true.background)
-    settings = Settings(
+    made = denoised(pipe, _inputs(true), _settings(pipe, true, steps), Reporter())
+    return replace(made, subject=true.subject, source=true.source)
+
+
+@torch.no_grad()
+def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
+    """The true clip after a way through the autoencoder: no generation through it can come closer.
+
+    The pipeline runs one step, after which the true latents take the place of its own: what it does with
+    latents (known detail is put back, depth below the floor is cleared) is done with these, too.
+    """
+    device = pipe.device
+    video = torch.from_numpy(true.video)[None].to(device).float() / 127.5 - 1
+    depth = colorize_tensor(torch.from_numpy(true.depth)[None].to(device), pipe.codec_config.colour_map)
+    reference = torch.from_numpy(drafted(true).video if pipe.unet.config["draft"] else true.background)
+    latents = pipe.codec.encode(
+        video, depth, pipe.codec.encode_image(reference[None].to(device).float() / 127.5 - 1)
+    )
+    inputs = _inputs(true)
+    output = pipe(
+        inputs.person,
+        inputs.mask,
+        inputs.background,
+        inputs.pose,
+        foreground_pose=inputs.person_pose,
+        num_inference_steps=1,
+        output_type="np",
+        callback_on_step_end=lambda *_: {"latents": latents},
+    )
+    video = np.rint(output.video[0] * 255).astype(np.uint8)
+    return replace(true, video=video, depth=output.depth[0])
+
+
+def drafted(true: Clip) -> Clip:
+    """What the network starts from: the first frame's person, laid limb by limb onto the skeletons.
+
+    It has no depth of its own: one value for the whole person.
+    """
+    crop = foreground_crop(true.video[0], true.mask[0], true.pose.select([0]), max(true.height, true.width))
+    covered = posed(*crop, true.pose)[1] > 0.5
+    depth = np.where(covered, np.float32(_MIDDLE), np.float32(0))
+    return replace(true, video=draft(*crop, true.pose, true.background), depth=depth, mask=covered)
+
+
+def _inputs(true: Clip) -> Inputs:
+    return Inputs(true.video[0], true.mask[0], true.pose.select([0]), true.pose, true.background)
+
+
+def _settings(pipe: IdolPipeline, true: Clip, steps: int | None) -> Settings:
+    return Settings(
         weights="",
         steps=steps or pipe.defaults.num_inference_steps,
         guidance=pipe.defaults.guidance_scale,
@@ -130,21 +184,8 @@ def generated(pipe: IdolPipeline, true: Clip, steps: int | None = None) -> Clip:
         width=true.width,
         device=str(pipe.device),
         threads=torch.get_num_threads(),
+        detail=pipe.defaults.detail,
     )
-    return replace(denoised(pipe, inputs, settings, Reporter()), subject=true.subject, source=true.source)
-
-
-@torch.no_grad()
-def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
-    """The true clip after a way through the autoencoder: no generation through it can come closer."""
-    codec, device = pipe.codec, pipe.device
-    video = torch.from_numpy(true.video)[None].to(device).float() / 127.5 - 1
-    depth = colorize_tensor(torch.from_numpy(true.depth)[None].to(device), codec.config.colour_map)
-    plate = codec.encode_image(torch.from_numpy(true.background)[None].to(device).float() / 127.5 - 1)
-    pictures = codec.decode(codec.encode(video, depth, plate), plate)
-    back = decolorize_tensor(pictures[:, 1], codec.config.colour_map)
-    video = ((pictures[0, 0] + 1) * 127.5).round().byte().cpu().numpy()
-    return replace(true, video=video, depth=back[0].cpu().numpy())
 
 
 def judged(run: Path, true: ClipShards, options: argparse.Namespace) -> Report:
@@ -153,7 +194,7 @@ def judged(run: Path, true: ClipShards, options: argparse.Namespace) -> Report:
         report = evaluate(
             run / "generated",
             true.reader.folder,
-            others={"ceiling": run / "ceiling"},
+            others={"ceiling": run / "ceiling", "draft": run / "draft"},
             pose=options.pose,
             mask=options.mask,
             lpips=options.lpips,

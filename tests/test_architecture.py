@@ -31,6 +31,7 @@ LEVELS = [
     ["model"],
     ["diffusion", "perceptual"],
     ["sheet"],
+    ["posing"],
     ["skeleton", "crop"],
     ["retarget"],
     ["joints"],

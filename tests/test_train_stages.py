@@ -51,6 +51,53 @@ def test_stages_go_on_from_one_another(runs):
     assert new and all(".temporal" in name for name in new)
 
 
+DRAFT = {
+    "model": {"unet": {"draft": True}},
+    "data": {"pictures": {"draft": True}},
+    "autoencoder": {"offset": "draft", "per_channel": False},
+}
+
+
+def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path):
+    fit(
+        config(
+            data, "draft-image", steps=2, generation={"detail": "restore", "num_inference_steps": 2}, **DRAFT
+        )
+    )
+    handed = {
+        "model": {**DRAFT["model"], "init": str(data / "draft-image")},
+        "autoencoder": {"offset": "draft", "normalisation": "init"},
+    }
+    fit(config(data, "draft-video", frames=2, steps=2, **{**DRAFT, **handed}))
+    latents = load_state(data / "draft-video" / "checkpoints" / "step-00000002").latents
+    assert latents.offset == "draft" and all(len(set(row)) == 1 for row in latents.scale)
+    export(data / "draft-image", tmp_path / "weights")
+    pipe = IdolPipeline.from_pretrained(tmp_path / "weights")
+    assert pipe.defaults.detail == "restore" and pipe.defaults.num_inference_steps == 2
+    clip = drawn_clip(0, 2)
+    out = pipe(clip.video[0], clip.mask[0], clip.background, clip.pose, foreground_pose=clip.pose.select([0]))
+    assert out.video.shape == (1, 2, 3, 64, 64) and out.video.isfinite().all()
+    cut = pipe(
+        clip.video[0],
+        clip.mask[0],
+        clip.background,
+        clip.pose,
+        foreground_pose=clip.pose.select([0]),
+        detail="composite",
+    )
+    far = torch.nn.functional.max_pool2d((cut.depth > 0).float(), 9, stride=1, padding=4) == 0
+    plate = torch.from_numpy(clip.background).float() / 255
+    assert (cut.video.movedim(2, -1)[far] - plate.expand_as(cut.video).movedim(2, -1)[far]).abs().max() < 1e-5
+    with pytest.raises(UserError, match="needs joints"):
+        pipe(clip.video[0], clip.mask[0], clip.background, clip.pose)
+
+
+def test_a_draft_that_nobody_draws_or_reads_is_told(data):
+    for part in ({"data": DRAFT["data"]}, {"autoencoder": {"offset": "draft"}}):
+        with pytest.raises(UserError, match="draft"):
+            config(data, "half", **part)
+
+
 def test_a_stage_that_does_not_fit_is_told(runs):
     wide = {"unet": {"block_out_channels": [24, 32]}, "init": str(runs / "image")}
     with pytest.raises(UserError):
@@ -88,6 +135,25 @@ def test_light_weights_are_small_files_that_go_on(runs):
     export(runs / "light", runs / "from-light", "bf16")
     assert IdolPipeline.from_pretrained(runs / "from-light").unet is not None
     fit(config(runs, "on", frames=2, steps=1, model={"init": str(runs / "light")}))
+
+
+def test_training_goes_on_from_a_pipeline(runs):
+    export(runs / "image", runs / "finished", "fp32")
+    handed = {
+        "model": {"init": str(runs / "finished")},
+        "autoencoder": {"path": str(runs / "finished"), "normalisation": "init"},
+    }
+    fit(config(runs, "tuned", steps=1, optimiser={"lr": 0.0}, **handed))
+    before, after = (
+        runs / "image" / "checkpoints" / "step-00000002",
+        runs / "tuned" / "checkpoints" / "step-00000001",
+    )
+    first, second = load_tensors(before, "average"), load_tensors(after, "networks")
+    assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+    assert load_state(before).latents == load_state(after).latents
+    for wrong in ("nothing-here", str(runs / "shards")):
+        with pytest.raises(UserError, match="checkpoint"):
+            fit(config(runs, "wrong", model={"init": wrong}))
 
 
 @pytest.mark.parametrize("path", STAGES, ids=lambda p: f"{p.parent.name}-{p.stem}")

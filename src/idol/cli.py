@@ -119,6 +119,10 @@ def generate(
         str | None, typer.Option(help="Pose estimator: rtmpose, mediapipe, dwpose.  [default: rtmpose]")
     ] = None,
     cmap: Annotated[str | None, typer.Option(help="Colours of depth.mp4: hot or gray.")] = None,
+    detail: Annotated[
+        str | None,
+        typer.Option(help="composite: the background as given; restore: as generated, sharpened; none."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,

@@ -248,11 +248,12 @@ def clip_to_files(clip: Clip, image: Literal["jpeg", "png"] = "jpeg", quality: i
     return files
 
 
-def clip_from_files(files: Mapping[str, bytes]) -> Clip:
+def clip_from_files(files: Mapping[str, bytes], frames: Sequence[int] | None = None) -> Clip:
     """The clip of what `clip_to_files` made.
 
     Args:
         files: Bytes by relative file name; names it does not know are ignored.
+        frames: Decode these frames alone; all by default. A depth range stays that of the whole clip.
 
     Returns:
         The clip.
@@ -261,14 +262,14 @@ def clip_from_files(files: Mapping[str, bytes]) -> Clip:
         ValueError: If a file is missing or broken, or the record was written by a later version.
     """
     record = _read_record(files)
-    f = record["frames"]
-    plates = ["background"] if record["background"] == "still" else [f"background/{i:05d}" for i in range(f)]
+    f = range(record["frames"]) if frames is None else frames
+    plates = ["background"] if record["background"] == "still" else [f"background/{i:05d}" for i in f]
     background = np.stack([_decode(files, name, "RGB") for name in plates])
     return Clip(
-        video=np.stack([_decode(files, f"frames/{i:05d}", "RGB") for i in range(f)]),
-        depth=np.stack([_decode(files, f"depth/{i:05d}", "I;16") for i in range(f)]),
-        mask=np.stack([_decode(files, f"mask/{i:05d}", "1") for i in range(f)]),
-        pose=Pose(np.array(record["pose"], np.float32), record["height"], record["width"]),
+        video=np.stack([_decode(files, f"frames/{i:05d}", "RGB") for i in f]),
+        depth=np.stack([_decode(files, f"depth/{i:05d}", "I;16") for i in f]),
+        mask=np.stack([_decode(files, f"mask/{i:05d}", "1") for i in f]),
+        pose=Pose(np.array(record["pose"], np.float32)[list(f)], record["height"], record["width"]),
         background=background[0] if record["background"] == "still" else background,
         fps=record["fps"],
         depth_kind=record["depth_kind"],

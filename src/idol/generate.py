@@ -20,6 +20,7 @@ from idol.clip import Clip
 from idol.depth import PERSON_FLOOR, ColourMap
 from idol.errors import UserError
 from idol.inputs import Given, prepare_inputs
+from idol.model.detail import Detail
 from idol.run_folder import (
     Checksum,
     Inputs,
@@ -98,6 +99,7 @@ def generate(
     person_index: int | None = None,
     estimator: str = "rtmpose",
     cmap: ColourMap = "hot",
+    detail: Detail | None = None,
     device: str | None = None,
     overwrite: bool = False,
     reporter: Listener | None = None,
@@ -121,6 +123,9 @@ def generate(
         person_index: Which of several people in the photo, 0 the largest.
         estimator: Name of the pose estimator for the photo and the motion video.
         cmap: Colour map of `depth.mp4`.
+        detail: `composite` puts the person before the given background as it is, `restore` keeps what the model
+            made of the background and puts its lost detail back, `none` leaves all as decoded; the checkpoint's
+            own by default.
         device: Where to compute: "cpu", "cuda", ...; a GPU if there is one by default.
         overwrite: Replace a run folder at `out`.
         reporter: Hears how it goes.
@@ -135,6 +140,8 @@ def generate(
         raise UserError("--seed", str(seed), "give a number from 0 to 2^63 - 1")
     if cmap not in get_args(ColourMap):
         raise UserError("--cmap", repr(cmap), f"choose one of {', '.join(get_args(ColourMap))}")
+    if detail is not None and detail not in get_args(Detail):
+        raise UserError("--detail", repr(detail), f"choose one of {', '.join(get_args(Detail))}")
 
     reporter.stage("loading the weights")
     pipe = load_pipeline(weights, device or best_device())
@@ -157,6 +164,7 @@ def generate(
         device=str(pipe.device),
         threads=torch.get_num_threads(),
         cmap=cmap,
+        detail=detail or pipe.defaults.detail,
     )
     record = Record(
         settings=settings,
@@ -285,6 +293,7 @@ def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: L
         generator=torch.Generator("cpu").manual_seed(settings.seed),
         height=settings.height,
         width=settings.width,
+        detail=settings.detail,
         output_type="np",
         callback_on_step_end=lambda _pipe, step, *_: reporter.step(step + 1, settings.steps),
     )

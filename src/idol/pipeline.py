@@ -20,7 +20,18 @@ from idol.depth import PERSON_FLOOR, colorize_tensor, decolorize_tensor
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
-from idol.model.conditions import Drawing, People, as_images, as_plates, as_poses, crop_people, expand_batch
+from idol.model.codec import decode_raw, encode_raw
+from idol.model.conditions import (
+    Drawing,
+    People,
+    as_drafts,
+    as_images,
+    as_plates,
+    as_poses,
+    crop_people,
+    expand_batch,
+)
+from idol.model.detail import Detail, composite, restore_background, restore_person
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
 from idol.model.sampling import Denoiser, Given
@@ -56,6 +67,7 @@ class GenerationConfig:
         depth_kind: "person": what is not person has depth exactly 0; "scene": every value counts.
         autocast: Let the U-Net and the pose control compute in bfloat16; None does where the processor has
             instructions for it. Autoencoder and noise are float32 anyway.
+        detail: What becomes of the background and of the draft's detail, which are known (`model.detail`).
     """
 
     height: int = 256
@@ -71,6 +83,7 @@ class GenerationConfig:
     foreground_margin: float = 0.1
     depth_kind: Literal["person", "scene"] = "person"
     autocast: bool | None = None
+    detail: Detail = "none"
 
     def __post_init__(self) -> None:
         if self.window is not None and not 0 <= self.overlap < self.window:
@@ -180,6 +193,7 @@ class IdolPipeline(DiffusionPipeline):
         width: int | None = None,
         window: int | None = None,
         overlap: int | None = None,
+        detail: Detail | None = None,
         decode_chunk: int = 8,
         output_type: Literal["pt", "np"] = "pt",
         callback_on_step_end: Callable[["IdolPipeline", int, Tensor, dict[str, Any]], Any] | None = None,
@@ -203,6 +217,7 @@ class IdolPipeline(DiffusionPipeline):
             width: Of the frames, pixels.
             window: Frames denoised at a time.
             overlap: Frames shared by neighbouring windows.
+            detail: What becomes of known detail (`model.detail`).
             decode_chunk: Pictures decoded at a time.
             output_type: Torch tensors or numpy arrays.
             callback_on_step_end: Called as (pipeline, step, time, {"latents": ...}) after every step, as in
@@ -220,6 +235,7 @@ class IdolPipeline(DiffusionPipeline):
             guidance_scale=guidance_scale,
             window=window,
             overlap=overlap,
+            detail=detail,
         )
         how = settings.guidance_scale, settings.window, settings.overlap
         denoiser = Denoiser(self.unet, self.control, *how)
@@ -235,14 +251,20 @@ class IdolPipeline(DiffusionPipeline):
         f = skeletons.shape[1]
         plates = as_plates(background, b, f, settings.height, settings.width).to(device)
 
+        drafts = None
+        if self.unet.config["draft"]:
+            drafts = as_drafts(*crops[:3], pose, plates, margin).to(device)
+
         # 3. What does not change over the steps
         plate_latents = codec.encode_image(plates)
-        given = self._given(video, depth, plate_latents, (b, f), settings)
+        draft_latents = None if drafts is None else codec.encode_image(drafts)
+        reference = plate_latents if draft_latents is None else draft_latents
+        given = self._given(video, depth, reference, (b, f), settings)
         tokens, pose_input = self._tokens(people), self._pose_input(skeletons)
         guided = settings.guidance_scale != 1
         unconditional = self.foreground_encoder.unconditional(tokens) if guided else None
         with self._precision(settings):
-            conditions = denoiser.prepare(tokens, unconditional, plate_latents, pose_input)
+            conditions = denoiser.prepare(tokens, unconditional, plate_latents, pose_input, draft_latents)
 
         # 4. Noise
         latents = self._noise((b, m, f, *plate_latents.shape[-3:]), generator)
@@ -260,8 +282,10 @@ class IdolPipeline(DiffusionPipeline):
 
         # 6. Pictures
         latents = given.put_into(latents)
-        pictures = codec.decode(latents, plate_latents, decode_chunk)
+        pictures = codec.decode(latents, reference, decode_chunk)
         output = self._output(pictures, latents, given, settings)
+        if settings.detail != "none" and given.modality != 0:
+            output.video = self._detailed(output, plates, drafts, settings.detail, decode_chunk)
         self.maybe_free_model_hooks()
         if output_type == "np":
             output = _as_numpy(output)
@@ -345,6 +369,27 @@ class IdolPipeline(DiffusionPipeline):
         if given.pictures is not None:
             video, depth = (given.pictures, depth) if given.modality == 0 else (video, given.pictures)
         return IdolOutput(video=video, depth=depth, latents=latents)
+
+    def _detailed(
+        self, output: IdolOutput, plates: Tensor, drafts: Tensor | None, detail: Detail, chunk: int
+    ) -> Tensor:
+        """The video (b, f, 3, h, w) in [0, 1] with the detail that is known."""
+        if not isinstance(output.depth, Tensor):
+            raise UserError("detail", f"{detail} needs the person's depth", "use a network of both, or none")
+        assert isinstance(output.video, Tensor)
+        video, person = output.video * 2 - 1, (output.depth > 0).float()
+        plates = plates if plates.ndim == 5 else plates[:, None]
+        if drafts is not None:
+            video = restore_person(video, drafts, self._through(drafts, chunk), person)
+        if detail == "composite":
+            return (composite(video, plates, person) + 1) / 2
+        return (restore_background(video, plates, self._through(plates, chunk), person) + 1) / 2
+
+    def _through(self, pictures: Tensor, chunk: int) -> Tensor:
+        """Pictures (b, f, 3, h, w) in [-1, 1] after a way through the autoencoder."""
+        parts = pictures.flatten(0, 1).split(chunk)
+        made = torch.cat([decode_raw(self.vae, encode_raw(self.vae, part)) for part in parts])
+        return made.clamp(-1, 1).unflatten(0, pictures.shape[:2])
 
     def _precision(self, settings: GenerationConfig) -> torch.autocast:
         device = self._execution_device.type

@@ -27,6 +27,7 @@ from idol.config import from_dict, to_dict
 from idol.depth import ColourMap, colorize
 from idol.errors import UserError
 from idol.sheet import contact_sheet
+from idol.model.detail import Detail
 from idol.video import read_image, write_image, write_video
 
 
@@ -45,6 +46,7 @@ class Settings:
         device: Where it was computed: "cpu", "cuda", ...
         threads: Number of CPU threads: sums depend on it in the last bit.
         cmap: Colour map of `depth.mp4` and of the contact sheet.
+        detail: What became of the background's and the draft's detail (`model.detail`).
     """
 
     weights: str
@@ -57,6 +59,7 @@ class Settings:
     device: str
     threads: int
     cmap: ColourMap = "hot"
+    detail: Detail = "none"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from idol.data.batch import Batch, DataConfig, Samples, batches, collate
 from idol.diffusion import Schedule, ScheduleConfig
 from idol.errors import UserError
 from idol.losses import LossConfig, LossTerms, total
-from idol.model.codec import LatentConfig
+from idol.model.codec import LatentConfig, Offset
+from idol.pipeline import GenerationConfig
 from idol.training.checkpoint import (
     State,
     checkpoints,
@@ -32,7 +33,7 @@ from idol.training.checkpoint import (
     optimiser_tensors,
     save_checkpoint,
 )
-from idol.training.export import export, find_weights, save_weights
+from idol.training.export import export, save_weights
 from idol.training.log import Log
 from idol.training.networks import (
     ModelConfig,
@@ -48,6 +49,7 @@ from idol.training.normalisation import TrainingCodec, as_latents, measure
 from idol.training.optimisation import Average, OptimiserConfig, build_optimiser
 from idol.training.samples import numbers, open_samples
 from idol.training.sheet import SheetConfig, write_sheet
+from idol.training.start import autoencoder_folder, starting_point
 
 __all__ = ["TrainConfig", "export", "fit", "save_weights"]
 
@@ -57,10 +59,12 @@ class AutoencoderSource:
     """The frozen autoencoder, and how its latents are normalised."""
 
     path: str
-    """Folder of `Autoencoder`, or folder or hub name of a model with Stable Diffusion's `vae`."""
+    """Folder of `Autoencoder` or of a pipeline, or folder or hub name of a model with Stable Diffusion's."""
     kind: Literal["idol", "kl"] = "idol"
-    offset: Literal["none", "background"] = "background"
+    offset: Offset = "background"
     """What a stream's latents are counted from (`LatentConfig.offset`)."""
+    per_channel: bool = True
+    """Measure a scale for each channel; else one for each stream."""
     normalisation: Literal["measure", "init", "stable_diffusion"] = "measure"
     """Measured on the data, taken over from `model.init`, or Stable Diffusion's constant."""
 
@@ -81,6 +85,8 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     sheet: SheetConfig = field(default_factory=SheetConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    """Defaults of the exported pipeline; sizes, skeletons and window are the training's."""
     trains: Literal["all", "attention"] = "all"
     """`attention` freezes the ResBlocks (the paper's pre-training)."""
     steps: int = 15000
@@ -115,6 +121,12 @@ class TrainConfig:
             raise ValueError("clips of several frames need model.unet.temporal")
         if self.autoencoder.normalisation == "init" and self.model.init is None:
             raise ValueError("autoencoder.normalisation is init: name the checkpoint in model.init")
+        if self.model.unet.output != "prediction" and self.schedule.prediction != "flow":
+            raise ValueError("model.unet.output: clean latents are for schedule.prediction flow")
+        if self.autoencoder.offset == "draft" and not self.data.pictures.draft:
+            raise ValueError("autoencoder.offset is draft: set data.pictures.draft")
+        if self.data.pictures.draft and not self.model.unet.draft:
+            raise ValueError("data.pictures.draft: set model.unet.draft, too")
         if self.model.foreground is None and self.data.cache is not None:
             raise ValueError("CLIP's foreground encoder reads pictures: set data.cache to null")
 
@@ -143,8 +155,9 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     newest = _newest(config, resume)
 
     # 2. Data
-    vae = load_autoencoder(config.autoencoder.kind, config.autoencoder.path).to(accelerator.device)
-    samples = open_samples(config.data, vae, config.seed, accelerator)
+    source = config.autoencoder
+    vae = load_autoencoder(source.kind, autoencoder_folder(source.path)).to(accelerator.device)
+    samples = open_samples(config.data, vae, config.seed, accelerator, config.precision == "bf16")
     codec = TrainingCodec(vae, _latent_config(config, newest, samples, vae))
     schedule = Schedule(config.schedule)
 
@@ -152,7 +165,7 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     torch.manual_seed(config.seed)
     networks = build_networks(config.model, codec.downscale, pretrained=newest is None)
     if newest is None and config.model.init is not None:
-        initialise(networks, load_tensors(find_weights(config.model.init), "average"), str(config.model.init))
+        initialise(networks, starting_point(config.model.init)[0], str(config.model.init))
     networks.to(accelerator.device)
     networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(trained_parameters(networks, config.trains), config.optimiser)
@@ -226,12 +239,13 @@ def _latent_config(
         return load_state(newest).latents
     match source.normalisation:
         case "measure":
-            return measure(samples, vae, source.offset, config.data.pictures.depth_colours)
+            colours = config.data.pictures.depth_colours
+            return measure(samples, vae, source.offset, colours, source.per_channel)
         case "stable_diffusion":
             return LatentConfig.stable_diffusion(config.model.unet.num_modalities)
         case "init":
             assert config.model.init is not None  # TrainConfig saw to it
-            return load_state(find_weights(config.model.init)).latents
+            return starting_point(config.model.init)[1]
 
 
 def _restore(path: Path, networks: Networks, average: Average[Networks], optimiser: Optimizer) -> int:

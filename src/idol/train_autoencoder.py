@@ -1,7 +1,7 @@
 """Training of the small autoencoder of `mini`: colour frames, coloured depth, backgrounds and people on grey.
 
-L1 on pixels and on their differences, and LPIPS. Every step's data and noise come from (seed, step), so a run
-that was stopped and resumed gives the weights of one that was not.
+L1 on pixels and on their differences, more of it on the person, and LPIPS. Every step's data and noise come
+from (seed, step), so a run that was stopped and resumed gives the weights of one that was not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -35,11 +35,10 @@ from idol.perceptual import LPIPS
 class AutoencoderSize:
     """Arguments of `Autoencoder`."""
 
-    latent_channels: int = 16
+    latent_channels: int = 32
     channels: tuple[int, ...] = (64, 128, 192)
     encoder_blocks: int = 1
     decoder_blocks: int = 2
-    bound: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,12 @@ class AutoencoderConfig:
         steps: Optimiser steps; the learning rate falls to zero over them (cosine, after `warmup`).
         clips_per_step: Clips read for each step; each gives a frame, a depth map, and its background or the
             person on grey.
+        patch_clips: Clips whose patches the linear path starts from.
         latent_noise: Standard deviation of the noise between encoder and decoder.
-        perceptual: LPIPS network, weighted by `w_perceptual`, on squares of `perceptual_side` pixels.
+        w_person: Weight of the person's pixels; all others weigh 1.
+        w_latent: Weight of the latents' mean square above 1: the encoder must not outgrow the noise.
+        side: Pixels a side of the squares that are cut out of the pictures.
+        perceptual: LPIPS network, weighted by `w_perceptual`.
         compile: Compile encoder and decoder (several times faster on a CPU, after a minute).
         max_minutes: Stop (and save) after this much time; resume goes on.
     """
@@ -67,11 +70,14 @@ class AutoencoderConfig:
     warmup: int = 100
     lr: float = 2e-3
     clips_per_step: int = 4
+    side: int = 128
+    patch_clips: int = 64
     latent_noise: float = 0.05
     w_gradient: float = 0.5
+    w_person: float = 3.0
+    w_latent: float = 0.01
     w_perceptual: float = 0.1
     perceptual: Literal["alex", "vgg"] = "alex"
-    perceptual_side: int = 128
     ema: float = 0.998
     precision: Literal["bf16", "fp32"] = "bf16"
     compile: bool = False
@@ -87,8 +93,20 @@ class AutoencoderConfig:
             raise ValueError("steps and clips_per_step are at least 1")
 
 
-class ImageBatches(Dataset[Tensor]):
-    """Batch `step` of the run: (3 * clips, 3, h, w) in [-1, 1], from (seed, step) alone."""
+class Images(NamedTuple):
+    """What one step learns from.
+
+    Attributes:
+        pixels: (n, 3, h, w) in [-1, 1].
+        person: (n, 1, h, w) bool.
+    """
+
+    pixels: Tensor
+    person: Tensor
+
+
+class ImageBatches(Dataset[Images]):
+    """Batch `step` of the run, three images a clip, from (seed, step) alone."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         self.config, self.reader = config, ShardReader(config.data)
@@ -98,25 +116,49 @@ class ImageBatches(Dataset[Tensor]):
     def __len__(self) -> int:
         return self.config.steps
 
-    def __getitem__(self, step: int) -> Tensor:
+    def __getitem__(self, step: int) -> Images:
         """The images of one step."""
-        random = np.random.default_rng((self.config.seed, step))
-        picked = random.integers(len(self.reader), size=self.config.clips_per_step)
-        images = [image for i in picked for image in _views(self.reader[int(i)], random)]
-        return torch.from_numpy(np.stack(images)).float() / 127.5 - 1
+        return self.draw(np.random.default_rng((self.config.seed, step)), self.config.clips_per_step)
+
+    def draw(self, random: np.random.Generator, clips: int) -> Images:
+        """The images of so many clips."""
+        picked = random.integers(len(self.reader), size=clips)
+        views = []
+        for i in picked:
+            frame = int(random.integers(self.reader.entry(int(i)).frames))
+            views += _views(self.reader.frames(int(i), [frame]), self.config.side, random)
+        pixels, person = (torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True))
+        return Images(pixels.float() / 127.5 - 1, person[:, None])
 
 
-def _views(clip: Clip, random: np.random.Generator) -> list[np.ndarray]:
-    """A frame, its coloured depth, and the person on grey or the background: (3, h, w) uint8 each."""
-    frame = int(random.integers(clip.frames))
-    coloured = depth_codec.colorize(clip.depth[frame], "hot")
-    if random.random() < 0.4:
-        third = clip.background if clip.background.ndim == 3 else clip.background[frame]
+def _views(clip: Clip, side: int, random: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Squares of a frame, of its coloured depth, and of the person on grey or of the background.
+
+    Of each (3, side, side) uint8, and where the person is in it. Most squares lie about the person.
+    """
+    mask, coloured = clip.mask[0], depth_codec.colorize(clip.depth[0], "hot")
+    if random.random() < 0.3:
+        still = clip.background if clip.background.ndim == 3 else clip.background[0]
+        third = still, np.zeros_like(mask)
     else:
-        pose = clip.pose.select([frame])
-        third = foreground_crop(clip.video[frame], clip.mask[frame], pose, clip.height)[0]
-    views = [clip.video[frame], coloured, third]
-    return [v[..., ::-1].copy() for v in views] if random.random() < 0.5 else views
+        third = foreground_crop(clip.video[0], mask, clip.pose, clip.height)[:2]
+    squares = [_square(*view, side, random) for view in ((clip.video[0], mask), (coloured, mask), third)]
+    if random.random() < 0.5:
+        return squares
+    return [(image[..., ::-1].copy(), person[..., ::-1].copy()) for image, person in squares]
+
+
+def _square(
+    image: np.ndarray, mask: np.ndarray, side: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A square round a pixel of the person, or three times in ten anywhere."""
+    size = np.array(mask.shape)
+    side = min(side, *size)
+    on_person = mask.any() and random.random() < 0.7
+    middle = random.choice(np.argwhere(mask)) if on_person else random.integers(size)
+    y, x = np.clip(middle - side // 2, 0, size - side)
+    cut = (Ellipsis, slice(y, y + side), slice(x, x + side))
+    return image[cut], mask[cut]
 
 
 def fit_autoencoder(config: AutoencoderConfig) -> Path:
@@ -144,13 +186,13 @@ def fit_autoencoder(config: AutoencoderConfig) -> Path:
                 log.write(json.dumps(line) + "\n")
         if step % config.save_every == 0 or step == config.steps or late:
             run.save(out, step)
-            _sheet(run.average, images, out / "sheet.png")
+            _sheet(run.average, images.pixels, out / "sheet.png")
         if late:
             break
     return out / "autoencoder"
 
 
-def _batches(config: AutoencoderConfig, first: int) -> Iterator[Tensor]:
+def _batches(config: AutoencoderConfig, first: int) -> Iterator[Images]:
     loader = DataLoader(
         ImageBatches(config),
         batch_size=None,
@@ -168,7 +210,11 @@ class _Run:
     def __init__(self, config: AutoencoderConfig) -> None:
         self.config = config
         arguments = {k: v for k, v in vars(config.model).items()}
-        self.model = Autoencoder(**arguments).to(config.device, memory_format=torch.channels_last)
+        self.model = Autoencoder(**arguments)
+        self.model.fit_patches(
+            ImageBatches(config).draw(np.random.default_rng(config.seed), config.patch_clips).pixels
+        )
+        self.model.to(config.device, memory_format=torch.channels_last)
         self.encode, self.decode = self.model.encode, self.model.decode
         if config.compile:
             self.encode, self.decode = torch.compile(self.encode), torch.compile(self.decode)
@@ -186,42 +232,34 @@ class _Run:
             self.config.lr * min(1.0, (step + 1) / self.config.warmup) * 0.5 * (1 + math.cos(math.pi * share))
         )
 
-    def step(self, step: int, images: Tensor) -> dict[str, float]:
+    def step(self, step: int, images: Images) -> dict[str, float]:
         """One optimiser step; returns what to log."""
         config = self.config
-        noise = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        images = images.to(config.device, memory_format=torch.channels_last)
+        random = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        pixels = images.pixels.to(config.device, memory_format=torch.channels_last)
+        weight = 1 + (config.w_person - 1) * images.person.to(config.device)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            latents = self.encode(images)
-            jitter = torch.randn(latents.shape, generator=noise).to(latents)
-            output = self.decode(latents + config.latent_noise * jitter)
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            latents = self.encode(pixels)
+            noise = torch.randn(latents.shape, generator=random).to(latents)
+            output = self.decode(latents + config.latent_noise * noise)
             perceptual = (
-                self.lpips(output.clamp(-1, 1), images).mean() if self.lpips else output.new_zeros(())
+                self.lpips(output.clamp(-1, 1), pixels).mean() if self.lpips else output.new_zeros(())
             )
-        pixel = (output - images).abs().mean()
-        loss = (
-            pixel
-            + config.w_gradient * _gradient_l1(output, images)
-            + config.w_perceptual * perceptual.float()
-        )
+        error = output - pixels
+        loss = _weighted_l1(error, weight) + config.w_gradient * _gradient_l1(error, weight)
+        loss = loss + config.w_perceptual * perceptual.float()
+        loss = loss + config.w_latent * (latents.square().mean() - 1).relu()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         self._average(step)
-        psnr = -10 * ((output.detach().clamp(-1, 1) - images) / 2).square().mean().log10()
-        return {"loss": float(loss), "l1": float(pixel), "lpips": float(perceptual), "psnr": float(psnr)}
-
-    def _perceptual(self, output: Tensor, images: Tensor, random: torch.Generator) -> Tensor:
-        """LPIPS on one random square of the images (the network costs more than the autoencoder)."""
-        if self.lpips is None:
-            return output.new_zeros(())
-        side = min(self.config.perceptual_side, *images.shape[-2:])
-        top, left = (int(torch.randint(n - side + 1, (), generator=random)) for n in images.shape[-2:])
-        square = (..., slice(top, top + side), slice(left, left + side))
-        return self.lpips(output[square].clamp(-1, 1), images[square]).mean()
+        squared = (output.detach().clamp(-1, 1) - pixels).square() / 4
+        told = {"loss": loss, "lpips": perceptual, "psnr": _psnr(squared.mean())}
+        told["psnr_person"] = _psnr((squared * images.person).sum() / (3 * images.person.sum()).clamp_min(1))
+        return {name: float(value.detach()) for name, value in told.items()}
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -261,11 +299,18 @@ class _Run:
         return int(next(iter(state.values()))["step"])
 
 
-def _gradient_l1(a: Tensor, b: Tensor) -> Tensor:
-    """L1 between horizontal and vertical differences."""
-    across = (a.diff(dim=-1) - b.diff(dim=-1)).abs().mean()
-    down = (a.diff(dim=-2) - b.diff(dim=-2)).abs().mean()
-    return across + down
+def _weighted_l1(error: Tensor, weight: Tensor) -> Tensor:
+    return (error.abs() * weight).mean() / weight.mean()
+
+
+def _gradient_l1(error: Tensor, weight: Tensor) -> Tensor:
+    """L1 of the error's horizontal and vertical differences."""
+    across = _weighted_l1(error.diff(dim=-1), weight[..., 1:])
+    return across + _weighted_l1(error.diff(dim=-2), weight[..., 1:, :])
+
+
+def _psnr(squared: Tensor) -> Tensor:
+    return -10 * squared.log10()
 
 
 @torch.no_grad()

@@ -6,8 +6,18 @@ import pytest
 from drawn import drawn_clip
 from idol.crop import foreground_crop
 from idol.data.augment import OutpaintingConfig
-from idol.data.dataset import PictureConfig, WindowConfig, draw, generator, pictures, showing
+from idol.data.dataset import (
+    PictureConfig,
+    WindowConfig,
+    choose_clip,
+    draw,
+    generator,
+    other_clips,
+    pictures,
+    showing,
+)
 from idol.depth import colorize
+from idol.posing import draft
 
 SMALL = PictureConfig(size=64, foreground_size=32)
 
@@ -71,3 +81,27 @@ def test_a_frame_without_the_person_is_no_reference():
     assert [showing(mask, f) for f in range(5)] == [1, 1, 1, 4, 4]
     with pytest.raises(ValueError, match="person"):
         showing(mask[:1], 0)
+
+
+def test_the_draft_is_made_from_the_reference_even_of_another_clip():
+    clip, other = drawn_clip(0), drawn_clip(1)
+    config = dataclasses.replace(SMALL, draft=True)
+    own = pictures(clip, [1, 3], [2], config, generator(0))
+    crop = foreground_crop(clip.video[2], clip.mask[2], clip.pose.select([2]), 64, 0.1)
+    assert np.array_equal(own.draft, draft(*crop, clip.pose.select([1, 3]), clip.background))
+    borrowed = pictures(clip, [1, 3], [2], config, generator(0), person=other)
+    crop = foreground_crop(other.video[2], other.mask[2], other.pose.select([2]), 64, 0.1)
+    assert np.array_equal(borrowed.draft, draft(*crop, clip.pose.select([1, 3]), clip.background))
+    assert np.array_equal(borrowed.video, own.video)
+    shown = foreground_crop(other.video[2], other.mask[2], other.pose.select([2]), 32, 0.1)
+    assert np.array_equal(borrowed.foreground[0], shown.image)
+
+
+def test_references_come_from_clips_of_the_same_person_alone():
+    others = other_clips(["a", "b", "a", "", "", "a"])
+    assert others == [[2, 5], [], [0, 5], [], [], [0, 2]]
+    config, rng = dataclasses.replace(SMALL, draft=True, other_clip=0.5), generator(0)
+    chosen = [choose_clip(others[0], config, rng) for _ in range(200)]
+    assert set(chosen) == {None, 2, 5} and 60 < chosen.count(None) < 140
+    assert choose_clip([], config, rng) is None
+    assert choose_clip(others[0], dataclasses.replace(config, draft=False), rng) is None

@@ -44,7 +44,7 @@ def test_quality_from_shards_to_json(folder, monkeypatch, capsys):
     run(monkeypatch, quality, *arguments)
     first = json.loads((folder / "quality.json").read_text())
     assert first["clips"] == 2 and first["steps"] == 2
-    assert set(first["columns"]) == {"generated", "ceiling", "pasted", "plate", "true"}
+    assert set(first["columns"]) == {"generated", "ceiling", "draft", "pasted", "plate", "true"}
     assert first["columns"]["true"]["depth_l2"]["value"] == 0
     made = sorted((folder / "quality").glob("*/generated/*"))
     assert len(made) == 2 and Clip.load(made[0]).source.startswith("drawn")

@@ -274,3 +274,56 @@ def test_two_levels_with_attention_where_asked(attention, inputs):
     assert sum(block.cross_modal is not None for block in [*unet.down_blocks, *unet.up_blocks]) == 2 * sum(
         attention
     )
+
+
+def test_the_draft_goes_into_the_first_convolution_of_both_streams(inputs):
+    sample, time, foreground, background, _ = inputs
+    unet = build(background="concat", draft=True)
+    draft = torch.randn(sample.shape[0], *sample.shape[2:], generator=torch.Generator().manual_seed(0))
+    both = background[:, None].expand_as(draft)
+    wide = torch.cat([sample, *(x[:, None].expand_as(sample) for x in (both, draft))], 3).flatten(0, 2)
+    seen = []
+    hook = unet.conv_in.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with_draft = unet(sample, time, foreground, background, draft=draft).sample
+    hook.remove()
+    close(seen[0], wide)
+    close(
+        unet(sample, time, foreground, background).sample,
+        unet(sample, time, foreground, background, draft=torch.zeros_like(draft)).sample,
+    )
+    apart(with_draft, unet(sample, time, foreground, background).sample)
+    with pytest.raises(ValueError, match="draft"):
+        build()(sample, time, foreground, background, draft=draft)
+
+
+def _twin(unet, **options):
+    """A network of the same weights and other options."""
+    twin = UnifiedUNet.from_config({**unet.config, **options}).eval()
+    twin.load_state_dict(unet.state_dict())
+    return twin
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 2)])
+def test_clean_latents_are_told_as_the_flow_that_leads_to_them(inputs, shape):
+    sample, _, foreground, background, _ = inputs
+    time = torch.tensor([700.0, 30.0, 250.0, 1000.0])[: torch.Size(shape).numel()].reshape(shape)
+    unet = build()
+    clean = unet(sample, time, foreground, background).sample
+    flow = _twin(unet, output="clean")(sample, time, foreground, background).sample
+    for i in range(2):
+        for m in range(2):
+            sigma = max((time[i] if time.ndim == 1 else time[i, m]).item() / 1000, 0.05)
+            close(flow[i, m], (sample[i, m] - clean[i, m]) / sigma)
+
+
+def test_mixed_latents_add_the_background_and_take_the_draft_away_place_by_place(inputs):
+    sample, time, foreground, background, _ = inputs
+    time = time.float()
+    draft = torch.randn(sample.shape[0], *sample.shape[2:], generator=torch.Generator().manual_seed(1))
+    mixed = build(background="concat", draft=True, output="mixed")
+    options = {"output": "prediction", "out_channels": mixed.config["out_channels"] + 2}
+    raw = _twin(mixed, **options)(sample, time, foreground, background, draft=draft).sample
+    own, shown, painted = raw.split([sample.shape[3], 1, 1], 3)
+    clean = own + shown * background[:, None, None] - painted * draft[:, None]
+    sigma = (time / 1000).clamp_min(0.05).reshape(-1, *(1,) * 5)
+    close(mixed(sample, time, foreground, background, draft=draft).sample, (sample - clean) / sigma)

@@ -14,7 +14,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from idol.clip import Pose
-from idol.data.dataset import PictureConfig, SkeletonConfig, WindowConfig, draw, generator, pictures
+from idol.data.dataset import (
+    PictureConfig,
+    SkeletonConfig,
+    WindowConfig,
+    choose_clip,
+    draw,
+    generator,
+    other_clips,
+    pictures,
+)
 from idol.data.latents import Encode, LatentCache, copies
 from idol.data.shards import ShardReader
 from idol.errors import UserError
@@ -65,6 +74,8 @@ class Batch:
     """(b, 3, s, s) uint8 skeleton"""
     foreground_mask: Tensor
     """(b, 1, s, s) bool"""
+    draft: Tensor | None = None
+    """(b, f, c, h, w) latents of the draft; None without"""
 
     def to(self, device: torch.device) -> Batch:
         """All tensors on `device`."""
@@ -83,6 +94,8 @@ class PictureBatch:
     foreground_image: Tensor
     foreground_pose: Tensor
     foreground_mask: Tensor
+    draft: Tensor | None = None
+    """(b, f, 3, y, x)"""
 
     def to(self, device: torch.device) -> PictureBatch:
         """All tensors on `device`."""
@@ -98,6 +111,7 @@ class PictureBatch:
             foreground_image=self.foreground_image,
             foreground_pose=self.foreground_pose,
             foreground_mask=self.foreground_mask,
+            draft=None if self.draft is None else _encoded(self.draft, encode, chunk),
         )
 
 
@@ -128,6 +142,7 @@ class CachedSamples(Dataset[Batch]):
             foreground_image=None,
             foreground_pose=_skeleton(clip.foreground_pose, size.foreground_size, self.config.skeleton),
             foreground_mask=clip.foreground_mask[None, None],
+            draft=None if clip.draft is None else clip.draft.float()[None],
         )
 
 
@@ -139,6 +154,7 @@ class PictureSamples(Dataset[PictureBatch]):
         places = [(reader, i) for reader in readers for i in range(len(reader))]
         self.places = [p for p in places if p[0].entry(p[1]).frames >= config.window.span]
         self.lengths = _lengths([reader.entry(i).frames for reader, i in self.places], config)
+        self.others = other_clips([reader.entry(i).subject for reader, i in self.places])
 
     def __len__(self) -> int:
         return len(self.places)
@@ -150,7 +166,13 @@ class PictureSamples(Dataset[PictureBatch]):
         reader, index = self.places[chosen.clip]
         rng = generator(self.seed, number, 2)
         mirrored = config.flip and bool(rng.random() < 0.5)
-        made = pictures(reader[index], chosen.frames, [chosen.reference], config.pictures, rng, mirrored)
+        elsewhere = choose_clip(self.others[chosen.clip], config.pictures, rng)
+        person, reference = None, chosen.reference
+        if elsewhere is not None:
+            other, place = self.places[elsewhere]
+            person = other[place]
+            reference = int(rng.integers(person.frames))
+        made = pictures(reader[index], chosen.frames, [reference], config.pictures, rng, mirrored, person)
         streams = [made.video] if made.depth is None else [made.video, made.depth]
         return PictureBatch(
             frames=torch.from_numpy(np.stack(streams))[None],
@@ -159,6 +181,7 @@ class PictureSamples(Dataset[PictureBatch]):
             foreground_image=torch.from_numpy(made.foreground),
             foreground_pose=_skeleton(made.foreground_pose, config.pictures.foreground_size, config.skeleton),
             foreground_mask=torch.from_numpy(made.foreground_mask)[:, None],
+            draft=None if made.draft is None else torch.from_numpy(made.draft)[None],
         )
 
 

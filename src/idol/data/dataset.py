@@ -32,6 +32,7 @@ from idol.data.augment import (
     square_box,
 )
 from idol.depth import colorize
+from idol.posing import draft
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class PictureConfig:
     """The clean plate, or the frame itself with a hole over the person (attribute pre-training)."""
     outpainting: OutpaintingConfig = field(default_factory=OutpaintingConfig)
     """Dilation of the hole and crop of the foreground; used with `background: hole`."""
+    draft: bool = False
+    """Also draw the draft: the reference's person laid onto the frames' skeletons (`idol.posing`)."""
+    other_clip: float = 0.25
+    """With a draft, share of samples whose reference is from another clip of the person, if there is one."""
     crop_scale: tuple[float, float] = (1.0, 1.0)
     """Range of the side of the random square, of the frame's shorter side; (1, 1) is the middle square."""
 
@@ -104,6 +109,8 @@ class Pictures:
     foreground: UInt8[np.ndarray, "r 3 s s"]
     foreground_mask: Bool[np.ndarray, "r s s"]
     foreground_pose: Pose
+    draft: UInt8[np.ndarray, "f 3 h w"] | None = None
+    """The first reference's person in the frames' poses before the background; None without."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,7 @@ def pictures(
     config: PictureConfig,
     rng: Generator,
     mirrored: bool = False,
+    person: Clip | None = None,
 ) -> Pictures:
     """The pictures of the chosen frames and reference frames of a clip.
 
@@ -170,12 +178,12 @@ def pictures(
         config: How pictures are made.
         rng: Draws crops, dilation and foreground crops; the same state gives the same pictures.
         mirrored: Left to right.
+        person: The clip that the reference frames are of, if it is another one.
     """
-    random_crop = config.crop_scale != (1.0, 1.0)
-    box = square_box(clip.height, clip.width, config.crop_scale, rng if random_crop else None)
-    clip = crop_resize(flip(clip) if mirrored else clip, box, config.size)
-    frames = list(frames)
-    persons = [_person(clip, showing(clip.mask, frame), config, rng) for frame in references]
+    clip = _square(clip, config, rng, mirrored)
+    person = clip if person is None else _square(person, config, rng, mirrored)
+    frames, shown = list(frames), [showing(person.mask, frame) for frame in references]
+    persons = [_person(person, frame, config, rng) for frame in shown]
     coloured = colorize(clip.depth[frames], config.depth_colours) if config.modalities == 2 else None
     return Pictures(
         video=clip.video[frames],
@@ -185,7 +193,22 @@ def pictures(
         foreground=np.stack([image for image, _, _ in persons]),
         foreground_mask=np.stack([mask for _, mask, _ in persons]),
         foreground_pose=_joined([pose for _, _, pose in persons]),
+        draft=_draft(person, shown[0], clip, frames, config) if config.draft else None,
     )
+
+
+def other_clips(subjects: Sequence[str]) -> list[list[int]]:
+    """For each clip the other clips of its subject; none where the subject is not named."""
+    of: dict[str, list[int]] = {}
+    for i, subject in enumerate(subjects):
+        of.setdefault(subject, []).append(i)
+    return [[j for j in of[subject] if j != i and subject] for i, subject in enumerate(subjects)]
+
+
+def choose_clip(others: Sequence[int], config: PictureConfig, rng: Generator) -> int | None:
+    """The other clip that the reference is taken from, or None for the clip itself."""
+    elsewhere = config.draft and rng.random() < config.other_clip
+    return int(rng.choice(others)) if elsewhere and others else None
 
 
 def showing(mask: Bool[np.ndarray, "f h w"], frame: int) -> int:
@@ -198,6 +221,20 @@ def showing(mask: Bool[np.ndarray, "f h w"], frame: int) -> int:
     if not len(seen):
         raise ValueError("no frame of the clip shows a person")
     return int(seen[np.abs(seen - frame).argmin()])
+
+
+def _square(clip: Clip, config: PictureConfig, rng: Generator, mirrored: bool) -> Clip:
+    random_crop = config.crop_scale != (1.0, 1.0)
+    box = square_box(clip.height, clip.width, config.crop_scale, rng if random_crop else None)
+    return crop_resize(flip(clip) if mirrored else clip, box, config.size)
+
+
+def _draft(person: Clip, reference: int, clip: Clip, frames: list[int], config: PictureConfig) -> np.ndarray:
+    """From a crop of the frames' size, as at inference."""
+    pose = person.pose.select([reference])
+    crop = foreground_crop(person.video[reference], person.mask[reference], pose, config.size, config.margin)
+    background = clip.background if clip.background.ndim == 3 else clip.background[frames]
+    return draft(*crop, clip.pose.select(frames), background)
 
 
 def _background(clip: Clip, frames: list[int], config: PictureConfig, rng: Generator) -> np.ndarray:

@@ -3,7 +3,7 @@
 One safetensors file per shard and copy (mirrored or not, one per variant of a random augmentation), half
 precision, memory-mapped. Files are named after what they were made from (the autoencoder's weights, the
 picture settings, the shard's checksum), so a stale cache is never read. Poses are kept as joints and drawn
-per sample.
+per sample. A draft belongs to one reference: with drafts, each copy of a clip has one reference of its own.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from idol.clip import Pose
 from idol.config import to_dict
-from idol.data.dataset import PictureConfig, Pictures, generator, pictures
+from idol.data.dataset import PictureConfig, Pictures, choose_clip, generator, other_clips, pictures
 from idol.data.shards import ShardEntry, ShardReader
 
-VERSION = 1
+VERSION = 2
 
 Encode = Callable[[Tensor], Tensor]
 """(n, 3, h, w) pictures in [-1, 1] -> (n, c, h', w') latents as the frozen autoencoder gives them."""
@@ -57,6 +57,8 @@ class ClipLatents:
     """(s, s) bool"""
     pose: Pose
     foreground_pose: Pose
+    draft: Tensor | None = None
+    """(f, c, h, w), or None without drafts"""
 
 
 def copies(variants: int, mirrored: bool) -> tuple[Copy, ...]:
@@ -138,13 +140,16 @@ class LatentCache:
         return len(todo)
 
     def get(self, index: int, frames: Sequence[int], reference: int) -> ClipLatents:
-        """Latents of the chosen frames (evenly spaced) and of the person in frame `reference`."""
+        """Latents of the chosen frames (evenly spaced) and of the person in frame `reference`.
+
+        With drafts the copy's own reference is shown, whatever `reference` says.
+        """
         copy, clip = divmod(index, len(self.reader))
         shard, start, row = self._places[clip]
         file = self._file(self._path(self.reader.shards[shard], self.copies[copy]))
         step = frames[1] - frames[0] if len(frames) > 1 else 1
         window = slice(start + frames[0], start + frames[-1] + 1)
-        person = start + reference
+        person = self.reader.places[clip][1] if self.config.draft else start + reference
         first, last = (int(v) for v in file.get_slice("background_rows")[row])
         per_frame = (
             slice(first + frames[0], first + frames[-1] + 1) if last - first > 1 else slice(first, last)
@@ -160,6 +165,7 @@ class LatentCache:
             foreground_pose=_pose(
                 file.get_slice("foreground_pose")[person : person + 1], self.config.foreground_size
             ),
+            draft=file.get_slice("draft")[window][::step] if self.config.draft else None,
         )
 
     def _build_file(
@@ -193,10 +199,11 @@ class LatentCache:
 
 
 class _PictureDataset(Dataset[Pictures]):
-    """All frames of clips, each also as a reference."""
+    """All frames of clips, each also as a reference; with drafts, one reference."""
 
     def __init__(self, reader: ShardReader, config: PictureConfig, todo: list[tuple[int, Copy]]) -> None:
         self.reader, self.config, self.todo = reader, config, todo
+        self.others = other_clips([reader.entry(i).subject for i in range(len(reader))])
 
     def __len__(self) -> int:
         return len(self.todo)
@@ -204,20 +211,25 @@ class _PictureDataset(Dataset[Pictures]):
     def __getitem__(self, position: int) -> Pictures:
         index, copy = self.todo[position]
         clip = self.reader[index]
-        frames = range(clip.frames)
-        rng = generator(copy.variant, index)
-        return pictures(clip, frames, frames, self.config, rng, copy.mirrored)
+        frames, rng = range(clip.frames), generator(copy.variant, index)
+        if not self.config.draft:
+            return pictures(clip, frames, frames, self.config, rng, copy.mirrored)
+        elsewhere = choose_clip(self.others[index], self.config, rng)
+        person = None if elsewhere is None else self.reader[elsewhere]
+        reference = int(rng.integers((person or clip).frames))
+        return pictures(clip, frames, [reference], self.config, rng, copy.mirrored, person)
 
 
 def _encode_clip(made: Pictures, encode: Encode, chunk: int) -> dict[str, Tensor]:
     """Rows of the clip in its shard's file: one per frame; of `background` one, or one per frame."""
     stacks = {"video": made.video, "background": made.background, "foreground": made.foreground}
-    if made.depth is not None:
-        stacks["depth"] = made.depth
+    stacks |= {"depth": made.depth} if made.depth is not None else {}
+    stacks |= {"draft": made.draft} if made.draft is not None else {}
     rows = {}
     for name, stack in stacks.items():
         parts = torch.from_numpy(stack).split(chunk)
-        rows[name] = torch.cat([encode(part.float() / 127.5 - 1).half().cpu() for part in parts])
+        encoded = [encode(part.float() / 127.5 - 1).half().cpu() for part in parts]
+        rows[name] = torch.cat(encoded).contiguous()
     bits = np.packbits(made.foreground_mask.reshape(len(made.foreground_mask), -1), axis=1)
     return rows | {
         "foreground_mask": torch.from_numpy(bits),

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -167,6 +167,10 @@ class ShardReader:
     def __getitem__(self, index: int) -> Clip:
         """The clip at `index`, decoded."""
         return clip_from_files(self.files(index))
+
+    def frames(self, index: int, frames: Sequence[int]) -> Clip:
+        """Some frames of the clip at `index`; the others are not decoded."""
+        return clip_from_files(self.files(index), frames)
 
     def __iter__(self) -> Iterator[Clip]:
         return (self[index] for index in range(len(self)))

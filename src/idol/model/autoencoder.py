@@ -32,17 +32,17 @@ class ResidualBlock(nn.Module):
 
 
 class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Images to latents and back: patches of 4x4 pixels, then two levels of strided convolutions.
+    """Images to latents and back: a linear transform of patches, and convolutions that correct it.
 
-    The latent is deterministic and bounded (`bound * tanh`): a decoder trained under small latent noise
-    stays sensible on what a diffusion model emits.
+    The linear path starts as the best linear code there is (`fit_patches`), the convolutions start silent: an
+    untrained autoencoder is as good as principal components, and training goes on from there. The latent is
+    deterministic; a decoder trained under small latent noise stays sensible on what a diffusion model emits.
 
     Args:
         latent_channels: Channels of the latent.
         channels: Channels at 1/4, 1/8 and 1/16 of the image's size.
         encoder_blocks: Residual blocks of the encoder, per level.
         decoder_blocks: Residual blocks of the decoder, per level.
-        bound: Latents lie in (-bound, bound).
     """
 
     patch = 4
@@ -50,42 +50,54 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config
     def __init__(
         self,
-        latent_channels: int = 16,
-        channels: Sequence[int] = (48, 96, 192),
-        encoder_blocks: int = 2,
-        decoder_blocks: int = 3,
-        bound: float = 3.0,
+        latent_channels: int = 32,
+        channels: Sequence[int] = (64, 128, 192),
+        encoder_blocks: int = 1,
+        decoder_blocks: int = 2,
     ) -> None:
         super().__init__()
-        pixels = 3 * self.patch**2
-        encoder: list[nn.Module] = [
-            nn.PixelUnshuffle(self.patch),
-            nn.Conv2d(pixels, channels[0], 3, padding=1),
-        ]
-        decoder: list[nn.Module] = [nn.Conv2d(latent_channels, channels[-1], 3, padding=1)]
-        for wide, wider in zip(channels, channels[1:], strict=False):
-            encoder += [ResidualBlock(wide) for _ in range(encoder_blocks)]
-            encoder.append(nn.Conv2d(wide, wider, 3, stride=2, padding=1))
-        encoder += [ResidualBlock(channels[-1]) for _ in range(encoder_blocks)]
-        encoder += [nn.SiLU(), nn.Conv2d(channels[-1], latent_channels, 3, padding=1)]
-        for wider, wide in zip(channels[::-1], channels[-2::-1], strict=False):
-            decoder += [ResidualBlock(wider) for _ in range(decoder_blocks)]
-            decoder += [nn.Conv2d(wider, 4 * wide, 1), nn.PixelShuffle(2)]
-        decoder += [ResidualBlock(channels[0]) for _ in range(decoder_blocks)]
-        decoder += [nn.SiLU(), nn.Conv2d(channels[0], pixels, 3, padding=1), nn.PixelShuffle(self.patch)]
-        self.encoder = nn.Sequential(*encoder)
-        self.decoder = nn.Sequential(*decoder)
+        k = self.downscale
+        self.analysis = nn.Conv2d(3, latent_channels, k, stride=k)
+        self.synthesis = nn.ConvTranspose2d(latent_channels, 3, k, stride=k)
+        self.encoder = _encoder(latent_channels, channels, encoder_blocks, self.patch)
+        self.decoder = _decoder(latent_channels, channels, decoder_blocks, self.patch)
         self._keep_variance()
+        for last in (self.encoder[-1], self.decoder[-2]):  # the decoder's very last shuffles pixels
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
+
+    @torch.no_grad()
+    def fit_patches(self, images: Float[Tensor, "n 3 h w"]) -> None:
+        """Make the linear path the principal components of the patches of such images in [-1, 1].
+
+        Components are divided by the square root of their standard deviation: large ones stay large (what
+        matters most to the eye is what noise spoils last), but less so than in pixels. The mean square of all
+        channels is 1.
+
+        Raises:
+            ValueError: If there are fewer patches than latent channels.
+        """
+        k, channels = self.downscale, self.config["latent_channels"]
+        patches = nn.functional.pixel_unshuffle(images.double(), k).movedim(1, -1).flatten(0, -2)  # n (3 k k)
+        if len(patches) < channels:
+            raise ValueError(f"images: found {len(patches)} patches, expected at least {channels}")
+        mean = patches.mean(0)
+        variances, vectors = torch.linalg.eigh((patches - mean).T.cov())
+        deviations = variances[-channels:].clamp_min(1e-8).sqrt()
+        scale = deviations.sqrt() * deviations.mean().sqrt()  # latents have standard deviation d / scale
+        basis = vectors[:, -channels:].T.unflatten(1, (3, k, k))  # c 3 k k
+        self.analysis.weight.copy_(basis / scale[:, None, None, None])
+        self.analysis.bias.data = (-(basis.flatten(1) @ mean) / scale).to(self.analysis.weight)
+        self.synthesis.weight.copy_(basis * scale[:, None, None, None])
+        self.synthesis.bias.data = mean.unflatten(0, (3, -1)).mean(1).to(self.synthesis.weight)
 
     def _keep_variance(self) -> None:
         """Without normalisation layers, the default initialisation would lose the signal on its way."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.endswith(".second"):
-                for parameter in module.parameters():
-                    if parameter.ndim == 4:
-                        nn.init.kaiming_normal_(parameter, nonlinearity="linear")
-                    else:
-                        nn.init.zeros_(parameter)
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     @property
     def downscale(self) -> int:
@@ -93,20 +105,41 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.patch * 2 ** (len(self.config["channels"]) - 1)
 
     def encode(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c i j"]:
-        """Images in [-1, 1] to latents in (-bound, bound), float32.
+        """Images in [-1, 1] to latents, float32.
 
         Raises:
             ValueError: If height or width is not a multiple of `downscale`.
         """
         if images.shape[-1] % self.downscale or images.shape[-2] % self.downscale:
             raise ValueError(f"image size {tuple(images.shape[-2:])} is not a multiple of {self.downscale}")
-        bound = self.config["bound"]
-        return torch.tanh(self.encoder(images).float() / bound) * bound
+        return self.analysis(images).float() + self.encoder(images).float()
 
     def decode(self, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n 3 h w"]:
         """Latents to images, about [-1, 1], float32, not clamped."""
-        return self.decoder(latents).float()
+        return self.synthesis(latents).float() + self.decoder(latents).float()
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         """Reconstruction of the images."""
         return self.decode(self.encode(images))
+
+
+def _encoder(latent_channels: int, channels: Sequence[int], blocks: int, patch: int) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.PixelUnshuffle(patch),
+        nn.Conv2d(3 * patch**2, channels[0], 3, padding=1),
+    ]
+    for wide, wider in zip(channels, channels[1:], strict=False):
+        layers += [ResidualBlock(wide) for _ in range(blocks)]
+        layers.append(nn.Conv2d(wide, wider, 3, stride=2, padding=1))
+    layers += [ResidualBlock(channels[-1]) for _ in range(blocks)]
+    return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(channels[-1], latent_channels, 3, padding=1))
+
+
+def _decoder(latent_channels: int, channels: Sequence[int], blocks: int, patch: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(latent_channels, channels[-1], 3, padding=1)]
+    for wider, wide in zip(channels[::-1], channels[-2::-1], strict=False):
+        layers += [ResidualBlock(wider) for _ in range(blocks)]
+        layers += [nn.Conv2d(wider, 4 * wide, 1), nn.PixelShuffle(2)]
+    layers += [ResidualBlock(channels[0]) for _ in range(blocks)]
+    last = nn.Conv2d(channels[0], 3 * patch**2, 3, padding=1)
+    return nn.Sequential(*layers, nn.SiLU(), last, nn.PixelShuffle(patch))

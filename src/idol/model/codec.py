@@ -10,6 +10,8 @@ from torch import Tensor
 
 from idol.depth import ColourMap, colorize_tensor
 
+Offset = Literal["none", "background", "draft"]
+
 
 @dataclass(frozen=True)
 class LatentConfig:
@@ -24,7 +26,8 @@ class LatentConfig:
         image_scale: (c,) of pictures: the background, the person's crop.
         image_shift: (c,) of pictures.
         offset: The reference: "none" is 0. "background" is the latent of the known background for the video
-            and that of an empty depth map for the depth, so that a scene without a person is 0.
+            and that of an empty depth map for the depth, so that a scene without a person is 0. "draft" is
+            the same with the latent of the draft (`idol.posing`) for the video.
         colour_map: Colours of the depth.
     """
 
@@ -32,7 +35,7 @@ class LatentConfig:
     shift: tuple[tuple[float, ...], ...]
     image_scale: tuple[float, ...]
     image_shift: tuple[float, ...]
-    offset: Literal["none", "background"] = "none"
+    offset: Offset = "none"
     colour_map: ColourMap = "hot"
 
     def __post_init__(self) -> None:
@@ -98,7 +101,7 @@ class LatentCodec:
         Args:
             video: RGB in [-1, 1].
             depth: Coloured depth in [-1, 1]; None gives one modality.
-            background: `encode_image` of the background; needed if `offset` is "background".
+            background: `encode_image` of the background, or of the draft; needed if `offset` says so.
             generator: See `encode_image`.
         """
         streams = (video,) if depth is None else (video, depth)
@@ -161,7 +164,7 @@ class LatentCodec:
         if self.config.offset == "none":
             return like.new_zeros(())
         if background is None:
-            raise ValueError("background: offset 'background' needs the latents of the background")
+            raise ValueError(f"background: offset {self.config.offset!r} needs its latents")
         image = background.float()
         image = image * self._of(self.config.image_scale, image) + self._of(self.config.image_shift, image)
         image = image[:, None] if image.ndim == 4 else image
@@ -199,7 +202,7 @@ def decode_raw(vae: Any, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n 
 def fit_latent_config(
     vae: Any,
     clips: Iterable[tuple[Tensor, Tensor, Tensor]],
-    offset: Literal["none", "background"] = "none",
+    offset: Offset = "none",
     colour_map: ColourMap = "hot",
 ) -> LatentConfig:
     """Measure the normalisation on clips: every channel of every stream then has mean square 1.
@@ -208,7 +211,7 @@ def fit_latent_config(
         vae: The trained autoencoder.
         clips: Triples of video (b, f, 3, h, w), coloured depth (b, f, 3, h, w) and background (b, 3, h, w) or
             (b, f, 3, h, w), all in [-1, 1].
-        offset: As in `LatentConfig`. With "background" no mean is taken off, so that an empty scene stays 0.
+        offset: As in `LatentConfig`. With a reference no mean is taken off, so that an empty scene stays 0.
         colour_map: Colours of the depth.
 
     Raises:
@@ -245,11 +248,14 @@ class Moments:
         self.first = self.first + x.sum((0, 2, 3)).cpu()
         self.second = self.second + x.square().sum((0, 2, 3)).cpu()
 
-    def scale_and_shift(self, centred: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Standard deviation and mean per channel, or root mean square and 0."""
+    def scale_and_shift(
+        self, centred: bool, per_channel: bool = True
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Standard deviation and mean per channel, or root mean square and 0; or one scale for all."""
         mean = self.first / self.count if centred else torch.zeros_like(self.first)
-        scale = (self.second / self.count - mean.square()).clamp_min(1e-12).sqrt()
-        return tuple(scale.tolist()), tuple(mean.tolist())
+        square = self.second / self.count - mean.square()
+        square = square if per_channel else square.mean().expand_as(square)
+        return tuple(square.clamp_min(1e-12).sqrt().tolist()), tuple(mean.tolist())
 
 
 def _unit_config(vae: Any, image: Tensor, offset: Any, colour_map: ColourMap) -> LatentConfig:

@@ -9,6 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from idol.model.attention import attend
 from idol.model.codec import LatentCodec, LatentConfig, fit_latent_config
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class EncoderLayer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(b, n, d) -> (b, n, d)."""
         q, k, v = self.qkv(self.norm1(tokens)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v)  # b heads n d
+        attended = attend(q, k, v)  # b heads n d
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norm2(tokens))
 

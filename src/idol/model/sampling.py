@@ -26,6 +26,7 @@ class Conditions:
         control: Residuals that do not change over the steps (an adapter's), or None.
         control_foreground: Keys and values of the ControlNet's foreground attentions, or None.
         pose: The ControlNet's embedded pose (b, 1, f, ...), or None.
+        draft: Latents of the draft (b, f, c, h, w), or None.
     """
 
     foreground: ForegroundKV
@@ -34,6 +35,7 @@ class Conditions:
     control: Control | None = None
     control_foreground: ForegroundKV | None = None
     pose: Tensor | None = None
+    draft: Tensor | None = None
 
     def select(self, frames: slice) -> "Conditions":
         """The conditions of some of the frames."""
@@ -45,6 +47,7 @@ class Conditions:
             background=self.background[:, frames] if self.background.ndim == 5 else self.background,
             control=control,
             pose=None if self.pose is None else self.pose[:, :, frames],
+            draft=None if self.draft is None else self.draft[:, frames],
         )
 
 
@@ -103,6 +106,7 @@ class Denoiser:
         unconditional: Float[Tensor, "b n d"] | None,
         background: Float[Tensor, "b c h w"] | Float[Tensor, "b f c h w"],
         pose: Float[Tensor, "b f p y x"] | None,
+        draft: Float[Tensor, "b f c h w"] | None = None,
     ) -> Conditions:
         """Do all work that is the same at every step.
 
@@ -112,12 +116,14 @@ class Denoiser:
             background: Latents of the background.
             pose: Skeleton images in [0, 1], or their latents where the ControlNet takes those; not looked at
                 without pose control.
+            draft: Latents of the draft, where the network takes one.
         """
         guided = unconditional is not None
         tokens = foreground if unconditional is None else torch.cat([unconditional, foreground])
         dtype = self.unet.dtype
         tokens, background = tokens.to(dtype), _folded(background.to(dtype), guided)
-        conditions = Conditions(self.unet.encode_foreground(tokens), background, guided)
+        draft = None if draft is None else _folded(draft.to(dtype), guided)
+        conditions = Conditions(self.unet.encode_foreground(tokens), background, guided, draft=draft)
         match self.control:
             case PoseAdapter() if pose is not None:
                 residuals = self.control(pose.to(dtype)).intrablock or ()
@@ -155,7 +161,9 @@ class Denoiser:
             control = self.control(
                 sample, times, conditions.control_foreground, pose_embedded=conditions.pose
             )
-        out = self.unet(sample, times, conditions.foreground, conditions.background, control).sample
+        out = self.unet(
+            sample, times, conditions.foreground, conditions.background, control, draft=conditions.draft
+        ).sample
         if not conditions.guided:
             return out.float()
         unconditional, conditional = out.chunk(2)

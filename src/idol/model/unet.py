@@ -27,6 +27,11 @@ from idol.model.transfer import transfer
 from idol.model.trunk import Control, ForegroundKV, Trunk, skip_channels
 
 Background = Literal["add", "concat"]
+Output = Literal["prediction", "clean", "mixed"]
+FLOW_STEPS = 1000
+"""Diffusion time of pure noise in rectified flow (`ScheduleConfig.steps`)."""
+LEAST_SIGMA = 0.05
+"""Below it a velocity would magnify the network's errors without end."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,12 @@ class UnifiedUNet(Trunk):
         temporal: "handcrafted" (Sec. 3.1), "animatediff", or None for single frames.
         cross_modal: cross-modal attention at the end of every down and up block with attention.
         background: add the background latent to the sample, or concatenate it.
+        draft: concatenate the latents of the draft (`idol.posing`), too.
+        output: what the last convolution computes: the prediction itself, or the "clean" latents x, of which the
+            prediction is made: the velocity (z - x) / sigma at time sigma N of rectified flow (Li & He 2025).
+            Where the scene is known x is 0, and no noise has to find its way through the network. "mixed" is
+            x = r + p background - q draft with r, p and q from the network, p and q one number a place: it
+            says where to uncover the background and where to paint anew, and need not carry either through.
         norm_over_frames: GroupNorm statistics of the ResBlocks over frames and space (DisCo's weights).
         transformer_depth: transformer blocks per layer.
         motion_heads: heads of AnimateDiff's motion modules.
@@ -83,6 +94,8 @@ class UnifiedUNet(Trunk):
         temporal: Temporal | None = "handcrafted",
         cross_modal: bool = True,
         background: Background = "add",
+        draft: bool = False,
+        output: Output = "prediction",
         norm_over_frames: bool = False,
         transformer_depth: int = 1,
         motion_heads: int = 8,
@@ -93,14 +106,15 @@ class UnifiedUNet(Trunk):
         super().__init__()
         widths = list(block_out_channels)
         sizes = self.layer_sizes
-        inputs = in_channels * (2 if background == "concat" else 1)
+        inputs = in_channels * (1 + (background == "concat") + draft)
         self.conv_in = nn.Conv2d(inputs, widths[0], kernel_size=3, padding=1)
         self._build_trunk(widths, layers_per_block, attention, num_modalities, sizes)
         if not motion_mid:
             self.mid_block.motion_modules = nn.ModuleList()
         self._build_decoder(widths, layers_per_block, attention, sizes)
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=1e-5)
-        self.conv_out = nn.Conv2d(widths[0], out_channels, kernel_size=3, padding=1)
+        shares = 2 if output == "mixed" else 0
+        self.conv_out = nn.Conv2d(widths[0], out_channels + shares, kernel_size=3, padding=1)
 
     @property
     def layer_sizes(self) -> Sizes:
@@ -177,6 +191,7 @@ class UnifiedUNet(Trunk):
         control: Control | None = None,
         return_features: bool = False,
         modality: Int[Tensor, " m"] | None = None,
+        draft: Float[Tensor, "b f c h w"] | None = None,
     ) -> UNetOutput:
         """Predict the noise (or velocity) of both streams.
 
@@ -188,9 +203,11 @@ class UnifiedUNet(Trunk):
             control: residuals of the pose.
             return_features: also return what the consistency losses need.
             modality: label of each stream; 0 (video), 1 (depth) by default.
+            draft: latents of the draft, where the network takes one; zeros by default.
 
         Raises:
-            ValueError: more modalities than labels, or more frames than the motion modules cover.
+            ValueError: more modalities than labels, more frames than the motion modules cover, or a draft
+                that the network does not take.
         """
         clip = ClipShape(*sample.shape[:3])
         self._check(clip)
@@ -198,7 +215,8 @@ class UnifiedUNet(Trunk):
         kv = foreground if isinstance(foreground, ForegroundKV) else self.encode_foreground(foreground)
 
         time = self._embed_time(timestep, clip, modality)
-        x = self.conv_in(self._with_background(sample, background).flatten(0, 2))
+        x = self._with_draft(sample, self._with_background(sample, background), draft)
+        x = self.conv_in(x.flatten(0, 2))
         x, skips = self._descend(x, time, clip, kv, control.intrablock)
         if control.down is not None:
             skips = [clip.add(s, r) for s, r in zip(skips, control.down, strict=True)]
@@ -210,7 +228,12 @@ class UnifiedUNet(Trunk):
             x, seen = block(x, skips, time, clip, block_kv, return_features)
             features += [] if seen is None else [seen]
         x = silu(group_norm(self.conv_norm_out, x, clip, self.config["norm_over_frames"]))
-        return UNetOutput(clip.unfold(self.conv_out(x)), tuple(features) if return_features else None)
+        predicted = clip.unfold(self.conv_out(x))
+        if self.config["output"] == "mixed":
+            predicted = _mixed(predicted, background, draft)
+        if self.config["output"] != "prediction":
+            predicted = _velocity(predicted, sample, timestep)
+        return UNetOutput(predicted, tuple(features) if return_features else None)
 
     def _check(self, clip: ClipShape) -> None:
         labels, frames = self.config["num_modalities"], self.config["motion_frames"]
@@ -230,3 +253,29 @@ class UnifiedUNet(Trunk):
         if self.config["background"] == "add":
             return sample + still
         return torch.cat([sample, still.expand_as(sample)], dim=3)
+
+    def _with_draft(self, sample: Tensor, x: Tensor, draft: Tensor | None) -> Tensor:
+        """`x` and the draft, the same for every modality, along the channels."""
+        if not self.config["draft"]:
+            if draft is not None:
+                raise ValueError("draft: the network takes none")
+            return x
+        if draft is None:
+            return torch.cat([x, torch.zeros_like(sample)], dim=3)
+        return torch.cat([x, draft[:, None].expand_as(sample)], dim=3)
+
+
+def _mixed(predicted: Tensor, background: Tensor | None, draft: Tensor | None) -> Tensor:
+    """Clean latents (b, m, f, c, h, w) of the last convolution's c + 2 channels; see `UnifiedUNet`."""
+    own, shown, painted = predicted.float().split([predicted.shape[3] - 2, 1, 1], dim=3)
+    if background is not None:
+        per_frame = background if background.ndim == 5 else background[:, None]
+        own = own + shown * per_frame[:, None]
+    return own if draft is None else own - painted * draft[:, None]
+
+
+def _velocity(clean: Tensor, noisy: Tensor, timestep: Tensor) -> Tensor:
+    """The flow (b, m, f, c, h, w), float32, that leads from the noisy latents to the clean ones."""
+    sigma = (timestep.float() / FLOW_STEPS).clamp_min(LEAST_SIGMA)
+    sigma = sigma.reshape(*sigma.shape, *(1,) * (noisy.ndim - sigma.ndim)).to(noisy.device)
+    return (noisy.float() - clean.float()) / sigma

@@ -13,28 +13,14 @@ from torch import nn
 from idol.config import from_dict, to_dict
 from idol.data.batch import DataConfig
 from idol.diffusion import ScheduleConfig, sampler
-from idol.errors import UserError
 from idol.model.codec import LatentCodec
 from idol.pipeline import GenerationConfig, IdolPipeline
-from idol.training.checkpoint import State, checkpoints, load_exactly, load_state, load_tensors, write_folder
+from idol.training.checkpoint import State, load_exactly, load_state, load_tensors, write_folder
 from idol.training.networks import ModelConfig, build_networks, load_autoencoder
+from idol.training.start import autoencoder_folder, find_weights
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def find_weights(source: Path) -> Path:
-    """The folder with weights that `source` means: itself, or the newest checkpoint of a run folder.
-
-    Raises:
-        UserError: If it is neither.
-    """
-    if (source / "state.json").exists():
-        return source
-    found = checkpoints(source / "checkpoints")
-    if not found:
-        raise UserError(str(source), "no checkpoint", "name a run folder or a checkpoint")
-    return found[-1]
 
 
 def save_weights(source: Path, out: Path, dtype: Dtype = "bf16", shard_mb: float = 12.0) -> None:
@@ -67,7 +53,8 @@ def export(
         out: Folder; appears whole, by rename, and replaces one of its name.
         dtype: Of the weights.
         autoencoder: Where the autoencoder is, if not where it was in training.
-        generation: Defaults of the pipeline; what training settled (sizes, skeletons) is put in.
+        generation: Defaults of the pipeline, if not those of the run's config; what training settled (sizes,
+            skeletons) is put in.
         shard_mb: Largest weight file, megabytes.
 
     Raises:
@@ -75,7 +62,9 @@ def export(
     """
     checkpoint = find_weights(source)
     state = load_state(checkpoint)
-    pipe = build_pipeline(checkpoint, state, autoencoder, generation or GenerationConfig())
+    if generation is None:
+        generation = from_dict(GenerationConfig, state.config["generation"], str(checkpoint))
+    pipe = build_pipeline(checkpoint, state, autoencoder, generation)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for component in (pipe.vae, pipe.unet, pipe.control, pipe.foreground_encoder):
@@ -92,7 +81,8 @@ def build_pipeline(
 ) -> IdolPipeline:
     """The pipeline of a checkpoint's averaged weights."""
     source, values = str(checkpoint), state.config
-    vae = load_autoencoder(values["autoencoder"]["kind"], autoencoder or values["autoencoder"]["path"])
+    place = autoencoder_folder(autoencoder or values["autoencoder"]["path"])
+    vae = load_autoencoder(values["autoencoder"]["kind"], place)
     data = from_dict(DataConfig, values["data"], source)
     schedule = from_dict(ScheduleConfig, values["schedule"], source)
     model = from_dict(ModelConfig, values["model"], source)

@@ -35,6 +35,8 @@ class UNetConfig:
     temporal: Literal["handcrafted", "animatediff"] | None = None
     cross_modal: bool = True
     background: Literal["add", "concat"] = "add"
+    draft: bool = False
+    output: Literal["prediction", "clean", "mixed"] = "prediction"
     norm_over_frames: bool = False
     transformer_depth: int = 1
 
@@ -72,7 +74,7 @@ class ModelConfig:
     stable_diffusion: StableDiffusionConfig | None = None
     """Start from Stable Diffusion's weights; None starts from nothing. CLIP's encoder needs it."""
     init: Path | None = None
-    """Checkpoint of another stage to go on from."""
+    """What to go on from: another stage's run or checkpoint, or a pipeline such as `mini`."""
 
     def __post_init__(self) -> None:
         if self.foreground is None and self.stable_diffusion is None:
@@ -116,7 +118,7 @@ class Networks(nn.Module):
         """
         tokens = self.tokens(given, dropped)
         control = self.pose_control(sample, times, tokens, given.pose)
-        return self.unet(sample, times, tokens, given.background, control, return_features)
+        return self.unet(sample, times, tokens, given.background, control, return_features, draft=given.draft)
 
     def tokens(self, given: Conditions, dropped: Tensor) -> Tensor:
         """Foreground tokens (b, n, d), the unconditional ones where dropped."""
@@ -153,6 +155,8 @@ class Conditions:
     """(b, 3, s, s)"""
     foreground_mask: Tensor
     """(b, 1, s, s)"""
+    draft: Tensor | None = None
+    """(b, f, c, h, w)"""
 
 
 def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditions:
@@ -171,6 +175,7 @@ def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditi
         foreground_image=None if batch.foreground_image is None else batch.foreground_image.float() / 255,
         foreground_pose=batch.foreground_pose.float() / 255,
         foreground_mask=batch.foreground_mask.float(),
+        draft=None if batch.draft is None else codec.normalise_image(batch.draft),
     )
 
 

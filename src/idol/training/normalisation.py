@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from idol.data.batch import Batch, Samples
 from idol.depth import ColourMap
-from idol.model.codec import LatentCodec, LatentConfig, Moments, encode_raw
+from idol.model.codec import LatentCodec, LatentConfig, Moments, Offset, encode_raw
 
 
 class TrainingCodec(LatentCodec):
@@ -40,18 +40,36 @@ class TrainingCodec(LatentCodec):
 
     def normalise_batch(self, batch: Batch) -> Tensor:
         """The latents (b, m, f, c, i, j) that the networks learn."""
-        return self.normalise(batch.latents, self.normalise_background(batch.background))
+        return self.normalise(batch.latents, self.reference(batch))
+
+    def reference(self, batch: Batch) -> Tensor:
+        """What the video stream is counted from, normalised: the draft, or the background."""
+        if self.config.offset != "draft":
+            return self.normalise_background(batch.background)
+        if batch.draft is None:
+            raise ValueError("offset 'draft' needs drafts: set data.pictures.draft")
+        return self.normalise_image(batch.draft)
 
 
 @torch.no_grad()
 def measure(
     samples: Samples,
     vae: nn.Module,
-    offset: Literal["none", "background"],
+    offset: Offset,
     colour_map: ColourMap,
+    per_channel: bool = True,
     count: int = 256,
 ) -> LatentConfig:
-    """Scale every channel of every stream to mean square 1 over the first `count` samples of a data set."""
+    """Scale every stream to mean square 1 over the first `count` samples of a data set.
+
+    Args:
+        samples: The data.
+        vae: The autoencoder.
+        offset: As in `LatentConfig`.
+        colour_map: Colours of the depth.
+        per_channel: Scale each channel on its own; else those of a stream keep their proportions.
+        count: Samples.
+    """
     device = next(vae.parameters()).device
     codec: TrainingCodec | None = None
     streams: list[Moments] = []
@@ -64,8 +82,8 @@ def measure(
         images.add(batch.background.flatten(0, 1))
         for moments, stream in zip(streams, codec.normalise_batch(batch).unbind(1), strict=True):
             moments.add(stream.flatten(0, 1))
-    scales, shifts = zip(*(m.scale_and_shift(offset == "none") for m in streams), strict=True)
-    image_scale, image_shift = images.scale_and_shift(True)
+    scales, shifts = zip(*(m.scale_and_shift(offset == "none", per_channel) for m in streams), strict=True)
+    image_scale, image_shift = images.scale_and_shift(True, per_channel)
     return LatentConfig(scales, shifts, image_scale, image_shift, offset, colour_map)
 
 
@@ -75,7 +93,7 @@ def as_latents(batch: Any, vae: nn.Module) -> Batch:
     return batch if isinstance(batch, Batch) else batch.encoded(lambda images: encode_raw(vae, images))
 
 
-def _unit(batch: Batch, offset: Literal["none", "background"], colour_map: ColourMap) -> LatentConfig:
+def _unit(batch: Batch, offset: Offset, colour_map: ColourMap) -> LatentConfig:
     m, c = batch.latents.shape[1], batch.latents.shape[3]
     one, zero = (1.0,) * c, (0.0,) * c
     return LatentConfig((one,) * m, (zero,) * m, one, zero, offset, colour_map)

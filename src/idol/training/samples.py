@@ -15,7 +15,9 @@ from idol.data.shards import ShardReader
 from idol.model.codec import encode_raw
 
 
-def open_samples(config: DataConfig, vae: nn.Module, seed: int, accelerator: Accelerator) -> Samples:
+def open_samples(
+    config: DataConfig, vae: nn.Module, seed: int, accelerator: Accelerator, fast: bool = False
+) -> Samples:
     """The samples of a run; all processes together make the latent cache.
 
     Args:
@@ -23,6 +25,7 @@ def open_samples(config: DataConfig, vae: nn.Module, seed: int, accelerator: Acc
         vae: The frozen autoencoder, on the device that encodes.
         seed: Of the run.
         accelerator: Of the run.
+        fast: Encode in bfloat16.
     """
     if config.cache is None:
         return PictureSamples([ShardReader(folder) for folder in config.folders], config, seed)
@@ -30,7 +33,8 @@ def open_samples(config: DataConfig, vae: nn.Module, seed: int, accelerator: Acc
 
     @torch.no_grad()
     def encode(images: Tensor) -> Tensor:
-        return encode_raw(vae, images.to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+            return encode_raw(vae, images.to(device, memory_format=torch.channels_last))
 
     caches = open_caches(config, weights_sha256(vae))
     rank, world = accelerator.process_index, accelerator.num_processes

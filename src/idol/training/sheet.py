@@ -57,7 +57,7 @@ def write_sheet(
     given = conditions(batch, codec, networks.reads_latent_pose)
     truth = codec.normalise_batch(batch)
     made = sample(networks, given, truth.shape, schedule, config)
-    true_pictures, made_pictures = (codec.decode(z, given.background) for z in (truth, made))
+    true_pictures, made_pictures = (codec.decode(z, codec.reference(batch)) for z in (truth, made))
     reference = _reference(batch, codec)
     shown = sorted({0, truth.shape[2] - 1})
     rows = []
