@@ -1,9 +1,9 @@
-"""Does it work on real people? `python benchmarks/real_people.py` animates bundled photos and re-detects the poses.
+"""Does it work on real people? `python benchmarks/real_people.py` animates photos and re-detects the poses.
 
-Every photo follows a real video and a built-in motion before a real background, with the defaults of `idol
-generate`. Printed for each run: the share of the driving joints that the estimator finds again in the generated
-video within a tenth of the person's height, and how well the silhouette in the depth fits the person found in the
-video. There is no true video to compare with; look at the contact sheets (`preview.png` of each run).
+Every bundled photo follows a real video and a built-in motion before a real background, with the defaults of
+`idol generate`. Printed for each run: the share of the driving joints that the estimator finds again in the
+video within a tenth of the person's height, and how well the silhouette in the depth fits the person found in
+the video. There is no true video to compare with; look at the contact sheets (`preview.png` of each run).
 """
 
 from __future__ import annotations

@@ -123,9 +123,9 @@ def generate(
         person_index: Which of several people in the photo, 0 the largest.
         estimator: Name of the pose estimator for the photo and the motion video.
         cmap: Colour map of `depth.mp4`.
-        detail: `composite` puts the person before the given background as it is, `restore` keeps what the model
-            made of the background and puts its lost detail back, `none` leaves all as decoded; the checkpoint's
-            own by default.
+        detail: `composite` puts the person before the given background as it is, `restore` keeps what the
+            model made of the background and puts its lost detail back, `none` leaves all as decoded; the
+            checkpoint's own by default.
         device: Where to compute: "cpu", "cuda", ...; a GPU if there is one by default.
         overwrite: Replace a run folder at `out`.
         reporter: Hears how it goes.

@@ -20,7 +20,6 @@ from idol.depth import PERSON_FLOOR, colorize_tensor, decolorize_tensor
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
-from idol.model.codec import decode_raw, encode_raw
 from idol.model.conditions import (
     Drawing,
     People,
@@ -31,7 +30,7 @@ from idol.model.conditions import (
     crop_people,
     expand_batch,
 )
-from idol.model.detail import Detail, composite, restore_background, restore_person
+from idol.model.detail import Detail, KnownPictures
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
 from idol.model.sampling import Denoiser, Given
@@ -228,15 +227,9 @@ class IdolPipeline(DiffusionPipeline):
             UserError: If inputs do not have the right form or do not belong together.
         """
         # 1. Settings
-        settings = self._settings(
-            height=height,
-            width=width,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            window=window,
-            overlap=overlap,
-            detail=detail,
-        )
+        asked: dict[str, Any] = {"height": height, "width": width, "num_inference_steps": num_inference_steps}
+        asked |= {"guidance_scale": guidance_scale, "window": window, "overlap": overlap, "detail": detail}
+        settings = self._settings(asked)
         how = settings.guidance_scale, settings.window, settings.overlap
         denoiser = Denoiser(self.unet, self.control, *how)
         codec, device = self.codec, self._execution_device
@@ -250,10 +243,8 @@ class IdolPipeline(DiffusionPipeline):
         skeletons = expand_batch(skeletons, b, "pose").to(device)
         f = skeletons.shape[1]
         plates = as_plates(background, b, f, settings.height, settings.width).to(device)
-
-        drafts = None
-        if self.unet.config["draft"]:
-            drafts = as_drafts(*crops[:3], pose, plates, margin).to(device)
+        drafted = self.unet.config["draft"]
+        drafts = as_drafts(*crops[:3], pose, plates, margin).to(device) if drafted else None
 
         # 3. What does not change over the steps
         plate_latents = codec.encode_image(plates)
@@ -285,13 +276,14 @@ class IdolPipeline(DiffusionPipeline):
         pictures = codec.decode(latents, reference, decode_chunk)
         output = self._output(pictures, latents, given, settings)
         if settings.detail != "none" and given.modality != 0:
-            output.video = self._detailed(output, plates, drafts, settings.detail, decode_chunk)
+            known = KnownPictures(self.vae, plates, drafts, decode_chunk)
+            output.video = known.put_back(output.video, output.depth, settings.detail)
         self.maybe_free_model_hooks()
         if output_type == "np":
             output = _as_numpy(output)
         return output if return_dict else (output.video, output.depth, output.latents)
 
-    def _settings(self, **asked: Any) -> GenerationConfig:
+    def _settings(self, asked: dict[str, Any]) -> GenerationConfig:
         """The checkpoint's defaults, overridden by what was asked for."""
         try:
             settings = replace(self.defaults, **{k: v for k, v in asked.items() if v is not None})
@@ -369,27 +361,6 @@ class IdolPipeline(DiffusionPipeline):
         if given.pictures is not None:
             video, depth = (given.pictures, depth) if given.modality == 0 else (video, given.pictures)
         return IdolOutput(video=video, depth=depth, latents=latents)
-
-    def _detailed(
-        self, output: IdolOutput, plates: Tensor, drafts: Tensor | None, detail: Detail, chunk: int
-    ) -> Tensor:
-        """The video (b, f, 3, h, w) in [0, 1] with the detail that is known."""
-        if not isinstance(output.depth, Tensor):
-            raise UserError("detail", f"{detail} needs the person's depth", "use a network of both, or none")
-        assert isinstance(output.video, Tensor)
-        video, person = output.video * 2 - 1, (output.depth > 0).float()
-        plates = plates if plates.ndim == 5 else plates[:, None]
-        if drafts is not None:
-            video = restore_person(video, drafts, self._through(drafts, chunk), person)
-        if detail == "composite":
-            return (composite(video, plates, person) + 1) / 2
-        return (restore_background(video, plates, self._through(plates, chunk), person) + 1) / 2
-
-    def _through(self, pictures: Tensor, chunk: int) -> Tensor:
-        """Pictures (b, f, 3, h, w) in [-1, 1] after a way through the autoencoder."""
-        parts = pictures.flatten(0, 1).split(chunk)
-        made = torch.cat([decode_raw(self.vae, encode_raw(self.vae, part)) for part in parts])
-        return made.clamp(-1, 1).unflatten(0, pictures.shape[:2])
 
     def _precision(self, settings: GenerationConfig) -> torch.autocast:
         device = self._execution_device.type

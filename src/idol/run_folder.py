@@ -26,8 +26,8 @@ from idol.clip import Clip, Pose
 from idol.config import from_dict, to_dict
 from idol.depth import ColourMap, colorize
 from idol.errors import UserError
-from idol.sheet import contact_sheet
 from idol.model.detail import Detail
+from idol.sheet import contact_sheet
 from idol.video import read_image, write_image, write_video
 
 

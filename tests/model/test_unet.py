@@ -298,7 +298,8 @@ def test_the_draft_goes_into_the_first_convolution_of_both_streams(inputs):
 
 def _twin(unet, **options):
     """A network of the same weights and other options."""
-    twin = UnifiedUNet.from_config({**unet.config, **options}).eval()
+    sizes = {k: v for k, v in unet.config.items() if not k.startswith("_")}
+    twin = UnifiedUNet(**{**sizes, **options}).eval()
     twin.load_state_dict(unet.state_dict())
     return twin
 
@@ -307,13 +308,13 @@ def _twin(unet, **options):
 def test_clean_latents_are_told_as_the_flow_that_leads_to_them(inputs, shape):
     sample, _, foreground, background, _ = inputs
     time = torch.tensor([700.0, 30.0, 250.0, 1000.0])[: torch.Size(shape).numel()].reshape(shape)
-    unet = build()
-    clean = unet(sample, time, foreground, background).sample
-    flow = _twin(unet, output="clean")(sample, time, foreground, background).sample
+    unet = build(output="clean")
+    clean = _twin(unet, output="prediction")(sample, time, foreground, background).sample
+    flow = unet(sample, time, foreground, background).sample
     for i in range(2):
         for m in range(2):
             sigma = max((time[i] if time.ndim == 1 else time[i, m]).item() / 1000, 0.05)
-            close(flow[i, m], (sample[i, m] - clean[i, m]) / sigma)
+            close(flow[i, m] * sigma, sample[i, m] - clean[i, m])
 
 
 def test_mixed_latents_add_the_background_and_take_the_draft_away_place_by_place(inputs):
@@ -321,9 +322,10 @@ def test_mixed_latents_add_the_background_and_take_the_draft_away_place_by_place
     time = time.float()
     draft = torch.randn(sample.shape[0], *sample.shape[2:], generator=torch.Generator().manual_seed(1))
     mixed = build(background="concat", draft=True, output="mixed")
-    options = {"output": "prediction", "out_channels": mixed.config["out_channels"] + 2}
-    raw = _twin(mixed, **options)(sample, time, foreground, background, draft=draft).sample
+    wider = {"output": "prediction", "out_channels": mixed.config["out_channels"] + 2}
+    raw = _twin(mixed, **wider)(sample, time, foreground, background, draft=draft).sample
     own, shown, painted = raw.split([sample.shape[3], 1, 1], 3)
     clean = own + shown * background[:, None, None] - painted * draft[:, None]
     sigma = (time / 1000).clamp_min(0.05).reshape(-1, *(1,) * 5)
-    close(mixed(sample, time, foreground, background, draft=draft).sample, (sample - clean) / sigma)
+    flow = mixed(sample, time, foreground, background, draft=draft).sample
+    close(flow * sigma, sample - clean)

@@ -47,7 +47,7 @@ def attention_map(q: Tensor, k: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Scaled dot-product attention: the fused kernel, but the plain formula to train on a CPU.
 
-    There the fused kernel's backward pass took a third of a training step of `mini`, far more than the formula.
+    There the fused kernel's backward pass took a third of a training step of `mini`, more than the formula.
     """
     if q.device.type == "cpu" and torch.is_grad_enabled():
         return attention_map(q, k).to(v.dtype) @ v

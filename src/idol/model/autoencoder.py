@@ -87,9 +87,9 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scale = deviations.sqrt() * deviations.mean().sqrt()  # latents have standard deviation d / scale
         basis = vectors[:, -channels:].T.unflatten(1, (3, k, k))  # c 3 k k
         self.analysis.weight.copy_(basis / scale[:, None, None, None])
-        self.analysis.bias.data = (-(basis.flatten(1) @ mean) / scale).to(self.analysis.weight)
+        self.analysis.bias = _bias(-(basis.flatten(1) @ mean) / scale)
         self.synthesis.weight.copy_(basis * scale[:, None, None, None])
-        self.synthesis.bias.data = mean.unflatten(0, (3, -1)).mean(1).to(self.synthesis.weight)
+        self.synthesis.bias = _bias(mean.unflatten(0, (3, -1)).mean(1))
 
     def _keep_variance(self) -> None:
         """Without normalisation layers, the default initialisation would lose the signal on its way."""
@@ -121,6 +121,10 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         """Reconstruction of the images."""
         return self.decode(self.encode(images))
+
+
+def _bias(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.float())
 
 
 def _encoder(latent_channels: int, channels: Sequence[int], blocks: int, patch: int) -> nn.Sequential:

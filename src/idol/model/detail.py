@@ -7,11 +7,16 @@ background.
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, pad
+
+from idol.errors import UserError
+from idol.model.codec import decode_raw, encode_raw
 
 _AGREE = 0.12  # difference, of the range 2 of pictures, at which a frame does not show the known picture
 _BLUR = 2.0  # pixels at a height of 256
@@ -20,8 +25,49 @@ _SOFT = 0.6
 
 
 Detail = Literal["none", "restore", "composite"]
-"""`restore`: what the autoencoder loses of background and draft is put back where frames show them; shadows on the
-background stay. `composite`: outside the person frames are the background itself, without shadows."""
+"""`restore`: what the autoencoder loses of background and draft is put back where frames show them; shadows
+stay. `composite`: outside the person frames are the background itself, without shadows."""
+
+
+@dataclass(frozen=True)
+class KnownPictures:
+    """What of a clip was given in full, and the autoencoder that frames have passed.
+
+    Attributes:
+        vae: The autoencoder.
+        plates: Backgrounds in [-1, 1], (b, 3, h, w) or (b, f, 3, h, w).
+        drafts: (b, f, 3, h, w) in [-1, 1], or None.
+        chunk: Pictures that pass the autoencoder at a time.
+    """
+
+    vae: Any
+    plates: Tensor
+    drafts: Tensor | None
+    chunk: int = 8
+
+    def put_back(self, video: Any, depth: Any, detail: Detail) -> Tensor:
+        """The video (b, f, 3, h, w) in [0, 1] with known detail; the person is where its depth is not 0.
+
+        Raises:
+            UserError: If there is no depth.
+        """
+        if depth is None:
+            raise UserError("detail", f"{detail} needs the person's depth", "use a network of both, or none")
+        video, person = video * 2 - 1, (depth > 0).float()
+        plates = self.plates if self.plates.ndim == 5 else self.plates[:, None]
+        if detail != "none" and self.drafts is not None:
+            video = restore_person(video, self.drafts, self._through(self.drafts), person)
+        if detail == "composite":
+            video = composite(video, plates, person)
+        elif detail == "restore":
+            video = restore_background(video, plates, self._through(plates), person)
+        return (video + 1) / 2
+
+    def _through(self, pictures: Tensor) -> Tensor:
+        """Pictures (b, f, 3, h, w) after a way through the autoencoder."""
+        parts = pictures.flatten(0, 1).split(self.chunk)
+        made = torch.cat([decode_raw(self.vae, encode_raw(self.vae, part)) for part in parts])
+        return made.clamp(-1, 1).unflatten(0, pictures.shape[:2])
 
 
 def composite(

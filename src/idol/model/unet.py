@@ -64,11 +64,11 @@ class UnifiedUNet(Trunk):
         cross_modal: cross-modal attention at the end of every down and up block with attention.
         background: add the background latent to the sample, or concatenate it.
         draft: concatenate the latents of the draft (`idol.posing`), too.
-        output: what the last convolution computes: the prediction itself, or the "clean" latents x, of which the
-            prediction is made: the velocity (z - x) / sigma at time sigma N of rectified flow (Li & He 2025).
-            Where the scene is known x is 0, and no noise has to find its way through the network. "mixed" is
-            x = r + p background - q draft with r, p and q from the network, p and q one number a place: it
-            says where to uncover the background and where to paint anew, and need not carry either through.
+        output: what the last convolution computes: the prediction itself, or the "clean" latents x, of which
+            the prediction is made: the velocity (z - x) / sigma at time sigma N of rectified flow (Li & He
+            2025). Where the scene is known x is 0, and no noise has to find its way through the network.
+            "mixed" is x = r + p background - q draft with r, p and q from the network, p and q one number a
+            place: it says where to uncover the background and where to paint anew, and carries neither.
         norm_over_frames: GroupNorm statistics of the ResBlocks over frames and space (DisCo's weights).
         transformer_depth: transformer blocks per layer.
         motion_heads: heads of AnimateDiff's motion modules.
