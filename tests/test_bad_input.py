@@ -86,6 +86,7 @@ def test_usage(arguments, named):
         ("height", 0),
         ("seed", -1),
         ("cmap", "blue"),
+        ("detail", "sharp"),
         ("device", "abacus"),
     ],
 )
