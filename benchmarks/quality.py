@@ -94,6 +94,7 @@ def main() -> None:
         "split": options.split,
         "seed": SEED,
         "steps": steps,
+        "lpips": options.lpips,
         **report.to_json(),
         "goals": [{**asdict(g), "value": _finite(g.value), "reached": g.reached} for g in goals(report)],
     }

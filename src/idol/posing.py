@@ -63,11 +63,10 @@ class Piece:
 
 
 _SEAM = 0.08  # parts overlap by so much of the torso's length, or joints would gape
-_STRETCH = (
-    0.15,
-    2.0,
-)  # of a bone, against the whole body: what is foreshortened in the picture has no texture
-_WIDER = (0.5, 1.5)  # of shoulders and hips, likewise: seen from the side, a body has still some width
+# How far a bone may be stretched, against the whole body: what the picture foreshortens has no texture.
+_STRETCH = (0.15, 2.0)
+# Shoulders and hips likewise: seen from the side, a body has still some width.
+_WIDER = (0.5, 1.5)
 
 
 def posed(
@@ -97,9 +96,10 @@ def posed(
     source, joints = body_18(pose).keypoints[0], body_18(target).keypoints
     size = target.height, target.width
     layers = torch.zeros(len(joints), 4, *size)
+    scales = [body_scale(source, frame) for frame in joints]
     for part, piece in _cut(image, mask, source).items():
-        for layer, frame in zip(layers, joints, strict=True):
-            back = _map(part, source, frame, body_scale(source, frame))
+        for layer, frame, scale in zip(layers, joints, scales, strict=True):
+            back = _map(part, source, frame, scale)
             if back is not None:
                 _lay(layer, piece, back)
     colours, covered = layers[:, :3], layers[:, 3:]
@@ -120,9 +120,9 @@ def draft(
 
 
 def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 3"]) -> float:
-    """How much larger the target's body is: the ratio of the bones that both show, longer ones counting more.
+    """How much larger the target's body is: the median ratio of the bones that both show, weighted by length.
 
-    A bone that points at the camera is short in one of the two; the ratio is that of the longer half.
+    The median, as a bone that points at the camera in one of the two has a ratio far off the others'.
     """
     ratios, lengths = [], []
     for a, b in (*(part.joints for part in PARTS if part.is_bone), _SHOULDERS, _HIPS, (1, 8), (1, 11)):

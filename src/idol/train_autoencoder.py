@@ -58,7 +58,7 @@ class AutoencoderConfig:
         w_latent: Weight of the latents' mean square above 1: the encoder must not outgrow the noise.
         side: Pixels a side of the squares that are cut out of the pictures.
         perceptual: LPIPS network, weighted by `w_perceptual`.
-        compile: Compile encoder and decoder (several times faster on a CPU, after a minute).
+        compile: Compile encoder and decoder.
         max_minutes: Stop (and save) after this much time; resume goes on.
     """
 

@@ -118,3 +118,16 @@ def test_jpeg_is_close(tmp_path):
     back = ShardReader(tmp_path)[0]
     assert np.abs(back.video.astype(int) - clip.video.astype(int)).mean() < 4
     assert set(clip_to_files(clip)) == set(ShardReader(tmp_path).files(0))
+
+
+def test_some_frames_are_those_of_the_whole_clip(tmp_path):
+    clips = [drawn_clip(0, frames=4), drawn_clip(1, frames=4, moving=True)]
+    ShardWriter(tmp_path, image="png").write(clips)
+    reader = ShardReader(tmp_path)
+    for i, clip in enumerate(clips):
+        some = reader.frames(i, [3, 1])
+        for name in ("video", "depth", "mask"):
+            assert np.array_equal(getattr(some, name), getattr(reader[i], name)[[3, 1]])
+        assert np.array_equal(some.pose.keypoints, clip.pose.keypoints[[3, 1]])
+        plate = clip.background[[3, 1]] if clip.background.ndim == 4 else clip.background
+        assert np.array_equal(some.background, plate)

@@ -55,11 +55,13 @@ class KnownPictures:
             raise UserError("detail", f"{detail} needs the person's depth", "use a network of both, or none")
         video, person = video * 2 - 1, (depth > 0).float()
         plates = self.plates if self.plates.ndim == 5 else self.plates[:, None]
-        if detail != "none" and self.drafts is not None:
+        if detail == "none":
+            return (video + 1) / 2
+        if self.drafts is not None:
             video = restore_person(video, self.drafts, self._through(self.drafts), person)
         if detail == "composite":
             video = composite(video, plates, person)
-        elif detail == "restore":
+        else:
             video = restore_background(video, plates, self._through(plates), person)
         return (video + 1) / 2
 

@@ -13,18 +13,7 @@ from idol.model.codec import LatentCodec, LatentConfig, Moments, Offset, encode_
 
 
 class TrainingCodec(LatentCodec):
-    """The codec of latents that are already encoded; the latent of an empty depth map is computed once."""
-
-    def __init__(self, vae: Any, config: LatentConfig) -> None:
-        super().__init__(vae, config)
-        self._empty: dict[tuple[int, int], Tensor] = {}
-
-    def empty_depth(self, height: int, width: int) -> Tensor:
-        """The autoencoder's own latent of a depth map that is 0 everywhere (1, c, i, j)."""
-        if (height, width) not in self._empty:
-            with torch.no_grad():
-                self._empty[height, width] = super().empty_depth(height, width)
-        return self._empty[height, width]
+    """The codec of latents that are already encoded."""
 
     def normalise_image(self, raw: Tensor) -> Tensor:
         """What `encode_image` gives, from the autoencoder's own latents (..., c, i, j)."""
