@@ -26,12 +26,12 @@ from rich.table import Table
 
 from idol.clip import Clip
 from idol.crop import foreground_crop
-from idol.depth import PERSON_FLOOR, colorize_tensor
+from idol.depth import colorize_tensor
 from idol.evaluate import ClipShards, evaluate
 from idol.evaluation.tables import Report
 from idol.generate import Reporter, checkpoint_files, denoised, load_pipeline
 from idol.pipeline import IdolPipeline
-from idol.posing import draft, posed
+from idol.posing import draft
 from idol.run_folder import Inputs, Settings
 from idol.terminal import progress_bar
 
@@ -39,7 +39,6 @@ SEED = 20241015
 """Of the clips; changing it makes every earlier number incomparable."""
 
 ROOT = Path(__file__).resolve().parents[1]
-_MIDDLE = (1 + PERSON_FLOOR) / 2  # of the depth that a person can have
 
 
 @dataclass(frozen=True)
@@ -140,10 +139,7 @@ def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
     device = pipe.device
     video = torch.from_numpy(true.video)[None].to(device).float() / 127.5 - 1
     depth = colorize_tensor(torch.from_numpy(true.depth)[None].to(device), pipe.codec_config.colour_map)
-    reference = torch.from_numpy(drafted(true).video if pipe.unet.config["draft"] else true.background)
-    latents = pipe.codec.encode(
-        video, depth, pipe.codec.encode_image(reference[None].to(device).float() / 127.5 - 1)
-    )
+    latents = pipe.codec.encode(video, depth, _reference(pipe, true))
     inputs = _inputs(true)
     output = pipe(
         inputs.person,
@@ -159,15 +155,21 @@ def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
     return replace(true, video=video, depth=output.depth[0])
 
 
-def drafted(true: Clip) -> Clip:
-    """What the network starts from: the first frame's person, laid limb by limb onto the skeletons.
+def _reference(pipe: IdolPipeline, true: Clip) -> torch.Tensor:
+    """What the pipeline's latents of a clip are counted from."""
+    if pipe.codec_config.offset != "draft":
+        return pipe.codec.encode_image(torch.from_numpy(true.background)[None].to(pipe.device) / 127.5 - 1)
+    made = drafted(true)
+    video = torch.from_numpy(made.video)[None].to(pipe.device) / 127.5 - 1
+    depth = colorize_tensor(torch.from_numpy(made.depth)[None].to(pipe.device), pipe.codec_config.colour_map)
+    return pipe.codec.encode_draft(video, depth)
 
-    It has no depth of its own: one value for the whole person.
-    """
+
+def drafted(true: Clip) -> Clip:
+    """What the network starts from: the first frame's person, laid limb by limb onto the skeletons."""
     crop = foreground_crop(true.video[0], true.mask[0], true.pose.select([0]), max(true.height, true.width))
-    covered = posed(*crop, true.pose)[1] > 0.5
-    depth = np.where(covered, np.float32(_MIDDLE), np.float32(0))
-    return replace(true, video=draft(*crop, true.pose, true.background), depth=depth, mask=covered)
+    video, depth = draft(*crop, true.pose, true.background)
+    return replace(true, video=video, depth=depth, mask=depth > 0)
 
 
 def _inputs(true: Clip) -> Inputs:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -58,10 +57,13 @@ def one_run(options: argparse.Namespace) -> dict[str, float]:
     if options.threads:
         torch.set_num_threads(options.threads)
     imported = time.perf_counter()
+    from idol.benchmark import drawn_inputs  # not counted: generating does not need it
+
+    picture, mask, pose = drawn_inputs(options.size, options.frames)
+    ready = time.perf_counter()
     pipe = IdolPipeline.from_pretrained(options.weights).to(options.device)
     pipe.set_progress_bar_config(disable=True)
     loaded = time.perf_counter()
-    picture, mask, pose = _drawn(options.size, options.frames)
     output = pipe(
         picture,
         mask,
@@ -78,32 +80,12 @@ def one_run(options: argparse.Namespace) -> dict[str, float]:
     done = time.perf_counter()
     return {
         "import_s": imported - start,
-        "load_s": loaded - imported,
+        "load_s": loaded - ready,
         "generate_s": done - loaded,
         "peak_gb": _peak_bytes() / 1e9,
         "steps": options.steps or pipe.defaults.num_inference_steps,
         "threads": torch.get_num_threads(),
     }
-
-
-def _drawn(size: int, frames: int):
-    """A picture (3, h, w), a mask (h, w) and a standing pose that sways."""
-    import numpy as np
-
-    from idol.clip import Pose
-
-    rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (3, size, size), dtype=np.uint8)
-    y, x = np.mgrid[:size, :size] / size
-    mask = ((x - 0.5) / 0.15) ** 2 + ((y - 0.5) / 0.4) ** 2 < 1
-    standing = [
-        (50, 18), (50, 25), (44, 25), (42, 36), (41, 46), (56, 25), (58, 36), (59, 46), (46, 48), (46, 64),
-        (46, 80), (54, 48), (54, 64), (54, 80), (49, 17), (51, 17), (47, 18), (53, 18),
-    ]  # fmt: skip
-    keypoints = np.ones((frames, 18, 3), np.float32)
-    keypoints[..., :2] = np.array(standing) * size / 100
-    keypoints[..., 0] += np.linspace(0, size * 0.05, frames)[:, None]
-    return picture, mask, Pose(keypoints.astype(np.float32), size, size)
 
 
 def _peak_bytes() -> int:
@@ -121,12 +103,9 @@ def _in_a_fresh_process(number: int, options: argparse.Namespace) -> dict[str, f
 def _machine(threads: float) -> str:
     import torch
 
-    cpu = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-            break
-    return f"{cpu}, {threads:.0f} threads, torch {torch.__version__}"
+    from idol.benchmark import processor
+
+    return f"{processor()}, {threads:.0f} threads, torch {torch.__version__}"
 
 
 def _print(result: dict) -> None:

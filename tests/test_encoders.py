@@ -328,3 +328,45 @@ def test_latent_foreground_survives_saving(tmp_path):
     assert torch.equal(encoder(*person()), again(*person()))
     tokens = again(*person())
     assert torch.equal(again.unconditional(tokens), torch.zeros_like(tokens))
+
+
+@pytest.fixture(scope="module")
+def stacked():
+    torch.manual_seed(1)
+    return Autoencoder(4, channels=(8, 8), encoder_blocks=1, decoder_blocks=1, in_channels=6).eval()
+
+
+def test_a_latent_of_six_channels_holds_a_frame_and_its_depth(stacked):
+    """LDM3D: one stream of latents, two of pictures."""
+    codec = LatentCodec(stacked, LatentConfig.stable_diffusion(1))
+    video, depth, background = clips()
+    latents = codec.encode(video, depth)
+    assert latents.shape == (2, 1, 3, 4, 4, 4) and codec.stacked
+    raw = stacked.encode(torch.cat([video, depth], 2).flatten(0, 1))
+    assert_close(latents[:, 0].flatten(0, 1), raw * 0.18215)
+    pictures = codec.decode(latents)
+    both = stacked.decode(raw).clamp(-1, 1).unflatten(0, (2, 3))
+    assert_close(pictures[:, 0], both[:, :, :3], atol=1e-5, rtol=1e-5)
+    assert_close(pictures[:, 1], both[:, :, 3:], atol=1e-5, rtol=1e-5)
+    nobody = colorize_tensor(torch.zeros(2, 32, 32))
+    assert_close(codec.encode_image(background), stacked.encode(torch.cat([background, nobody], 1)) * 0.18215)
+    assert codec.reconstructed(background).shape == background.shape
+    with pytest.raises(ValueError, match="six channels"):
+        codec.encode(video, None)
+
+
+@pytest.mark.parametrize("offset", ["background", "draft"])
+def test_of_stacked_latents_what_they_are_counted_from_is_zero(stacked, offset):
+    ones = (1.5,) * 4
+    codec = LatentCodec(stacked, LatentConfig((ones,), ((0.0,) * 4,), ones, (0.2,) * 4, offset))
+    video, depth, background = clips()
+    if offset == "draft":
+        reference = codec.encode_draft(video, depth)
+    else:
+        reference = codec.encode_image(background)
+        video = background[:, None].repeat(1, 3, 1, 1, 1)
+        depth = colorize_tensor(torch.zeros(2, 3, 32, 32))
+    latents = codec.encode(video, depth, reference)
+    assert_close(latents, torch.zeros_like(latents), atol=1e-5, rtol=0)
+    raw = codec.denormalise(latents, reference)
+    assert_close(codec.normalise(raw, reference), latents, atol=1e-5, rtol=0)

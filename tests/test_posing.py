@@ -6,7 +6,7 @@ import pytest
 from drawn import drawn_clip
 from idol.clip import Pose
 from idol.joints import OPENPOSE_18
-from idol.posing import body_scale, draft, posed
+from idol.posing import MIDDLE_DEPTH, body_scale, draft, posed
 
 SIZE = 96
 
@@ -97,11 +97,14 @@ def test_scale_is_that_of_most_bones():
 
 def test_draft_stands_before_the_background():
     clip = drawn_clip(0, 3)
-    made = draft(clip.video[0], clip.mask[0], clip.pose.select([0]), clip.pose, clip.background)
+    made, depth = draft(clip.video[0], clip.mask[0], clip.pose.select([0]), clip.pose, clip.background)
     assert made.shape == clip.video.shape and made.dtype == np.uint8
     plate = clip.background if clip.background.ndim == 4 else clip.background[None]
     same = (made == plate).all(1)
     assert same.mean() > 0.3 and not same.all()
+    assert set(np.unique(depth)) == {0, np.float32(MIDDLE_DEPTH)} and same[depth == 0].mean() > 0.9
+    there = (depth > 0) & clip.mask
+    assert there.sum() > 0.6 * ((depth > 0) | clip.mask).sum()
 
 
 def test_pose_of_another_picture_is_refused():

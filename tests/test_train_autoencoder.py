@@ -70,3 +70,18 @@ def test_without_clips_there_is_nothing_to_learn(config, tmp_path):
     ShardWriter(tmp_path / "empty").write([])
     with pytest.raises(UserError, match="no clips"):
         fit_autoencoder(dataclasses.replace(config, data=tmp_path / "empty", out=tmp_path / "run"))
+
+
+def test_frames_and_depth_are_learned_together_in_six_channels(config):
+    model = dataclasses.replace(config.model, in_channels=6)
+    both = dataclasses.replace(
+        config, model=model, out=config.out.with_name("both"), w_perceptual=0.1, steps=2
+    )
+    images = ImageBatches(both)[3]
+    assert images.pixels.shape == (4, 6, 32, 32)  # a frame with its depth, a picture without
+    empty = images.pixels[1::2, 3:]
+    assert (empty == empty[:1, :, :1, :1]).all()
+    depth, seen = images.pixels[::2, 3:], images.person[::2]
+    assert (depth.movedim(1, -1)[~seen[:, 0]] == empty[0, :, 0, 0]).all()
+    trained = Autoencoder.from_pretrained(fit_autoencoder(both))
+    assert trained(images.pixels).shape == images.pixels.shape and (both.out / "sheet.png").exists()

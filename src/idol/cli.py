@@ -299,6 +299,46 @@ def evaluate(
         terminal.emit({"ok": True, **report.to_json()})
 
 
+@app.command()
+def benchmark(
+    config: Annotated[Path, typer.Argument(help="The stage whose sizes are taken: configs/mini/video.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="a.b=value, after the file's own.")] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="idol, separate, mm-diffusion, ldm3d, estimate; may be repeated; all by default."),
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Of the clip.")] = 8,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps; the config's own by default.")] = None,
+    repeat: Annotated[int, typer.Option(help="Rounds over the methods.")] = 3,
+    device: Annotated[str, typer.Option(help="Where.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="Of the weights: float32, bfloat16, float16.")] = "float32",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the numbers here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Parameters, FLOPs, memory and time of IDOL and the compared methods, with random weights."""
+    from idol.benchmark import METHODS, benchmark
+    from idol.config import load_config
+    from idol.train import TrainConfig
+
+    stage = load_config(TrainConfig, config, overrides or [])
+    with terminal.progress_bar("measuring") as progress:
+        report = benchmark(
+            stage,
+            method or tuple(METHODS),
+            frames=frames,
+            steps=steps,
+            repeat=repeat,
+            device=device,
+            dtype=dtype,
+            progress=progress,
+        )
+    if out is not None:
+        terminal.write_json(out, report.to_json())
+    terminal.show(report.table())
+    if as_json:
+        terminal.emit({"ok": True, **report.to_json()})
+
+
 def _named_folder(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
@@ -21,6 +22,17 @@ from idol.clip import Pose
 from idol.joints import body_18
 
 _SHOULDERS, _HIPS = (2, 5), (8, 11)
+MIDDLE_DEPTH = 0.6
+"""Depth of every draft's person: midway from the person's farthest point, 0.2, to the nearest, 1."""
+
+
+class Draft(NamedTuple):
+    """The posed person, in both modalities."""
+
+    video: UInt8[np.ndarray, "f 3 y x"]
+    """Before the background."""
+    depth: Float32[np.ndarray, "f y x"]
+    """`MIDDLE_DEPTH` on the person, else 0."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +124,12 @@ def draft(
     pose: Pose,
     target: Pose,
     background: UInt8[np.ndarray, "*g 3 y x"],
-) -> UInt8[np.ndarray, "f 3 y x"]:
+) -> Draft:
     """The posed person before the background, (3, y, x) or one per frame; see `posed`."""
     colours, covered = posed(image, mask, pose, target)
     alpha = covered[:, None]
-    return np.rint(colours * alpha + background * (1 - alpha)).clip(0, 255).astype(np.uint8)
+    video = np.rint(colours * alpha + background * (1 - alpha)).clip(0, 255).astype(np.uint8)
+    return Draft(video, np.where(covered > 0.5, np.float32(MIDDLE_DEPTH), np.float32(0)))
 
 
 def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 3"]) -> float:

@@ -115,8 +115,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.accumulate, self.save_every, self.keep, self.log_every) < 1:
             raise ValueError("steps, batch, accumulate, save_every, keep and log_every must be at least 1")
-        if self.model.unet.num_modalities != self.data.pictures.modalities:
-            raise ValueError("model.unet.num_modalities and data.pictures.modalities must be equal")
+        if self.model.unet.num_modalities != self.data.pictures.streams:
+            raise ValueError("model.unet.num_modalities must be data.pictures.modalities, or 1 if stacked")
         if self.data.window.frames > 1 and self.model.unet.temporal is None:
             raise ValueError("clips of several frames need model.unet.temporal")
         if self.autoencoder.normalisation == "init" and self.model.init is None:
@@ -157,6 +157,9 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     # 2. Data
     source = config.autoencoder
     vae = load_autoencoder(source.kind, autoencoder_folder(source.path)).to(accelerator.device)
+    if vae.config.in_channels != (6 if config.data.pictures.stacked else 3):
+        found = f"takes {vae.config.in_channels} channels"
+        raise UserError("autoencoder.path", found, "give 6 channels to stacked pictures, 3 to others")
     samples = open_samples(config.data, vae, config.seed, accelerator, config.precision == "bf16")
     codec = TrainingCodec(vae, _latent_config(config, newest, samples, vae))
     schedule = Schedule(config.schedule)

@@ -39,6 +39,8 @@ class AutoencoderSize:
     channels: tuple[int, ...] = (64, 128, 192)
     encoder_blocks: int = 1
     decoder_blocks: int = 2
+    in_channels: Literal[3, 6] = 3
+    """6: a frame and its coloured depth in one latent, as in LDM3D."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Images(NamedTuple):
     """What one step learns from.
 
     Attributes:
-        pixels: (n, 3, h, w) in [-1, 1].
+        pixels: (n, 3 or 6, h, w) in [-1, 1].
         person: (n, 1, h, w) bool.
     """
 
@@ -106,7 +108,7 @@ class Images(NamedTuple):
 
 
 class ImageBatches(Dataset[Images]):
-    """Batch `step` of the run, three images a clip, from (seed, step) alone."""
+    """Batch `step` of the run, three images a clip (two of six channels), from (seed, step) alone."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         self.config, self.reader = config, ShardReader(config.data)
@@ -126,15 +128,19 @@ class ImageBatches(Dataset[Images]):
         views = []
         for i in picked:
             frame = int(random.integers(self.reader.entry(int(i)).frames))
-            views += _views(self.reader.frames(int(i), [frame]), self.config.side, random)
+            stacked = self.config.model.in_channels == 6
+            views += _views(self.reader.frames(int(i), [frame]), self.config.side, random, stacked)
         pixels, person = (torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True))
         return Images(pixels.float() / 127.5 - 1, person[:, None])
 
 
-def _views(clip: Clip, side: int, random: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+def _views(
+    clip: Clip, side: int, random: np.random.Generator, stacked: bool = False
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Squares of a frame, of its coloured depth, and of the person on grey or of the background.
 
-    Of each (3, side, side) uint8, and where the person is in it. Most squares lie about the person.
+    Of each (3, side, side) uint8, and where the person is in it. Most squares lie about the person. Stacked,
+    the depth is behind the frame in six channels, and an empty one behind the third picture.
     """
     mask, coloured = clip.mask[0], depth_codec.colorize(clip.depth[0], "hot")
     if random.random() < 0.3:
@@ -142,7 +148,14 @@ def _views(clip: Clip, side: int, random: np.random.Generator) -> list[tuple[np.
         third = still, np.zeros_like(mask)
     else:
         third = foreground_crop(clip.video[0], mask, clip.pose, clip.height)[:2]
-    squares = [_square(*view, side, random) for view in ((clip.video[0], mask), (coloured, mask), third)]
+    views = [(clip.video[0], mask), (coloured, mask), third]
+    if stacked:
+        empty = depth_codec.colorize(np.zeros_like(clip.depth[0]), "hot")
+        views = [
+            (np.concatenate([clip.video[0], coloured]), mask),
+            (np.concatenate([third[0], empty]), third[1]),
+        ]
+    squares = [_square(*view, side, random) for view in views]
     if random.random() < 0.5:
         return squares
     return [(image[..., ::-1].copy(), person[..., ::-1].copy()) for image, person in squares]
@@ -244,9 +257,7 @@ class _Run:
             latents = self.encode(pixels)
             noise = torch.randn(latents.shape, generator=random).to(latents)
             output = self.decode(latents + config.latent_noise * noise)
-            perceptual = (
-                self.lpips(output.clamp(-1, 1), pixels).mean() if self.lpips else output.new_zeros(())
-            )
+            perceptual = self._perceptual(output.clamp(-1, 1), pixels)
         error = output - pixels
         loss = _weighted_l1(error, weight) + config.w_gradient * _gradient_l1(error, weight)
         loss = loss + config.w_perceptual * perceptual.float()
@@ -258,8 +269,16 @@ class _Run:
         self._average(step)
         squared = (output.detach().clamp(-1, 1) - pixels).square() / 4
         told = {"loss": loss, "lpips": perceptual, "psnr": _psnr(squared.mean())}
-        told["psnr_person"] = _psnr((squared * images.person).sum() / (3 * images.person.sum()).clamp_min(1))
+        area = pixels.shape[1] * images.person.sum()
+        told["psnr_person"] = _psnr((squared * images.person).sum() / area.clamp_min(1))
         return {name: float(value.detach()) for name, value in told.items()}
+
+    def _perceptual(self, output: Tensor, pixels: Tensor) -> Tensor:
+        """Mean LPIPS of all pictures, three channels each."""
+        if self.lpips is None:
+            return output.new_zeros(())
+        made, true = (torch.cat(x.split(3, dim=1)) for x in (output, pixels))
+        return self.lpips(made, true).mean()
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -318,6 +337,7 @@ def _sheet(model: Autoencoder, images: Tensor, path: Path) -> None:
     """Images over their reconstructions, as a PNG."""
     images = images[:9].to(model.device)
     both = torch.stack([images, model(images).clamp(-1, 1)])
+    both = torch.cat(both.split(3, dim=2), dim=1)
     pixels = ((both + 1) * 127.5).round().byte().cpu().numpy()  # [2, n, 3, h, w]
     rows = [np.concatenate(list(row.transpose(0, 2, 3, 1)), axis=1) for row in pixels]
     Image.fromarray(np.concatenate(rows)).save(path)

@@ -88,13 +88,31 @@ def test_the_draft_is_made_from_the_reference_even_of_another_clip():
     config = dataclasses.replace(SMALL, draft=True)
     own = pictures(clip, [1, 3], [2], config, generator(0))
     crop = foreground_crop(clip.video[2], clip.mask[2], clip.pose.select([2]), 64, 0.1)
-    assert np.array_equal(own.draft, draft(*crop, clip.pose.select([1, 3]), clip.background))
+    video, depth = draft(*crop, clip.pose.select([1, 3]), clip.background)
+    assert np.array_equal(own.draft, [video, colorize(depth)])
+    one = pictures(clip, [1, 3], [2], dataclasses.replace(config, modalities=1), generator(0))
+    assert np.array_equal(one.draft, [video])
     borrowed = pictures(clip, [1, 3], [2], config, generator(0), person=other)
     crop = foreground_crop(other.video[2], other.mask[2], other.pose.select([2]), 64, 0.1)
-    assert np.array_equal(borrowed.draft, draft(*crop, clip.pose.select([1, 3]), clip.background))
+    assert np.array_equal(borrowed.draft[0], draft(*crop, clip.pose.select([1, 3]), clip.background).video)
     assert np.array_equal(borrowed.video, own.video)
     shown = foreground_crop(other.video[2], other.mask[2], other.pose.select([2]), 32, 0.1)
     assert np.array_equal(borrowed.foreground[0], shown.image)
+
+
+def test_stacked_pictures_have_depth_behind_their_colours():
+    clip = drawn_clip(0)
+    config = dataclasses.replace(SMALL, draft=True)
+    apart = pictures(clip, [1, 3], [2], config, generator(0))
+    stacked = pictures(clip, [1, 3], [2], dataclasses.replace(config, stacked=True), generator(0))
+    assert stacked.depth is None and stacked.draft.shape == (1, 2, 6, 64, 64)
+    assert np.array_equal(stacked.video, np.concatenate([apart.video, apart.depth], 1))
+    assert np.array_equal(stacked.draft[0], np.concatenate([apart.draft[0], apart.draft[1]], 1))
+    for both, one in ((stacked.background, apart.background), (stacked.foreground, apart.foreground)):
+        assert np.array_equal(both[:, :3], one)
+        assert (both[:, 3:] == colorize(np.zeros((1, 1), np.float32))).all()
+    with pytest.raises(ValueError, match="stacked"):
+        dataclasses.replace(SMALL, stacked=True, modalities=1)
 
 
 def test_references_come_from_clips_of_the_same_person_alone():

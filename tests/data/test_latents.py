@@ -113,12 +113,12 @@ def test_with_drafts_each_copy_has_one_reference_and_its_draft(config, vae, tmp_
     cache = open_cache(config, vae, copies(2, mirrored=False))
     cache.build(vae.encode)
     whole = cache.get(1, [0, 1, 2, 3], 0)
-    assert whole.draft.shape == whole.video.shape == (4, 4, 8, 8)
+    assert whole.draft.shape == (2, *whole.video.shape) == (2, 4, 4, 8, 8)
     some = cache.get(1, [1, 3], 2)  # whatever reference is asked for
-    assert torch.equal(some.draft, whole.draft[[1, 3]]) and torch.equal(some.foreground, whole.foreground)
+    assert torch.equal(some.draft, whole.draft[:, [1, 3]]) and torch.equal(some.foreground, whole.foreground)
     references = [cache.get(clip + copy * 5, [0], 0).foreground for clip in range(5) for copy in range(2)]
     assert len({tuple(r.flatten().tolist()) for r in references}) > 5
     batch = collate([CachedSamples([cache], config, seed=0)[n] for n in range(3)])
-    assert batch.draft.shape == (3, 2, 4, 8, 8)
+    assert batch.draft.shape == (3, 2, 2, 4, 8, 8)
     direct = PictureSamples([ShardReader(config.folders[0])], config, seed=0)[0].encoded(vae.encode)
-    assert direct.draft.shape == (1, 2, 4, 8, 8)
+    assert direct.draft.shape == (1, 2, 2, 4, 8, 8)

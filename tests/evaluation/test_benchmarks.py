@@ -19,6 +19,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import ablation  # noqa: E402
 import quality  # noqa: E402
+import real_people  # noqa: E402
 
 NETWORKS_OFF = ["--pose", "none", "--mask", "none", "--lpips", "none", "--device", "cpu"]
 
@@ -91,6 +92,20 @@ def test_ablation_trains_each_variant_alike(folder, monkeypatch, capsys):
     for key in ("steps", "seed", "batch", "data", "optimiser"):
         assert full[key] == no_cross[key] == no_loss[key]
     assert "variant minus full" in capsys.readouterr().out
+
+
+def test_real_people_are_animated_and_judged(folder, monkeypatch, capsys):
+    arguments = ["--weights", folder / "weights", "--out", folder / "real", "--frames", 2, "--bundled", 1]
+    arguments += ["--no-films", "--json", folder / "real.json"]
+    monkeypatch.setattr(sys, "argv", ["real_people", *map(str, arguments)])
+    real_people.main()
+    result = json.loads((folder / "real.json").read_text())
+    assert list(result["runs"]) == ["woman-walking-jumping-jacks", "woman-walking-dance-a"]
+    for key in ("joints", "alignment"):
+        values = [run[key] for run in result["runs"].values()]
+        assert result["mean"][key] == pytest.approx(sum(values) / 2) and 0 <= min(values) <= max(values) <= 1
+    assert Clip.load(folder / "real" / "woman-walking-dance-a").frames == 2
+    assert "joints found again" in capsys.readouterr().out
 
 
 def test_speed_of_one_fresh_process(folder):

@@ -2,7 +2,8 @@
 
 import torch
 
-from idol.model.detail import composite, restore_background, restore_person
+from idol.model.conditions import Drafts
+from idol.model.detail import composite, opaque, restore_background, restore_person
 
 SHAPE = (1, 2, 3, 32, 32)
 
@@ -38,6 +39,42 @@ def test_person_gets_the_drafts_detail_as_far_as_the_frame_shows_the_draft():
     other = -blurred
     assert (restore_person(other, draft, blurred, person) - other).abs().mean() < 0.02
     assert torch.equal(restore_person(blurred, draft, blurred, 0 * person), blurred)
+
+
+def _striped():
+    """A plate, and a draft of stripes that covers the middle."""
+    plate = torch.full(SHAPE, -0.6)
+    depth = torch.zeros(1, 2, 32, 32)
+    depth[..., 8:24, 8:24] = 0.6
+    stripes = torch.tensor([0.2, 0.8]).repeat(16)[None, None, None, :, None].expand(SHAPE)
+    return plate, Drafts(torch.where(depth[:, :, None] > 0, stripes, plate), depth)
+
+
+def test_haze_between_background_and_draft_gives_way_to_the_draft():
+    plate, drafts = _striped()
+    silhouette = (drafts.depth > 0).float()
+    for share in (0.2, 0.5, 1.0):
+        hazy = share * drafts.video + (1 - share) * plate
+        clear = opaque(hazy, plate, drafts, silhouette)
+        inside = (..., slice(11, 21), slice(11, 21))
+        torch.testing.assert_close(clear[inside], drafts.video[inside], atol=0.02, rtol=0)
+
+
+def test_what_is_neither_background_nor_draft_is_left_as_it_is():
+    plate, drafts = _striped()
+    video = drafts.video.clone()
+    video[:, :, 0], video[:, :, 2] = 0.9, -0.9  # red, where both are grey
+    clear = opaque(video, plate, drafts, torch.ones(1, 2, 32, 32))
+    torch.testing.assert_close(clear, video, atol=0.02, rtol=0)
+
+
+def test_the_draft_reaches_the_silhouettes_edge_with_its_nearest_colours():
+    plate, drafts = _striped()
+    drafts.video[..., 8:24, 16:24] = 0.5  # plain on the right
+    silhouette = torch.zeros(1, 2, 32, 32)
+    silhouette[..., 8:24, 8:30] = 1
+    clear = opaque(plate, plate, drafts, silhouette)
+    torch.testing.assert_close(clear[..., 9:23, 25:30], torch.full((1, 2, 3, 14, 5), 0.5), atol=0.02, rtol=0)
 
 
 def test_composited_frames_are_the_background_outside_and_the_video_inside():

@@ -6,16 +6,16 @@ import torch
 from idol.model import PoseControlNet, UnifiedUNet
 
 
-def count(cross_modal):
+def count_with(**options):
     with torch.device("meta"):
-        unet = UnifiedUNet(cross_modal=cross_modal)
-        control = PoseControlNet()
+        unet = UnifiedUNet(**options)
+        control = PoseControlNet(shared=unet.config["coupling"] == "shared")
     return sum(p.numel() for network in (unet, control) for p in network.parameters())
 
 
 @pytest.mark.parametrize(("cross_modal", "billions"), [(False, 1.39), (True, 1.41)])
 def test_parameters_of_the_paper(cross_modal, billions):
-    assert count(cross_modal) / 1e9 == pytest.approx(billions, rel=0.01)
+    assert count_with(cross_modal=cross_modal) / 1e9 == pytest.approx(billions, rel=0.01)
 
 
 def test_defaults_are_stable_diffusion_1():

@@ -75,7 +75,7 @@ class Batch:
     foreground_mask: Tensor
     """(b, 1, s, s) bool"""
     draft: Tensor | None = None
-    """(b, f, c, h, w) latents of the draft; None without"""
+    """(b, m, f, c, h, w) latents of the draft; None without"""
 
     def to(self, device: torch.device) -> Batch:
         """All tensors on `device`."""
@@ -95,7 +95,7 @@ class PictureBatch:
     foreground_pose: Tensor
     foreground_mask: Tensor
     draft: Tensor | None = None
-    """(b, f, 3, y, x)"""
+    """(b, m, f, 3, y, x)"""
 
     def to(self, device: torch.device) -> PictureBatch:
         """All tensors on `device`."""

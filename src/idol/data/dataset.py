@@ -47,6 +47,8 @@ class PictureConfig:
     """2 for video and depth, 1 for video alone (attribute pre-training)."""
     depth_colours: Literal["hot", "gray"] = "hot"
     """Colour map of the depth pictures."""
+    stacked: bool = False
+    """Depth as three channels more of every picture, in one stream (LDM3D)."""
     foreground: Literal["crop", "frame"] = "crop"
     """The reference: a square crop round the person, or the whole frame; grey outside of the person."""
     margin: float = 0.1
@@ -61,6 +63,15 @@ class PictureConfig:
     """With a draft, share of samples whose reference is from another clip of the person, if there is one."""
     crop_scale: tuple[float, float] = (1.0, 1.0)
     """Range of the side of the random square, of the frame's shorter side; (1, 1) is the middle square."""
+
+    def __post_init__(self) -> None:
+        if self.stacked and self.modalities != 2:
+            raise ValueError("stacked pictures have depth: modalities must be 2")
+
+    @property
+    def streams(self) -> int:
+        """Streams of latents that these pictures become."""
+        return 1 if self.stacked else self.modalities
 
 
 @dataclass(frozen=True)
@@ -98,19 +109,36 @@ class SkeletonConfig:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of some frames of a clip, and of the person in some reference frames of it."""
+    """The pictures of some frames of a clip, and of the person in some reference frames of it.
 
-    video: UInt8[np.ndarray, "f 3 h w"]
+    k is 3, or 6 where depth is stacked behind the colours.
+    """
+
+    video: UInt8[np.ndarray, "f k h w"]
     depth: UInt8[np.ndarray, "f 3 h w"] | None
-    """Depth in colours; None with one modality."""
-    background: UInt8[np.ndarray, "g 3 h w"]
+    """Depth in colours; None with one stream."""
+    background: UInt8[np.ndarray, "g k h w"]
     """One picture, or one a frame."""
     pose: Pose
-    foreground: UInt8[np.ndarray, "r 3 s s"]
+    foreground: UInt8[np.ndarray, "r k s s"]
     foreground_mask: Bool[np.ndarray, "r s s"]
     foreground_pose: Pose
-    draft: UInt8[np.ndarray, "f 3 h w"] | None = None
-    """The first reference's person in the frames' poses before the background; None without."""
+    draft: UInt8[np.ndarray, "m f k h w"] | None = None
+    """The first reference's person in the frames' poses, in every modality; None without."""
+
+    def stacked(self, empty: UInt8[np.ndarray, " 3"]) -> Pictures:
+        """Depth behind the colours of every picture; `empty` is the colour of no depth."""
+        assert self.depth is not None
+        nobody = empty[:, None, None]
+        background, foreground = (
+            np.concatenate([x, np.broadcast_to(nobody, x.shape)], 1)
+            for x in (self.background, self.foreground)
+        )
+        draft = None if self.draft is None else np.concatenate(list(self.draft), 1)[None]
+        video = np.concatenate([self.video, self.depth], 1)
+        return dataclasses.replace(
+            self, video=video, depth=None, background=background, foreground=foreground, draft=draft
+        )
 
 
 @dataclass(frozen=True)
@@ -185,7 +213,7 @@ def pictures(
     frames, shown = list(frames), [showing(person.mask, frame) for frame in references]
     persons = [_person(person, frame, config, rng) for frame in shown]
     coloured = colorize(clip.depth[frames], config.depth_colours) if config.modalities == 2 else None
-    return Pictures(
+    made = Pictures(
         video=clip.video[frames],
         depth=coloured,
         background=_background(clip, frames, config, rng),
@@ -195,6 +223,9 @@ def pictures(
         foreground_pose=_joined([pose for _, _, pose in persons]),
         draft=_draft(person, shown[0], clip, frames, config) if config.draft else None,
     )
+    if not config.stacked:
+        return made
+    return made.stacked(colorize(np.zeros((1, 1), np.float32), config.depth_colours)[:, 0, 0])
 
 
 def other_clips(subjects: Sequence[str]) -> list[list[int]]:
@@ -234,7 +265,8 @@ def _draft(person: Clip, reference: int, clip: Clip, frames: list[int], config: 
     pose = person.pose.select([reference])
     crop = foreground_crop(person.video[reference], person.mask[reference], pose, config.size, config.margin)
     background = clip.background if clip.background.ndim == 3 else clip.background[frames]
-    return draft(*crop, clip.pose.select(frames), background)
+    made = draft(*crop, clip.pose.select(frames), background)
+    return np.stack([made.video, colorize(made.depth, config.depth_colours)][: config.modalities])
 
 
 def _background(clip: Clip, frames: list[int], config: PictureConfig, rng: Generator) -> np.ndarray:

@@ -27,10 +27,10 @@ from idol.config import to_dict
 from idol.data.dataset import PictureConfig, Pictures, choose_clip, generator, other_clips, pictures
 from idol.data.shards import ShardEntry, ShardReader
 
-VERSION = 2
+VERSION = 3
 
 Encode = Callable[[Tensor], Tensor]
-"""(n, 3, h, w) pictures in [-1, 1] -> (n, c, h', w') latents as the frozen autoencoder gives them."""
+"""(n, 3 or 6, h, w) pictures in [-1, 1] -> (n, c, h', w') latents as the frozen autoencoder gives them."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ClipLatents:
     pose: Pose
     foreground_pose: Pose
     draft: Tensor | None = None
-    """(f, c, h, w), or None without drafts"""
+    """(m, f, c, h, w), or None without drafts"""
 
 
 def copies(variants: int, mirrored: bool) -> tuple[Copy, ...]:
@@ -154,7 +154,7 @@ class LatentCache:
         per_frame = (
             slice(first + frames[0], first + frames[-1] + 1) if last - first > 1 else slice(first, last)
         )
-        two = self.config.modalities == 2
+        two = self.config.streams == 2
         return ClipLatents(
             video=file.get_slice("video")[window][::step],
             depth=file.get_slice("depth")[window][::step] if two else None,
@@ -165,8 +165,12 @@ class LatentCache:
             foreground_pose=_pose(
                 file.get_slice("foreground_pose")[person : person + 1], self.config.foreground_size
             ),
-            draft=file.get_slice("draft")[window][::step] if self.config.draft else None,
+            draft=self._draft(file, window, step) if self.config.draft else None,
         )
+
+    def _draft(self, file: safe_open, window: slice, step: int) -> Tensor:
+        names = ("draft_video", "draft_depth")[: self.config.streams]
+        return torch.stack([file.get_slice(name)[window][::step] for name in names])
 
     def _build_file(
         self, made: Iterator[Pictures], copy: Copy, shard: int, encode: Encode, chunk: int
@@ -224,7 +228,8 @@ def _encode_clip(made: Pictures, encode: Encode, chunk: int) -> dict[str, Tensor
     """Rows of the clip in its shard's file: one per frame; of `background` one, or one per frame."""
     stacks = {"video": made.video, "background": made.background, "foreground": made.foreground}
     stacks |= {"depth": made.depth} if made.depth is not None else {}
-    stacks |= {"draft": made.draft} if made.draft is not None else {}
+    if made.draft is not None:
+        stacks |= dict(zip(("draft_video", "draft_depth"), made.draft, strict=False))
     rows = {}
     for name, stack in stacks.items():
         parts = torch.from_numpy(stack).split(chunk)

@@ -86,8 +86,10 @@ def lpips(
         frames = slice(start, start + batch)
         expected = metric.features(_centred(true[frames], metric.shift.device))
         for i, video in enumerate(judged):
-            found = metric.features(_centred(video[frames], metric.shift.device))
-            totals[i] += metric.between(found, expected).sum().cpu()
+            differ = np.flatnonzero((video[frames] != true[frames]).any((1, 2, 3)))  # equal ones: 0
+            if differ.size:
+                found = metric.features(_centred(video[frames][differ], metric.shift.device))
+                totals[i] += metric.between(found, [x[differ] for x in expected]).sum().cpu()
     return (totals / len(true)).tolist()
 
 

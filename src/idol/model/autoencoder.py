@@ -40,6 +40,7 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         latent_channels: Channels of the latent.
+        in_channels: Of the images: 3, or 6 for a frame and its coloured depth in one latent (LDM3D).
         channels: Channels at 1/4, 1/8 and 1/16 of the image's size.
         encoder_blocks: Residual blocks of the encoder, per level.
         decoder_blocks: Residual blocks of the decoder, per level.
@@ -54,20 +55,22 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels: Sequence[int] = (64, 128, 192),
         encoder_blocks: int = 1,
         decoder_blocks: int = 2,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         k = self.downscale
-        self.analysis = nn.Conv2d(3, latent_channels, k, stride=k)
-        self.synthesis = nn.ConvTranspose2d(latent_channels, 3, k, stride=k)
-        self.encoder = _encoder(latent_channels, channels, encoder_blocks, self.patch)
-        self.decoder = _decoder(latent_channels, channels, decoder_blocks, self.patch)
+        self.analysis = nn.Conv2d(in_channels, latent_channels, k, stride=k)
+        self.synthesis = nn.ConvTranspose2d(latent_channels, in_channels, k, stride=k)
+        pixels = in_channels * self.patch**2
+        self.encoder = _encoder(pixels, latent_channels, channels, encoder_blocks, self.patch)
+        self.decoder = _decoder(pixels, latent_channels, channels, decoder_blocks, self.patch)
         self._keep_variance()
         for last in (self.encoder[-1], self.decoder[-2]):  # the decoder's very last shuffles pixels
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
 
     @torch.no_grad()
-    def fit_patches(self, images: Float[Tensor, "n 3 h w"]) -> None:
+    def fit_patches(self, images: Float[Tensor, "n k h w"]) -> None:
         """Make the linear path the principal components of the patches of such images in [-1, 1].
 
         Components are divided by the square root of their standard deviation: large ones stay large (what
@@ -78,18 +81,19 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             ValueError: If there are fewer patches than latent channels.
         """
         k, channels = self.downscale, self.config["latent_channels"]
-        patches = nn.functional.pixel_unshuffle(images.double(), k).movedim(1, -1).flatten(0, -2)  # n (3 k k)
+        patches = nn.functional.pixel_unshuffle(images.double(), k).movedim(1, -1).flatten(0, -2)  # n (c k k)
         if len(patches) < channels:
             raise ValueError(f"images: found {len(patches)} patches, expected at least {channels}")
         mean = patches.mean(0)
         variances, vectors = torch.linalg.eigh((patches - mean).T.cov())
         deviations = variances[-channels:].clamp_min(1e-8).sqrt()
         scale = deviations.sqrt() * deviations.mean().sqrt()  # latents have standard deviation d / scale
-        basis = vectors[:, -channels:].T.unflatten(1, (3, k, k))  # c 3 k k
+        pictures = images.shape[1]
+        basis = vectors[:, -channels:].T.unflatten(1, (pictures, k, k))
         self.analysis.weight.copy_(basis / scale[:, None, None, None])
         self.analysis.bias = _bias(-(basis.flatten(1) @ mean) / scale)
         self.synthesis.weight.copy_(basis * scale[:, None, None, None])
-        self.synthesis.bias = _bias(mean.unflatten(0, (3, -1)).mean(1))
+        self.synthesis.bias = _bias(mean.unflatten(0, (pictures, -1)).mean(1))
 
     def _keep_variance(self) -> None:
         """Without normalisation layers, the default initialisation would lose the signal on its way."""
@@ -104,7 +108,7 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Pixels a side for one latent position."""
         return self.patch * 2 ** (len(self.config["channels"]) - 1)
 
-    def encode(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c i j"]:
+    def encode(self, images: Float[Tensor, "n k h w"]) -> Float[Tensor, "n c i j"]:
         """Images in [-1, 1] to latents, float32.
 
         Raises:
@@ -114,11 +118,11 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise ValueError(f"image size {tuple(images.shape[-2:])} is not a multiple of {self.downscale}")
         return self.analysis(images).float() + self.encoder(images).float()
 
-    def decode(self, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n 3 h w"]:
+    def decode(self, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n k h w"]:
         """Latents to images, about [-1, 1], float32, not clamped."""
         return self.synthesis(latents).float() + self.decoder(latents).float()
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    def forward(self, images: Float[Tensor, "n k h w"]) -> Float[Tensor, "n k h w"]:
         """Reconstruction of the images."""
         return self.decode(self.encode(images))
 
@@ -127,11 +131,10 @@ def _bias(values: Tensor) -> nn.Parameter:
     return nn.Parameter(values.float())
 
 
-def _encoder(latent_channels: int, channels: Sequence[int], blocks: int, patch: int) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        nn.PixelUnshuffle(patch),
-        nn.Conv2d(3 * patch**2, channels[0], 3, padding=1),
-    ]
+def _encoder(
+    pixels: int, latent_channels: int, channels: Sequence[int], blocks: int, patch: int
+) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(pixels, channels[0], 3, padding=1)]
     for wide, wider in zip(channels, channels[1:], strict=False):
         layers += [ResidualBlock(wide) for _ in range(blocks)]
         layers.append(nn.Conv2d(wide, wider, 3, stride=2, padding=1))
@@ -139,11 +142,13 @@ def _encoder(latent_channels: int, channels: Sequence[int], blocks: int, patch: 
     return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(channels[-1], latent_channels, 3, padding=1))
 
 
-def _decoder(latent_channels: int, channels: Sequence[int], blocks: int, patch: int) -> nn.Sequential:
+def _decoder(
+    pixels: int, latent_channels: int, channels: Sequence[int], blocks: int, patch: int
+) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(latent_channels, channels[-1], 3, padding=1)]
     for wider, wide in zip(channels[::-1], channels[-2::-1], strict=False):
         layers += [ResidualBlock(wider) for _ in range(blocks)]
         layers += [nn.Conv2d(wider, 4 * wide, 1), nn.PixelShuffle(2)]
     layers += [ResidualBlock(channels[0]) for _ in range(blocks)]
-    last = nn.Conv2d(channels[0], 3 * patch**2, 3, padding=1)
+    last = nn.Conv2d(channels[0], pixels, 3, padding=1)
     return nn.Sequential(*layers, nn.SiLU(), last, nn.PixelShuffle(patch))

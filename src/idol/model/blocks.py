@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -20,11 +21,12 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from idol.model.attention import Attention, KeysValues
-from idol.model.modality import ClipShape
+from idol.model.modality import ClipShape, PerModality, Streams, of_each, on
+from idol.model.random_shift import RandomShiftAttention
 from idol.model.temporal import TemporalResidual, group_norm, motion_module
 
 Temporal = Literal["handcrafted", "animatediff"]
-LayerKV = tuple[KeysValues, ...]  # one per transformer block of a layer
+LayerKV = tuple[KeysValues, ...] | Streams  # one per transformer block of a layer, or that of each stream
 BlockKV = tuple[LayerKV, ...]  # one per layer with attention
 
 
@@ -40,6 +42,14 @@ class BlockFeatures:
     self_attention: Tensor
     cross_attention: Tensor
 
+    @staticmethod
+    def joined(parts: list[BlockFeatures]) -> BlockFeatures:
+        """Those of streams (m = 1 each) as those of a clip."""
+        return BlockFeatures(
+            torch.cat([part.self_attention for part in parts], 1),
+            torch.cat([part.cross_attention for part in parts], 1),
+        )
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -53,6 +63,8 @@ class Sizes:
         depth: transformer blocks per layer.
         temporal: kind of temporal layers, None for a network of single frames.
         cross_modal: whether blocks with attention end with cross-modal attention.
+        copies: sets of weights, one per modality; 1 is shared.
+        random_shift: whether the streams meet in MM-Diffusion's attention instead.
         over_frames: whether the ResBlocks' GroupNorm statistics span the frames (DisCo's weights).
         motion_heads, motion_depth, motion_frames: sizes of AnimateDiff's motion modules.
     """
@@ -68,6 +80,12 @@ class Sizes:
     motion_heads: int = 8
     motion_depth: int = 1
     motion_frames: int = 32
+    copies: int = 1
+    random_shift: bool = False
+
+    def own(self, make: Callable[[], nn.Module]) -> nn.Module:
+        """A layer that the modalities share, or one for each."""
+        return make() if self.copies == 1 else PerModality(make, self.copies)
 
     def motion(self, channels: int) -> nn.Module:
         """A motion module for `channels`."""
@@ -181,23 +199,32 @@ class Block(nn.Module):
     _gradient_checkpointing_func: Callable[..., Any]
 
     def __init__(
-        self, widths: list[tuple[int, int]], attention: bool, sizes: Sizes, cross_modal: bool
+        self,
+        widths: list[tuple[int, int]],
+        attention: bool,
+        sizes: Sizes,
+        cross_modal: bool,
+        window: int | None = None,
     ) -> None:
-        """`widths` holds (in, out) channels of each layer."""
+        """`widths` holds (in, out) channels of each layer; `window` is that of random-shift attention."""
         super().__init__()
         channels = widths[-1][1]
-        self.resnets = nn.ModuleList(ResBlock(i, o, sizes) for i, o in widths)
-        self.attentions = nn.ModuleList(Transformer(o, sizes) for _, o in widths if attention)
-        self.motion_modules = nn.ModuleList(
-            sizes.motion(o) for _, o in widths if sizes.temporal == "animatediff"
+        self.resnets = nn.ModuleList(sizes.own(partial(ResBlock, i, o, sizes)) for i, o in widths)
+        self.attentions = nn.ModuleList(
+            sizes.own(partial(Transformer, o, sizes)) for _, o in widths if attention
         )
-        self.cross_modal: CrossModalAttention | None = None
-        if cross_modal and attention:
+        self.motion_modules = nn.ModuleList(
+            sizes.own(partial(sizes.motion, o)) for _, o in widths if sizes.temporal == "animatediff"
+        )
+        self.cross_modal: CrossModalAttention | RandomShiftAttention | None = None
+        if attention and sizes.random_shift:
+            self.cross_modal = RandomShiftAttention(channels, sizes.heads, window)
+        elif attention and cross_modal:
             self.cross_modal = CrossModalAttention(channels, sizes.heads)
 
     def keys_values(self, foreground: Tensor) -> BlockKV:
         """Keys and values of the foreground tokens for each layer with attention."""
-        return tuple(attention.keys_values(foreground) for attention in self.attentions)  # type: ignore[operator]
+        return tuple(of_each(layer, lambda own: own.keys_values(foreground)) for layer in self.attentions)
 
     def layer(
         self, i: int, x: Tensor, time: Tensor, clip: ClipShape, foreground: BlockKV, with_features: bool
@@ -216,7 +243,7 @@ class Block(nn.Module):
         if self.attentions:
             x, features = self.attentions[i](x, clip, foreground[i], with_features)
         if self.motion_modules:
-            x = self.motion_modules[i](x, num_frames=clip.f)
+            x = on(self.motion_modules[i], clip, x, num_frames=clip.f)
         return x, features
 
     def exchange(self, x: Tensor, clip: ClipShape) -> Tensor:
@@ -228,13 +255,19 @@ class DownBlock(Block):
     """Layers, cross-modal attention, then halving of the resolution (not in the last block)."""
 
     def __init__(
-        self, in_channels: int, channels: int, layers: int, attention: bool, sizes: Sizes, downsample: bool
+        self,
+        in_channels: int,
+        channels: int,
+        layers: int,
+        attention: bool,
+        sizes: Sizes,
+        downsample: bool,
+        window: int | None = None,
     ) -> None:
         widths = [(in_channels if i == 0 else channels, channels) for i in range(layers)]
-        super().__init__(widths, attention, sizes, sizes.cross_modal)
-        self.downsamplers = nn.ModuleList(
-            [Downsample2D(channels, use_conv=True, name="op")] if downsample else []
-        )
+        super().__init__(widths, attention, sizes, sizes.cross_modal, window)
+        down = partial(Downsample2D, channels, use_conv=True, name="op")
+        self.downsamplers = nn.ModuleList([sizes.own(down)] if downsample else [])
 
     def forward(
         self, x: Tensor, time: Tensor, clip: ClipShape, foreground: BlockKV, residual: Tensor | None = None
@@ -248,33 +281,41 @@ class DownBlock(Block):
             x = clip.add(x, residual)
         skips[-1] = x = self.exchange(x, clip)
         for downsample in self.downsamplers:
-            x = downsample(x)
+            x = on(downsample, clip, x)
             skips.append(x)
         return x, skips
 
 
 class MidBlock(Block):
-    """ResBlock, Transformer [, motion module], ResBlock."""
+    """ResBlock, Transformer [, motion module], ResBlock [, random-shift attention over all frames]."""
 
     def __init__(self, channels: int, sizes: Sizes) -> None:
         super().__init__([(channels, channels)], attention=True, sizes=sizes, cross_modal=False)
-        self.resnets.append(ResBlock(channels, channels, sizes))
+        self.resnets.append(sizes.own(partial(ResBlock, channels, channels, sizes)))
 
     def forward(self, x: Tensor, time: Tensor, clip: ClipShape, foreground: BlockKV) -> Tensor:
         """Folded x in and out."""
         x, _ = self.layer(0, x, time, clip, foreground, with_features=False)
-        return self.resnets[1](x, time, clip)
+        return self.exchange(self.resnets[1](x, time, clip), clip)
 
 
 class UpBlock(Block):
     """Layers that each take a skip, cross-modal attention, then doubling of the resolution."""
 
     def __init__(
-        self, in_channels: int, channels: int, skips: list[int], attention: bool, sizes: Sizes, upsample: bool
+        self,
+        in_channels: int,
+        channels: int,
+        skips: list[int],
+        attention: bool,
+        sizes: Sizes,
+        upsample: bool,
+        window: int | None = None,
     ) -> None:
         widths = [((in_channels if i == 0 else channels) + skip, channels) for i, skip in enumerate(skips)]
-        super().__init__(widths, attention, sizes, sizes.cross_modal)
-        self.upsamplers = nn.ModuleList([Upsample2D(channels, use_conv=True)] if upsample else [])
+        super().__init__(widths, attention, sizes, sizes.cross_modal, window)
+        up = partial(Upsample2D, channels, use_conv=True)
+        self.upsamplers = nn.ModuleList([sizes.own(up)] if upsample else [])
 
     def forward(
         self,
@@ -294,5 +335,5 @@ class UpBlock(Block):
         x = self.exchange(x, clip)
         for upsample in self.upsamplers:
             # The size is that of the next skip, so that odd sizes work too.
-            x = upsample(x, output_size=skips[-1].shape[-2:])
+            x = on(upsample, clip, x, output_size=skips[-1].shape[-2:])
         return x, features

@@ -11,6 +11,8 @@ from torch import Tensor
 from idol.depth import ColourMap, colorize_tensor
 
 Offset = Literal["none", "background", "draft"]
+Reference = Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | Float[Tensor, "b m f c i j"]
+"""Latents that others are counted from: of a background, still or moving, or of the draft of every stream."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class LatentConfig:
         image_shift: (c,) of pictures.
         offset: The reference: "none" is 0. "background" is the latent of the known background for the video
             and that of an empty depth map for the depth, so that a scene without a person is 0. "draft" is
-            the same with the latent of the draft (`idol.posing`) for the video.
+            the latent of each stream's draft (`idol.posing`), so that a draft without a fault is 0.
         colour_map: Colours of the depth.
     """
 
@@ -73,6 +75,11 @@ class LatentCodec:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
+    def stacked(self) -> bool:
+        """Whether a latent holds a frame and its depth together (LDM3D)."""
+        return self.vae.config.in_channels == 6
+
+    @property
     def channels(self) -> int:
         """Latent channels."""
         return len(self.config.image_scale)
@@ -86,14 +93,25 @@ class LatentCodec:
             images: The pictures.
             generator: Draw from a variational autoencoder's distribution; None takes its mean.
         """
-        raw = encode_raw(self.vae, images.flatten(0, -4), generator).unflatten(0, images.shape[:-3])
+        pictures = self._with_no_depth(images.flatten(0, -4))
+        raw = encode_raw(self.vae, pictures, generator).unflatten(0, images.shape[:-3])
         return (raw - self._of(self.config.image_shift, raw)) / self._of(self.config.image_scale, raw)
+
+    def encode_draft(
+        self, video: Float[Tensor, "b f 3 h w"], depth: Float[Tensor, "b f 3 h w"] | None
+    ) -> Float[Tensor, "b m f c i j"]:
+        """Latents of drafts in [-1, 1], of depth in colours; see `normalise_draft`."""
+        return self.normalise_draft(self._encode_streams(video, depth, None))
+
+    def normalise_draft(self, raw: Float[Tensor, "b m f c i j"]) -> Float[Tensor, "b m f c i j"]:
+        """Of the autoencoder's own latents: the video as a picture, the depth 0 where there is nobody."""
+        return (raw - self._draft_origin(raw)) / self._of(self.config.image_scale, raw)
 
     def encode(
         self,
         video: Float[Tensor, "b f 3 h w"],
         depth: Float[Tensor, "b f 3 h w"] | None,
-        background: Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | None = None,
+        reference: Reference | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "b m f c i j"]:
         """Latents of clips, as the U-Net is trained on.
@@ -101,54 +119,52 @@ class LatentCodec:
         Args:
             video: RGB in [-1, 1].
             depth: Coloured depth in [-1, 1]; None gives one modality.
-            background: `encode_image` of the background, or of the draft; needed if `offset` says so.
+            reference: `encode_image` of the background, or `encode_draft`; needed if `offset` says so.
             generator: See `encode_image`.
         """
-        streams = (video,) if depth is None else (video, depth)
-        raw = torch.stack(
-            [encode_raw(self.vae, s.flatten(0, 1), generator).unflatten(0, s.shape[:2]) for s in streams], 1
-        )
-        return self.normalise(raw, background)
+        return self.normalise(self._encode_streams(video, depth, generator), reference)
 
     def normalise(
         self,
         raw: Float[Tensor, "b m f c i j"],
-        background: Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | None = None,
+        reference: Reference | None = None,
     ) -> Float[Tensor, "b m f c i j"]:
         """Normalise the autoencoder's own latents (for a cache that keeps those); inverse: `denormalise`."""
-        m = raw.shape[1]
-        reference = self._reference(m, raw, background)
-        return (raw - reference - self._per_stream(self.config.shift, raw)) / self._per_stream(
-            self.config.scale, raw
-        )
+        centred = raw - self._origin(raw, reference) - self._per_stream(self.config.shift, raw)
+        return centred / self._per_stream(self.config.scale, raw)
 
     def denormalise(
         self,
         latents: Float[Tensor, "b m f c i j"],
-        background: Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | None = None,
+        reference: Reference | None = None,
     ) -> Float[Tensor, "b m f c i j"]:
         """The autoencoder's own latents."""
         latents = latents.float()
         scaled = latents * self._per_stream(self.config.scale, latents)
         shifted = scaled + self._per_stream(self.config.shift, latents)
-        return shifted + self._reference(latents.shape[1], latents, background)
+        return shifted + self._origin(latents, reference)
 
     def decode(
         self,
         latents: Float[Tensor, "b m f c i j"],
-        background: Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | None = None,
+        reference: Reference | None = None,
         chunk: int = 8,
-    ) -> Float[Tensor, "b m f 3 h w"]:
-        """Pictures of latents: RGB frames and, where m is 2, coloured depth; clamped to [-1, 1].
+    ) -> Float[Tensor, "b p f 3 h w"]:
+        """Pictures of latents: RGB frames and coloured depth (p = 2), or frames alone; clamped to [-1, 1].
 
         Args:
             latents: As made by `encode`.
-            background: As for `encode`.
+            reference: As for `encode`.
             chunk: Pictures decoded at a time, which bounds memory.
         """
-        raw = self.denormalise(latents, background).flatten(0, 2)
+        raw = self.denormalise(latents, reference).flatten(0, 2)
         pictures = torch.cat([decode_raw(self.vae, part) for part in raw.split(chunk)])
-        return pictures.clamp(-1, 1).unflatten(0, latents.shape[:3])
+        pictures = pictures.clamp(-1, 1).unflatten(0, latents.shape[:3])
+        return torch.cat(pictures.split(3, dim=3), 1) if self.stacked else pictures
+
+    def reconstructed(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+        """Pictures in [-1, 1] after a way through the autoencoder."""
+        return decode_raw(self.vae, encode_raw(self.vae, self._with_no_depth(images)))[:, :3].clamp(-1, 1)
 
     def empty_depth(self, height: int, width: int) -> Float[Tensor, "1 c i j"]:
         """The autoencoder's own latent of a depth map that is 0 everywhere; height and width in pixels."""
@@ -159,20 +175,50 @@ class LatentCodec:
             self._empty_depth[height, width] = empty
         return self._empty_depth[height, width]
 
-    def _reference(self, m: int, like: Tensor, background: Tensor | None) -> Tensor:
-        """What an empty scene looks like (b, m, f or 1, c, i, j), or zero."""
+    def _encode_streams(
+        self, video: Tensor, depth: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """The autoencoder's own latents (b, m, f, c, i, j)."""
+        if self.stacked:
+            if depth is None:
+                raise ValueError("depth: an autoencoder of six channels needs it")
+            streams = [torch.cat([video, depth], 2)]
+        else:
+            streams = [video] if depth is None else [video, depth]
+        raw = [encode_raw(self.vae, s.flatten(0, 1), generator).unflatten(0, s.shape[:2]) for s in streams]
+        return torch.stack(raw, 1)
+
+    def _with_no_depth(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, h, w), with an empty depth behind them where the autoencoder takes it."""
+        if not self.stacked:
+            return images
+        zero = images.new_zeros(len(images), *images.shape[-2:])
+        return torch.cat([images, colorize_tensor(zero, self.config.colour_map)], 1)
+
+    def _origin(self, like: Tensor, reference: Tensor | None) -> Tensor:
+        """What the autoencoder's latents are counted from (b, m, f or 1, c, i, j), or zero."""
         if self.config.offset == "none":
             return like.new_zeros(())
-        if background is None:
-            raise ValueError(f"background: offset {self.config.offset!r} needs its latents")
-        image = background.float()
-        image = image * self._of(self.config.image_scale, image) + self._of(self.config.image_shift, image)
-        image = image[:, None] if image.ndim == 4 else image
-        if m == 1:
-            return image[:, None]
+        if reference is None:
+            raise ValueError(f"reference: offset {self.config.offset!r} needs its latents")
+        given = reference.float()
+        if self.config.offset == "draft":
+            return given * self._of(self.config.image_scale, given) + self._draft_origin(given)
+        image = given * self._of(self.config.image_scale, given) + self._of(self.config.image_shift, given)
+        image = (image[:, None] if image.ndim == 4 else image)[:, None]
+        if like.shape[1] == 1:
+            return image
+        return torch.cat([image, self._empty(like).expand_as(image)], 1)
+
+    def _draft_origin(self, like: Tensor) -> Tensor:
+        """(m, 1, c, i, j): what is 0 in `normalise_draft`."""
+        image = self._of(self.config.image_shift, like).expand(1, 1, *like.shape[-3:])
+        return image if like.shape[1] == 1 else torch.cat([image, self._empty(like)[None]])
+
+    def _empty(self, like: Tensor) -> Tensor:
+        """`empty_depth` of the size of latents (..., c, i, j)."""
         k = self.downscale
-        empty = self.empty_depth(like.shape[-2] * k, like.shape[-1] * k).to(image)
-        return torch.stack([image, empty.expand_as(image)], 1)
+        return self.empty_depth(like.shape[-2] * k, like.shape[-1] * k).to(like)
 
     def _per_stream(self, rows: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
         return like.new_tensor(rows[: like.shape[1]], dtype=torch.float32)[:, None, :, None, None]
@@ -182,7 +228,7 @@ class LatentCodec:
 
 
 def encode_raw(
-    vae: Any, images: Float[Tensor, "n 3 h w"], generator: torch.Generator | None = None
+    vae: Any, images: Float[Tensor, "n k h w"], generator: torch.Generator | None = None
 ) -> Float[Tensor, "n c i j"]:
     """The autoencoder's own latents in float32, of either kind of autoencoder, for pictures in [-1, 1]."""
     encoded = vae.encode(images.to(next(vae.parameters()).dtype))
@@ -192,7 +238,7 @@ def encode_raw(
     return (distribution.mode() if generator is None else distribution.sample(generator)).float()
 
 
-def decode_raw(vae: Any, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n 3 h w"]:
+def decode_raw(vae: Any, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n k h w"]:
     """Pictures in float32, about [-1, 1], of the autoencoder's own latents."""
     decoded = vae.decode(latents.to(next(vae.parameters()).dtype))
     return (decoded if isinstance(decoded, Tensor) else decoded.sample).float()

@@ -52,6 +52,23 @@ class People:
         return People(self.image.to(device), self.mask.to(device), self.pose.to(device))
 
 
+@dataclass(frozen=True)
+class Drafts:
+    """The persons posed for their clips.
+
+    Attributes:
+        video: (b, f, 3, y, x) in [-1, 1], before the background.
+        depth: (b, f, y, x) in [0, 1], 0 where there is nobody.
+    """
+
+    video: Float[Tensor, "b f 3 y x"]
+    depth: Float[Tensor, "b f y x"]
+
+    def to(self, device: torch.device) -> "Drafts":
+        """The same on another device."""
+        return Drafts(self.video.to(device), self.depth.to(device))
+
+
 def as_images(value: Any, argument: str) -> Float[Tensor, "*b 3 h w"]:
     """Pictures in [0, 1].
 
@@ -204,8 +221,8 @@ def crop_people(image: Any, mask: Any, pose: Any, size: int, margin: float, draw
 
 def as_drafts(
     image: Any, mask: Any, pose: Any, target: Any, plates: Float[Tensor, "b *f 3 y x"], margin: float
-) -> Float[Tensor, "b f 3 y x"]:
-    """The draft of every clip (`idol.posing`) in [-1, 1].
+) -> Drafts:
+    """The draft of every clip (`idol.posing`).
 
     Args:
         image: Pictures of the persons, as for `crop_people`, and so the next two.
@@ -224,11 +241,14 @@ def as_drafts(
     height, width = plates.shape[-2:]
     pixels = (images * 255).round().byte().cpu().numpy()
     stills = ((plates + 1) * 127.5).round().byte().cpu().numpy()
-    drafts = []
+    videos, depths = [], []
     for i, (person, clip) in enumerate(zip(people, targets, strict=True)):
         crop = foreground_crop(pixels[i], masks[i].cpu().numpy(), person, max(height, width), margin)
-        drafts.append(draft(*crop, clip.resized(height, width), stills[i]))
-    return torch.from_numpy(np.stack(drafts)).float() / 127.5 - 1
+        made = draft(*crop, clip.resized(height, width), stills[i])
+        videos.append(made.video)
+        depths.append(made.depth)
+    video, depth = torch.from_numpy(np.stack(videos)), torch.from_numpy(np.stack(depths))
+    return Drafts(video.float() / 127.5 - 1, depth)
 
 
 def _listed(value: Any, argument: str, b: int) -> list[Pose]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.adapter import T2IAdapter
 from diffusers.models.controlnets.controlnet import (
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from idol.errors import UserError
 from idol.model.blocks import Sizes
-from idol.model.modality import ClipShape
+from idol.model.modality import ClipShape, PerModality, on
 from idol.model.stable_diffusion import trunk_options
 from idol.model.transfer import transfer
 from idol.model.trunk import Control, ForegroundKV, Trunk, skip_channels
@@ -45,6 +47,7 @@ class PoseControlNet(Trunk):
         pose_input: skeleton image ("rgb") or its latent.
         pose_channels: channels of the pose input.
         pose_embedding_channels: widths of the skeleton image's encoder, which halves once between each two.
+        shared: one set of weights for all modalities, or one for each.
     """
 
     _supports_gradient_checkpointing = True
@@ -66,6 +69,7 @@ class PoseControlNet(Trunk):
         pose_input: PoseInput = "rgb",
         pose_channels: int = 3,
         pose_embedding_channels: Sequence[int] = (16, 32, 96, 256),
+        shared: bool = True,
     ) -> None:
         super().__init__()
         widths = list(block_out_channels)
@@ -77,18 +81,19 @@ class PoseControlNet(Trunk):
             depth=transformer_depth,
             temporal=temporal,
             over_frames=norm_over_frames,
+            copies=1 if shared else num_modalities,
         )
-        self.conv_in = nn.Conv2d(in_channels, widths[0], kernel_size=3, padding=1)
+        self.conv_in = sizes.own(partial(nn.Conv2d, in_channels, widths[0], kernel_size=3, padding=1))
         self._build_trunk(widths, layers_per_block, attention, num_modalities, sizes)
-        self.controlnet_cond_embedding = (
-            ControlNetConditioningEmbedding(widths[0], pose_channels, tuple(pose_embedding_channels))
+        self.controlnet_cond_embedding = sizes.own(
+            partial(ControlNetConditioningEmbedding, widths[0], pose_channels, tuple(pose_embedding_channels))
             if pose_input == "rgb"
-            else nn.Conv2d(pose_channels, widths[0], kernel_size=3, padding=1)
+            else partial(nn.Conv2d, pose_channels, widths[0], kernel_size=3, padding=1)
         )
         self.controlnet_down_blocks = nn.ModuleList(
-            zero_module(nn.Conv2d(c, c, kernel_size=1)) for c in skip_channels(widths, layers_per_block)
+            sizes.own(partial(_zero_convolution, c)) for c in skip_channels(widths, layers_per_block)
         )
-        self.controlnet_mid_block = zero_module(nn.Conv2d(widths[-1], widths[-1], kernel_size=1))
+        self.controlnet_mid_block = sizes.own(partial(_zero_convolution, widths[-1]))
 
     @classmethod
     def from_unet(
@@ -112,13 +117,15 @@ class PoseControlNet(Trunk):
             pose_input=pose_input,
             pose_channels=pose_channels,
             pose_embedding_channels=pose_embedding_channels,
+            shared=config["coupling"] == "shared",
         )
         weights = unet.state_dict()
-        # With a concatenated background the first convolution has more inputs than the control sees.
-        weights["conv_in.weight"] = weights["conv_in.weight"][:, : config["in_channels"]]
-        if pose_input == "latent":
-            for part in ("weight", "bias"):
-                weights[f"controlnet_cond_embedding.{part}"] = weights[f"conv_in.{part}"]
+        for name in [name for name in weights if name.startswith("conv_in.")]:
+            if name.endswith(".weight"):
+                # With a concatenated background the first convolution has more inputs than the control sees.
+                weights[name] = weights[name][:, : config["in_channels"]]
+            if pose_input == "latent":
+                weights[name.replace("conv_in", "controlnet_cond_embedding")] = weights[name]
         transfer(control, weights)
         return control
 
@@ -148,9 +155,12 @@ class PoseControlNet(Trunk):
         transfer(control, controlnet.state_dict(), strict=True)
         return control
 
-    def embed_pose(self, pose: Float[Tensor, "b f c height width"]) -> Float[Tensor, "b 1 f d h w"]:
-        """What the first convolution's output is moved by: the same at every step of a sampling run."""
-        return self.controlnet_cond_embedding(pose.flatten(0, 1)).unflatten(0, (pose.shape[0], 1, -1))
+    def embed_pose(self, pose: Float[Tensor, "b f c height width"]) -> Float[Tensor, "b k f d h w"]:
+        """What the first convolution's output is moved by: the same at every step of a sampling run.
+
+        k is 1 where the weights are shared, else the number of modalities.
+        """
+        return _per_stream(self.controlnet_cond_embedding, pose)
 
     def forward(
         self,
@@ -159,7 +169,7 @@ class PoseControlNet(Trunk):
         foreground: Float[Tensor, "b n d"] | ForegroundKV,
         pose: Float[Tensor, "b f p height width"] | None = None,
         *,
-        pose_embedded: Float[Tensor, "b 1 f e h w"] | None = None,
+        pose_embedded: Float[Tensor, "b k f e h w"] | None = None,
         modality: Int[Tensor, " m"] | None = None,
     ) -> Control:
         """Residuals for `UnifiedUNet`.
@@ -183,12 +193,12 @@ class PoseControlNet(Trunk):
             pose_embedded = self.embed_pose(pose)
 
         time = self._embed_time(timestep, clip, modality)
-        x = clip.add(self.conv_in(sample.flatten(0, 2)), pose_embedded)
+        x = clip.add(on(self.conv_in, clip, sample.flatten(0, 2)), pose_embedded)
         x, skips = self._descend(x, time, clip, kv, None)
-        down = (conv(skip) for conv, skip in zip(self.controlnet_down_blocks, skips, strict=True))
+        down = (on(conv, clip, skip) for conv, skip in zip(self.controlnet_down_blocks, skips, strict=True))
         return Control(
             down=tuple(clip.unfold(residual) for residual in down),
-            mid=clip.unfold(self.controlnet_mid_block(x)),
+            mid=clip.unfold(on(self.controlnet_mid_block, clip, x)),
         )
 
 
@@ -207,7 +217,7 @@ SHARED_WITH_UNET = (
 
 
 class PoseAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A T2I-Adapter that reads the skeleton images; its result serves both modalities and every step.
+    """A T2I-Adapter that reads the skeleton images; its result serves every step.
 
     Args:
         in_channels: channels of the skeleton image.
@@ -215,6 +225,7 @@ class PoseAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         num_res_blocks: residual blocks per resolution.
         downscale_factor: pixels of the skeleton image per latent, a power of two.
         adapter_type: kind of T2I-Adapter (diffusers' name).
+        modalities: adapters, one for each modality; 1 serves all.
     """
 
     @register_to_config
@@ -225,9 +236,13 @@ class PoseAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         num_res_blocks: int = 2,
         downscale_factor: int = 8,
         adapter_type: str = "full_adapter",
+        modalities: int = 1,
     ) -> None:
         super().__init__()
-        self.adapter = T2IAdapter(in_channels, list(channels), num_res_blocks, downscale_factor, adapter_type)
+        sizes = in_channels, list(channels), num_res_blocks, downscale_factor, adapter_type
+        self.adapter = (
+            T2IAdapter(*sizes) if modalities == 1 else PerModality(partial(T2IAdapter, *sizes), modalities)
+        )
 
     @classmethod
     def from_t2i_adapter(cls, adapter: T2IAdapter) -> PoseAdapter:
@@ -240,5 +255,19 @@ class PoseAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def forward(self, pose: Float[Tensor, "b f c h w"]) -> Control:
         """Residuals of skeleton images in [0, 1]."""
-        features = self.adapter(pose.flatten(0, 1))
-        return Control(intrablock=tuple(x.unflatten(0, (pose.shape[0], 1, -1)) for x in features))
+        return Control(intrablock=tuple(_per_stream(self.adapter, pose)))
+
+
+def _zero_convolution(channels: int) -> nn.Module:
+    return zero_module(nn.Conv2d(channels, channels, kernel_size=1))
+
+
+def _per_stream(encoder: nn.Module, pose: Tensor) -> Any:
+    """What an encoder, or each copy, makes of poses (b, f, ...): a tensor (b, k, f, ...) or several."""
+    copies = list(encoder.copies) if isinstance(encoder, PerModality) else [encoder]
+    made = [copy(pose.flatten(0, 1)) for copy in copies]
+
+    def joined(parts: list[Tensor]) -> Tensor:
+        return torch.stack([part.unflatten(0, pose.shape[:2]) for part in parts], 1)
+
+    return joined(made) if isinstance(made[0], Tensor) else [joined(list(c)) for c in zip(*made, strict=True)]

@@ -10,13 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, pad
 
 from idol.errors import UserError
-from idol.model.codec import decode_raw, encode_raw
+from idol.model.codec import LatentCodec
+from idol.model.conditions import Drafts
 
 _AGREE = 0.12  # difference, of the range 2 of pictures, at which a frame does not show the known picture
 _BLUR = 2.0  # pixels at a height of 256
@@ -34,15 +37,15 @@ class KnownPictures:
     """What of a clip was given in full, and the autoencoder that frames have passed.
 
     Attributes:
-        vae: The autoencoder.
+        codec: Of the autoencoder.
         plates: Backgrounds in [-1, 1], (b, 3, h, w) or (b, f, 3, h, w).
-        drafts: (b, f, 3, h, w) in [-1, 1], or None.
+        drafts: The drafts, or None.
         chunk: Pictures that pass the autoencoder at a time.
     """
 
-    vae: Any
+    codec: LatentCodec
     plates: Tensor
-    drafts: Tensor | None
+    drafts: Drafts | None
     chunk: int = 8
 
     def put_back(self, video: Any, depth: Any, detail: Detail) -> Tensor:
@@ -57,19 +60,17 @@ class KnownPictures:
         plates = self.plates if self.plates.ndim == 5 else self.plates[:, None]
         if detail == "none":
             return (video + 1) / 2
-        if self.drafts is not None:
-            video = restore_person(video, self.drafts, self._through(self.drafts), person)
         if detail == "composite":
-            video = composite(video, plates, person)
-        else:
-            video = restore_background(video, plates, self._through(plates), person)
-        return (video + 1) / 2
+            layer = video if self.drafts is None else opaque(video, plates, self.drafts, person)
+            return (composite(layer, plates, person) + 1) / 2
+        if self.drafts is not None:
+            video = restore_person(video, self.drafts.video, self._through(self.drafts.video), person)
+        return (restore_background(video, plates, self._through(plates), person) + 1) / 2
 
     def _through(self, pictures: Tensor) -> Tensor:
         """Pictures (b, f, 3, h, w) after a way through the autoencoder."""
         parts = pictures.flatten(0, 1).split(self.chunk)
-        made = torch.cat([decode_raw(self.vae, encode_raw(self.vae, part)) for part in parts])
-        return made.clamp(-1, 1).unflatten(0, pictures.shape[:2])
+        return torch.cat([self.codec.reconstructed(part) for part in parts]).unflatten(0, pictures.shape[:2])
 
 
 def composite(
@@ -86,6 +87,53 @@ def composite(
     """
     alpha = _blurred(silhouette, _SOFT * silhouette.shape[-2] / 256)[:, :, None]
     return alpha * video + (1 - alpha) * plate
+
+
+def opaque(
+    video: Float[Tensor, "b f 3 h w"],
+    plate: Float[Tensor, "b g 3 h w"],
+    drafts: Drafts,
+    silhouette: Float[Tensor, "b f h w"],
+) -> Float[Tensor, "b f 3 h w"]:
+    """The person without haze, with the draft's detail.
+
+    Where a network doubts whether the draft's person is at a place, it shows the mean of person and
+    background. The depth has settled that question: a frame that lies between the draft and the background
+    (in colour, but for noise) shows the draft there, one that shows something else is left as it is.
+
+    Args:
+        video: Frames in [-1, 1].
+        plate: The background, one picture or one per frame.
+        drafts: See `idol.posing`. Beyond their own edge they have the colours of the nearest place within.
+        silhouette: 1 on the person.
+    """
+    scale = video.shape[-2] / 256
+    draft = _extended(drafts, silhouette, max(1, round(_EDGE * scale)))
+    plate = plate.expand_as(video)
+    smooth = [
+        _blurred(x.flatten(1, 2), _BLUR * scale).unflatten(1, video.shape[1:3]) for x in (video, draft, plate)
+    ]
+    seen, person, behind = smooth
+    across = person - behind
+    share = ((seen - behind) * across).sum(2) / across.square().sum(2).clamp_min(1e-4)
+    between = behind + share.clamp(0, 1)[:, :, None] * across
+    differ = (seen - between).abs().mean(2)
+    agree = (-(_blurred(differ, _BLUR * scale) / _AGREE).square()).exp()[:, :, None]
+    return agree * draft + (1 - agree) * video
+
+
+def _extended(drafts: Drafts, silhouette: Tensor, edge: int) -> Tensor:
+    """Drafts (b, f, 3, h, w) whose persons fill the silhouettes; `edge`: pixels of rim with mixed colours."""
+    inside = -max_pool2d(-(drafts.depth > 0).float(), 2 * edge + 1, stride=1, padding=edge) > 0
+    filled = drafts.video.clone()
+    for i, j in np.ndindex(*inside.shape[:2]):
+        if inside[i, j].any():
+            away = ~inside[i, j].cpu().numpy()
+            rows, columns = distance_transform_edt(away, return_distances=False, return_indices=True)
+            missing = torch.from_numpy(away).to(silhouette.device) & (silhouette[i, j] > 0)
+            nearest = drafts.video[i, j][:, rows, columns]
+            filled[i, j] = torch.where(missing, nearest, filled[i, j])
+    return filled
 
 
 def restore_background(

@@ -26,7 +26,7 @@ class Conditions:
         control: Residuals that do not change over the steps (an adapter's), or None.
         control_foreground: Keys and values of the ControlNet's foreground attentions, or None.
         pose: The ControlNet's embedded pose (b, 1, f, ...), or None.
-        draft: Latents of the draft (b, f, c, h, w), or None.
+        draft: Latents of the draft (b, m, f, c, h, w), or None.
     """
 
     foreground: ForegroundKV
@@ -47,7 +47,7 @@ class Conditions:
             background=self.background[:, frames] if self.background.ndim == 5 else self.background,
             control=control,
             pose=None if self.pose is None else self.pose[:, :, frames],
-            draft=None if self.draft is None else self.draft[:, frames],
+            draft=None if self.draft is None else self.draft[:, :, frames],
         )
 
 
@@ -106,7 +106,7 @@ class Denoiser:
         unconditional: Float[Tensor, "b n d"] | None,
         background: Float[Tensor, "b c h w"] | Float[Tensor, "b f c h w"],
         pose: Float[Tensor, "b f p y x"] | None,
-        draft: Float[Tensor, "b f c h w"] | None = None,
+        draft: Float[Tensor, "b m f c h w"] | None = None,
     ) -> Conditions:
         """Do all work that is the same at every step.
 

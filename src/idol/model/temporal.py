@@ -11,11 +11,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, silu
 
-from idol.model.modality import ClipShape
+from idol.model.modality import ClipShape, PerModality
 
 
-def group_norm(norm: nn.GroupNorm, x: Tensor, clip: ClipShape, over_frames: bool) -> Tensor:
+def group_norm(norm: nn.Module, x: Tensor, clip: ClipShape, over_frames: bool) -> Tensor:
     """Normalise folded `x` (b·m·f, c, h, w); the statistics are per frame, or over the clip's frames too."""
+    if isinstance(norm, PerModality):
+        return norm.run(clip, group_norm, x, clip, over_frames)
     if not over_frames or clip.f == 1:
         return norm(x)
     y = norm(rearrange(x, "(n f) c h w -> n c f h w", f=clip.f))

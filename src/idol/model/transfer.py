@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -56,6 +57,13 @@ def transfer(network: nn.Module, weights: Mapping[str, Tensor], strict: bool = F
     return Report(tuple(used), tuple(unused), tuple(name for name in places if name not in weights))
 
 
+def for_copies(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Weights of a network by the names of one that has a copy of each layer for every modality."""
+    places = {name: re.sub(r"\.copies\.\d+", "", name) for name in network.state_dict()}
+    named = {name: weights[source] for name, source in places.items() if source in weights}
+    return named | {name: weight for name, weight in weights.items() if name not in places.values()}
+
+
 def _copy(name: str, place: Tensor, weight: Tensor) -> None:
     if place.shape == weight.shape:
         place.copy_(weight)
@@ -63,7 +71,7 @@ def _copy(name: str, place: Tensor, weight: Tensor) -> None:
     fits = len(place.shape) == len(weight.shape) and all(
         a >= b for a, b in zip(place.shape, weight.shape, strict=True)
     )
-    if name not in GROWING or not fits:
+    if re.sub(r"\.copies\.\d+", "", name) not in GROWING or not fits:
         found, expected = tuple(weight.shape), tuple(place.shape)
         raise UserError("weights", f"{name} has shape {found}, not {expected}", "give weights that fit")
     place.zero_()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from diffusers.configuration_utils import ConfigMixin
@@ -14,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from idol.model.blocks import Block, BlockKV, DownBlock, MidBlock, Sizes
-from idol.model.modality import ClipShape, ModalityEmbedding
+from idol.model.modality import ClipShape, ModalityEmbedding, on
+from idol.model.random_shift import WINDOWS
 from idol.model.transfer import transfer
 
 AnyTrunk = TypeVar("AnyTrunk", bound="Trunk")
@@ -55,9 +57,9 @@ class ForegroundKV:
 class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The half that the U-Net and the ControlNet share: time and modality, down blocks, middle block."""
 
-    conv_in: nn.Conv2d
+    conv_in: nn.Module
     time_proj: Timesteps
-    time_embedding: TimestepEmbedding
+    time_embedding: nn.Module
     modality_embedding: ModalityEmbedding
     mid_block: MidBlock
 
@@ -65,14 +67,14 @@ class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self, channels: Sequence[int], layers: int, attention: Sequence[bool], modalities: int, sizes: Sizes
     ) -> None:
         self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time_embedding = TimestepEmbedding(channels[0], sizes.time_dim)
+        self.time_embedding = sizes.own(partial(TimestepEmbedding, channels[0], sizes.time_dim))
         self.modality_embedding = ModalityEmbedding(modalities, sizes.time_dim)
         self.down_blocks = nn.ModuleList()
         for i, width in enumerate(channels):
             last = i == len(channels) - 1
             before = channels[max(i - 1, 0)]
             self.down_blocks.append(
-                DownBlock(before, width, layers, attention[i], sizes, downsample=not last)
+                DownBlock(before, width, layers, attention[i], sizes, not last, window_at(i))
             )
         self.mid_block = MidBlock(channels[-1], sizes)
         self.up_blocks = nn.ModuleList()  # the U-Net's; a ControlNet has none
@@ -99,8 +101,8 @@ class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Time and modality embedding of every image of the folded batch (b·m·f, time_dim)."""
         if timestep.ndim == 1:
             timestep = timestep[:, None].expand(clip.b, clip.m)
-        sinusoid = self.time_proj(timestep.reshape(-1)).to(self.time_embedding.linear_1.weight.dtype)
-        streams = self.time_embedding(sinusoid).unflatten(0, (clip.b, clip.m))
+        sinusoid = self.time_proj(timestep.reshape(-1)).to(self.dtype)
+        streams = on(self.time_embedding, replace(clip, f=1), sinusoid).unflatten(0, (clip.b, clip.m))
         labelled = self.modality_embedding.add_to(streams, modality)
         return labelled.flatten(0, 1).repeat_interleave(clip.f, dim=0)
 
@@ -119,6 +121,11 @@ class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
             x, more = block(x, time, clip, foreground, residual)
             skips += more
         return self.mid_block(x, time, clip, kv.mid), skips
+
+
+def window_at(level: int) -> int:
+    """Frames that random-shift attention sees at a resolution, 0 the finest."""
+    return WINDOWS[min(level, len(WINDOWS) - 1)]
 
 
 def skip_channels(channels: Sequence[int], layers: int) -> list[int]:

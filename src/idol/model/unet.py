@@ -7,7 +7,8 @@ streams apart, temporal layers look along `f`, cross-modal attention along `m`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -20,14 +21,15 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from idol.model.blocks import BlockFeatures, Sizes, Temporal, UpBlock
-from idol.model.modality import ClipShape
+from idol.model.modality import ClipShape, on
 from idol.model.stable_diffusion import adapter_options, trunk_options
 from idol.model.temporal import group_norm
-from idol.model.transfer import transfer
-from idol.model.trunk import Control, ForegroundKV, Trunk, skip_channels
+from idol.model.transfer import for_copies, transfer
+from idol.model.trunk import Control, ForegroundKV, Trunk, skip_channels, window_at
 
 Background = Literal["add", "concat"]
 Output = Literal["prediction", "clean", "mixed"]
+Coupling = Literal["shared", "separate", "random_shift"]
 FLOW_STEPS = 1000
 """Diffusion time of pure noise in rectified flow (`ScheduleConfig.steps`)."""
 LEAST_SIGMA = 0.05
@@ -61,20 +63,23 @@ class UnifiedUNet(Trunk):
         norm_num_groups: groups of every GroupNorm.
         num_modalities: 2 for video and depth, 1 for video alone.
         temporal: "handcrafted" (Sec. 3.1), "animatediff", or None for single frames.
-        cross_modal: cross-modal attention at the end of every down and up block with attention.
+        cross_modal: cross-modal attention at the end of every down and up block with attention, where the
+            weights are shared.
         background: add the background latent to the sample, or concatenate it.
-        draft: concatenate the latents of the draft (`idol.posing`), too.
+        draft: concatenate the latents of the stream's draft (`idol.posing`), too.
         output: what the last convolution computes: the prediction itself, or the "clean" latents x, of which
             the prediction is made: the velocity (z - x) / sigma at time sigma N of rectified flow (Li & He
             2025). Where the scene is known x is 0, and no noise has to find its way through the network.
             "mixed" is x = r + p background - q draft with r, p and q from the network, p and q one number a
-            place: it says where to uncover the background and where to paint anew, and carries neither.
+            place: it says where to uncover the background (of depth: nothing) and where to paint anew.
         norm_over_frames: GroupNorm statistics of the ResBlocks over frames and space (DisCo's weights).
         transformer_depth: transformer blocks per layer.
         motion_heads: heads of AnimateDiff's motion modules.
         motion_depth: transformer blocks of each motion module.
         motion_frames: longest clip a motion module's position code covers.
         motion_mid: whether the middle block has a motion module.
+        coupling: "shared" weights and a label (the paper's); "separate" networks that exchange nothing (Table
+            4, row 1); "random_shift": separate networks that meet in MM-Diffusion's attention.
     """
 
     _supports_gradient_checkpointing = True
@@ -102,19 +107,20 @@ class UnifiedUNet(Trunk):
         motion_depth: int = 1,
         motion_frames: int = 32,
         motion_mid: bool = True,
+        coupling: Coupling = "shared",
     ) -> None:
         super().__init__()
         widths = list(block_out_channels)
         sizes = self.layer_sizes
         inputs = in_channels * (1 + (background == "concat") + draft)
-        self.conv_in = nn.Conv2d(inputs, widths[0], kernel_size=3, padding=1)
+        self.conv_in = sizes.own(partial(nn.Conv2d, inputs, widths[0], kernel_size=3, padding=1))
         self._build_trunk(widths, layers_per_block, attention, num_modalities, sizes)
         if not motion_mid:
             self.mid_block.motion_modules = nn.ModuleList()
         self._build_decoder(widths, layers_per_block, attention, sizes)
-        self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=1e-5)
-        shares = 2 if output == "mixed" else 0
-        self.conv_out = nn.Conv2d(widths[0], out_channels + shares, kernel_size=3, padding=1)
+        self.conv_norm_out = sizes.own(partial(nn.GroupNorm, norm_num_groups, widths[0], eps=1e-5))
+        outputs = out_channels + (2 if output == "mixed" else 0)
+        self.conv_out = sizes.own(partial(nn.Conv2d, widths[0], outputs, kernel_size=3, padding=1))
 
     @property
     def layer_sizes(self) -> Sizes:
@@ -127,11 +133,13 @@ class UnifiedUNet(Trunk):
             groups=c["norm_num_groups"],
             depth=c["transformer_depth"],
             temporal=c["temporal"],
-            cross_modal=c["cross_modal"] and c["num_modalities"] > 1,
+            cross_modal=c["cross_modal"] and c["num_modalities"] > 1 and c["coupling"] == "shared",
             over_frames=c["norm_over_frames"],
             motion_heads=c["motion_heads"],
             motion_depth=c["motion_depth"],
             motion_frames=c["motion_frames"],
+            copies=1 if c["coupling"] == "shared" else c["num_modalities"],
+            random_shift=c["coupling"] == "random_shift" and c["num_modalities"] > 1,
         )
 
     @classmethod
@@ -144,6 +152,7 @@ class UnifiedUNet(Trunk):
         background: Background = "add",
         motion_adapter: MotionAdapter | None = None,
         num_modalities: int = 2,
+        coupling: Coupling = "shared",
     ) -> UnifiedUNet:
         """Inflate Stable Diffusion's U-Net; on one frame of one modality the result computes the same.
 
@@ -154,6 +163,7 @@ class UnifiedUNet(Trunk):
             background: how the background enters; "concat" adds zero weights to the first convolution.
             motion_adapter: weights for `temporal="animatediff"`.
             num_modalities: streams that are denoised together.
+            coupling: how the streams share weights; separate networks all start from `unet2d`.
 
         Raises:
             UserError: a network of a kind that this one can't hold.
@@ -167,9 +177,10 @@ class UnifiedUNet(Trunk):
             cross_modal=cross_modal,
             background=background,
             num_modalities=num_modalities,
+            coupling=coupling,
         )
         weights = unet2d.state_dict() | ({} if motion_adapter is None else motion_adapter.state_dict())
-        transfer(unet, weights, strict=True)
+        transfer(unet, for_copies(weights, unet), strict=True)
         return unet
 
     def _build_decoder(
@@ -179,7 +190,7 @@ class UnifiedUNet(Trunk):
         before = channels[-1]
         for i, width in reversed(list(enumerate(channels))):
             taken = [skips.pop() for _ in range(layers + 1)]
-            self.up_blocks.append(UpBlock(before, width, taken, attention[i], sizes, upsample=i > 0))
+            self.up_blocks.append(UpBlock(before, width, taken, attention[i], sizes, i > 0, window_at(i)))
             before = width
 
     def forward(
@@ -191,7 +202,7 @@ class UnifiedUNet(Trunk):
         control: Control | None = None,
         return_features: bool = False,
         modality: Int[Tensor, " m"] | None = None,
-        draft: Float[Tensor, "b f c h w"] | None = None,
+        draft: Float[Tensor, "b m f c h w"] | None = None,
     ) -> UNetOutput:
         """Predict the noise (or velocity) of both streams.
 
@@ -203,20 +214,20 @@ class UnifiedUNet(Trunk):
             control: residuals of the pose.
             return_features: also return what the consistency losses need.
             modality: label of each stream; 0 (video), 1 (depth) by default.
-            draft: latents of the draft, where the network takes one; zeros by default.
+            draft: latents of each stream's draft, where the network takes one; zeros by default.
 
         Raises:
             ValueError: more modalities than labels, more frames than the motion modules cover, or a draft
                 that the network does not take.
         """
-        clip = ClipShape(*sample.shape[:3])
+        clip = replace(ClipShape(*sample.shape[:3]), shift=self._shift(timestep))
         self._check(clip)
         control = control or Control()
         kv = foreground if isinstance(foreground, ForegroundKV) else self.encode_foreground(foreground)
 
         time = self._embed_time(timestep, clip, modality)
         x = self._with_draft(sample, self._with_background(sample, background), draft)
-        x = self.conv_in(x.flatten(0, 2))
+        x = on(self.conv_in, clip, x.flatten(0, 2))
         x, skips = self._descend(x, time, clip, kv, control.intrablock)
         if control.down is not None:
             skips = [clip.add(s, r) for s, r in zip(skips, control.down, strict=True)]
@@ -228,12 +239,19 @@ class UnifiedUNet(Trunk):
             x, seen = block(x, skips, time, clip, block_kv, return_features)
             features += [] if seen is None else [seen]
         x = silu(group_norm(self.conv_norm_out, x, clip, self.config["norm_over_frames"]))
-        predicted = clip.unfold(self.conv_out(x))
+        predicted = clip.unfold(on(self.conv_out, clip, x))
         if self.config["output"] == "mixed":
             predicted = _mixed(predicted, background, draft)
         if self.config["output"] != "prediction":
             predicted = _velocity(predicted, sample, timestep)
         return UNetOutput(predicted, tuple(features) if return_features else None)
+
+    def _shift(self, timestep: Tensor) -> float:
+        """A number in [0, 1) for each diffusion time, as if drawn at random: a run can be repeated."""
+        if self.config["coupling"] != "random_shift":
+            return 0.0
+        seed = round(1000 * float(timestep.flatten()[0]))
+        return float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
 
     def _check(self, clip: ClipShape) -> None:
         labels, frames = self.config["num_modalities"], self.config["motion_frames"]
@@ -255,14 +273,14 @@ class UnifiedUNet(Trunk):
         return torch.cat([sample, still.expand_as(sample)], dim=3)
 
     def _with_draft(self, sample: Tensor, x: Tensor, draft: Tensor | None) -> Tensor:
-        """`x` and the draft, the same for every modality, along the channels."""
+        """`x` and each stream's draft along the channels."""
         if not self.config["draft"]:
             if draft is not None:
                 raise ValueError("draft: the network takes none")
             return x
         if draft is None:
             return torch.cat([x, torch.zeros_like(sample)], dim=3)
-        return torch.cat([x, draft[:, None].expand_as(sample)], dim=3)
+        return torch.cat([x, draft], dim=3)
 
 
 def _mixed(predicted: Tensor, background: Tensor | None, draft: Tensor | None) -> Tensor:
@@ -270,8 +288,9 @@ def _mixed(predicted: Tensor, background: Tensor | None, draft: Tensor | None) -
     own, shown, painted = predicted.float().split([predicted.shape[3] - 2, 1, 1], dim=3)
     if background is not None:
         per_frame = background if background.ndim == 5 else background[:, None]
-        own = own + shown * per_frame[:, None]
-    return own if draft is None else own - painted * draft[:, None]
+        video = torch.arange(own.shape[1], device=own.device) == 0  # no other stream shows the background
+        own = own + shown * video[:, None, None, None, None] * per_frame[:, None]
+    return own if draft is None else own - painted * draft
 
 
 def _velocity(clean: Tensor, noisy: Tensor, timestep: Tensor) -> Tensor:

@@ -97,11 +97,11 @@ def build_pipeline(
         foreground_encoder=networks.foreground,
         scheduler=scheduler,
         latent_config=to_dict(state.latents),
-        generation_config=to_dict(_settled(generation, data)),
+        generation_config=to_dict(settled(generation, data)),
     )
 
 
-def _settled(generation: GenerationConfig, data: DataConfig) -> GenerationConfig:
+def settled(generation: GenerationConfig, data: DataConfig) -> GenerationConfig:
     """The defaults with what training settled: picture sizes, how skeletons are drawn, the window."""
     frames = data.window.frames
     return dataclasses.replace(

@@ -39,6 +39,7 @@ class UNetConfig:
     output: Literal["prediction", "clean", "mixed"] = "prediction"
     norm_over_frames: bool = False
     transformer_depth: int = 1
+    coupling: Literal["shared", "separate", "random_shift"] = "shared"
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Conditions:
     foreground_mask: Tensor
     """(b, 1, s, s)"""
     draft: Tensor | None = None
-    """(b, f, c, h, w)"""
+    """(b, m, f, c, h, w)"""
 
 
 def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditions:
@@ -167,15 +168,15 @@ def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditi
         codec: Normalises latents; encodes the skeletons if `latent_pose`.
         latent_pose: The ControlNet reads the skeletons' latents.
     """
-    pose = batch.pose.float() / 255
+    pose, image = batch.pose.float() / 255, batch.foreground_image
     return Conditions(
         background=codec.normalise_background(batch.background),
         pose=codec.encode_image(pose * 2 - 1) if latent_pose else pose,
         foreground=codec.normalise_image(batch.foreground),
-        foreground_image=None if batch.foreground_image is None else batch.foreground_image.float() / 255,
+        foreground_image=None if image is None else image[:, :3].float() / 255,
         foreground_pose=batch.foreground_pose.float() / 255,
         foreground_mask=batch.foreground_mask.float(),
-        draft=None if batch.draft is None else codec.normalise_image(batch.draft),
+        draft=None if batch.draft is None else codec.normalise_draft(batch.draft),
     )
 
 
@@ -247,6 +248,7 @@ def _inflated(config: UNetConfig, source: StableDiffusionConfig) -> UnifiedUNet:
         cross_modal=config.cross_modal,
         background=config.background,
         num_modalities=config.num_modalities,
+        coupling=config.coupling,
     )
 
 
@@ -259,6 +261,7 @@ def _control(config: ModelConfig, unet: UnifiedUNet, downscale: int) -> PoseAdap
                 channels=config.unet.block_out_channels,
                 num_res_blocks=config.adapter_res_blocks,
                 downscale_factor=downscale,
+                modalities=1 if config.unet.coupling == "shared" else config.unet.num_modalities,
             )
         case "controlnet":
             return PoseControlNet.from_unet(unet, pose_input="rgb")

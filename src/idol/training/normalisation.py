@@ -32,12 +32,12 @@ class TrainingCodec(LatentCodec):
         return self.normalise(batch.latents, self.reference(batch))
 
     def reference(self, batch: Batch) -> Tensor:
-        """What the video stream is counted from, normalised: the draft, or the background."""
+        """What latents are counted from, normalised: the draft of every stream, or the background."""
         if self.config.offset != "draft":
             return self.normalise_background(batch.background)
         if batch.draft is None:
             raise ValueError("offset 'draft' needs drafts: set data.pictures.draft")
-        return self.normalise_image(batch.draft)
+        return self.normalise_draft(batch.draft)
 
 
 @torch.no_grad()

@@ -64,7 +64,7 @@ def write_sheet(
     for i in range(len(truth)):
         for f in shown:
             columns = [reference[i], batch.pose[i, f].float() / 127.5 - 1]
-            for m in range(truth.shape[1]):
+            for m in range(true_pictures.shape[1]):
                 columns += [true_pictures[i, m, f], made_pictures[i, m, f]]
             rows.append(torch.cat(columns, -1))
     pixels = ((torch.cat(rows, -2).clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
@@ -105,4 +105,5 @@ def _reference(batch: Batch, codec: TrainingCodec) -> Tensor:
     size = batch.pose.shape[-2:]
     image = batch.foreground_image
     pictures = decode_raw(codec.vae, batch.foreground) if image is None else image.float() / 127.5 - 1
+    pictures = pictures[:, :3]
     return interpolate(pictures, size=size, mode="bilinear", antialias=True).clamp(-1, 1)

@@ -1,0 +1,90 @@
+"""Costs side by side: identities between the methods, and the verb."""
+
+import json
+import statistics
+
+import pytest
+import torch
+import yaml
+
+from cli_runs import call, refused
+from idol.benchmark import METHODS, Cost, CostReport, benchmark, build
+from idol.errors import UserError
+from training_runs import config, settings
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    return config(tmp_path_factory.mktemp("costs"), "run", frames=2)
+
+
+@pytest.fixture(scope="module")
+def report(stage):
+    told = []
+    names = ("idol", "separate", "mm-diffusion", "ldm3d", "estimate")
+    made = benchmark(stage, names, frames=2, steps=3, repeat=2, progress=lambda *x: told.append(x))
+    assert told[-1] == (10, 10) and len(told) == 10
+    return made
+
+
+def test_two_networks_cost_twice_what_one_stream_does(report):
+    alone, both = report.costs["estimate"], report.costs["separate"]
+    assert both.step_flops == 2 * alone.step_flops
+    assert report.costs["ldm3d"].step_flops == alone.step_flops
+    assert report.costs["mm-diffusion"].step_flops > both.step_flops
+    assert report.costs["mm-diffusion"].parameters > both.parameters > report.costs["idol"].parameters
+
+
+def test_a_step_is_counted_as_a_separate_count_of_the_network_does(stage, report):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    unet = build(stage, METHODS["estimate"]).unet
+    sample, tokens = torch.randn(1, 1, 2, 4, 4, 4), torch.randn(1, 16, 24)
+    kv = unet.encode_foreground(tokens)
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # the plain formula of attention
+        unet(sample, torch.tensor([1.0]), kv, torch.randn(1, 4, 4, 4))
+    assert counter.get_total_flops() == pytest.approx(report.costs["estimate"].step_flops, rel=0.02)
+
+
+def test_a_clip_is_its_steps_and_the_rest(stage, report):
+    longer = benchmark(stage, ["idol"], frames=2, steps=5, repeat=1).costs["idol"]
+    cost = report.costs["idol"]
+    assert longer.clip_flops - cost.clip_flops == 2 * cost.step_flops == 2 * longer.step_flops
+    assert cost.clip_flops > 3 * cost.step_flops  # encoders and decoder
+
+
+def test_parameters_are_those_of_the_networks(stage, report):
+    pipe = build(stage, METHODS["idol"])
+    parts = pipe.unet, pipe.control, pipe.foreground_encoder
+    assert report.costs["idol"].parameters == sum(p.numel() for part in parts for p in part.parameters())
+    assert report.costs["idol"].frozen == sum(p.numel() for p in pipe.vae.parameters())
+    assert report.costs["estimate"].frozen > 300e6  # DPT-Large
+
+
+def test_the_report_says_what_was_measured(report):
+    values = report.to_json()
+    assert values["frames"] == 2 and values["steps"] == 3 and values["size"] == 64
+    for name, cost in report.costs.items():
+        assert len(cost.seconds) == 2 and min(cost.seconds) > 0 and (cost.memory is None or cost.memory > 0)
+        assert values["costs"][name]["median_seconds"] == statistics.median(cost.seconds)
+    table = CostReport({"idol": Cost(10**6, 10**6, 10**9, 10**10, (1.0, 3.0), None)}, 8, 256, 2, "x").table()
+    cells = [list(column.cells)[0] for column in table.columns]
+    assert cells == ["IDOL", "1.0", "2.0", "1.0", "10.0", "?", "2.00 (1.00–3.00)"]
+
+
+def test_mistakes_are_told(stage):
+    with pytest.raises(UserError, match="choose from idol"):
+        benchmark(stage, ["gan"])
+    with pytest.raises(UserError, match="at least 1"):
+        benchmark(stage, ["idol"], repeat=0)
+
+
+def test_the_verb_prints_the_table_and_writes_the_numbers(tmp_path):
+    stage = tmp_path / "stage.yaml"
+    stage.write_text(yaml.safe_dump(settings(tmp_path, "run", frames=2)))
+    how = ["--method", "idol", "--method", "ldm3d", "--repeat", 1, "--frames", 2, "--steps", 1, "--json"]
+    done = call("benchmark", stage, *how, "-o", tmp_path / "costs.json")
+    assert done.code == 0 and "LDM3D" in done.err
+    written = json.loads((tmp_path / "costs.json").read_text())
+    assert done.json == {"ok": True, **written} and set(written["costs"]) == {"idol", "ldm3d"}
+    assert "--method" in refused("benchmark", stage, "--method", "gan")
