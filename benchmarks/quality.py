@@ -161,8 +161,7 @@ def _reference(pipe: IdolPipeline, true: Clip) -> torch.Tensor:
         return pipe.codec.encode_image(torch.from_numpy(true.background)[None].to(pipe.device) / 127.5 - 1)
     made = drafted(true)
     video = torch.from_numpy(made.video)[None].to(pipe.device) / 127.5 - 1
-    depth = colorize_tensor(torch.from_numpy(made.depth)[None].to(pipe.device), pipe.codec_config.colour_map)
-    return pipe.codec.encode_draft(video, depth)
+    return pipe.codec.encode_draft(video, torch.from_numpy(made.depth)[None].to(pipe.device))
 
 
 def drafted(true: Clip) -> Clip:

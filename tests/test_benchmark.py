@@ -15,7 +15,7 @@ from training_runs import config, settings
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    return config(tmp_path_factory.mktemp("costs"), "run", frames=2)
+    return config(tmp_path_factory.mktemp("costs"), "run", frames=2, generation={"guidance_scale": 1.0})
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,11 @@ def test_a_step_is_counted_as_a_separate_count_of_the_network_does(stage, report
     from torch.utils.flop_counter import FlopCounterMode
 
     unet = build(stage, METHODS["estimate"]).unet
-    sample, tokens = torch.randn(1, 1, 2, 4, 4, 4), torch.randn(1, 16, 24)
+    sample, tokens = torch.randn(1, 1, 2, 4, 4, 4), torch.randn(1, 4, 24)
     kv = unet.encode_foreground(tokens)
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # the plain formula of attention
         unet(sample, torch.tensor([1.0]), kv, torch.randn(1, 4, 4, 4))
-    assert counter.get_total_flops() == pytest.approx(report.costs["estimate"].step_flops, rel=0.02)
+    assert counter.get_total_flops() == report.costs["estimate"].step_flops
 
 
 def test_a_clip_is_its_steps_and_the_rest(stage, report):
@@ -58,7 +58,7 @@ def test_parameters_are_those_of_the_networks(stage, report):
     parts = pipe.unet, pipe.control, pipe.foreground_encoder
     assert report.costs["idol"].parameters == sum(p.numel() for part in parts for p in part.parameters())
     assert report.costs["idol"].frozen == sum(p.numel() for p in pipe.vae.parameters())
-    assert report.costs["estimate"].frozen > 300e6  # DPT-Large
+    assert report.costs["estimate"].frozen > 100e6  # the depth estimator
 
 
 def test_the_report_says_what_was_measured(report):

@@ -361,7 +361,9 @@ def test_of_stacked_latents_what_they_are_counted_from_is_zero(stacked, offset):
     codec = LatentCodec(stacked, LatentConfig((ones,), ((0.0,) * 4,), ones, (0.2,) * 4, offset))
     video, depth, background = clips()
     if offset == "draft":
-        reference = codec.encode_draft(video, depth)
+        values = torch.zeros(2, 3, 32, 32)
+        values[..., 8:20, 8:20] = 0.7  # as `clips` draws it
+        reference = codec.encode_draft(video, values)
     else:
         reference = codec.encode_image(background)
         video = background[:, None].repeat(1, 3, 1, 1, 1)

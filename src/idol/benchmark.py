@@ -62,7 +62,7 @@ TITLES = {
     "separate": "separate U-Nets",
     "mm-diffusion": "MM-Diffusion",
     "ldm3d": "LDM3D",
-    "estimate": "video, then DPT-Large's depth",
+    "estimate": "video, then depth by DPT (ViT-B)",
 }
 
 
@@ -263,7 +263,7 @@ def _downscale(vae: Any) -> int:
 
 
 def _depth_estimator(dtype: str) -> nn.Module:
-    """MiDaS 3's DPT-Large."""
+    """The design of MiDaS 3, on ViT-B: cheaper than what MiDaS publishes."""
     from transformers import DPTConfig, DPTForDepthEstimation
 
     return DPTForDepthEstimation(DPTConfig()).to(getattr(torch, dtype)).eval()

@@ -21,7 +21,6 @@ from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
 from idol.model.conditions import (
-    Drafts,
     Drawing,
     People,
     as_drafts,
@@ -252,7 +251,7 @@ class IdolPipeline(DiffusionPipeline):
 
         # 3. What does not change over the steps
         plate_latents = codec.encode_image(plates)
-        draft_latents = None if drafts is None else self._draft_latents(drafts)
+        draft_latents = None if drafts is None else codec.encode_draft(drafts.video, drafts.depth)
         reference = draft_latents if self.codec_config.offset == "draft" else plate_latents
         given = self._given(video, depth, reference, (b, f), settings)
         tokens, pose_input = self._tokens(people), self._pose_input(skeletons)
@@ -314,14 +313,6 @@ class IdolPipeline(DiffusionPipeline):
         latents = self.codec.encode_image(people.image * 2 - 1)
         dtype = self.foreground_encoder.dtype
         return self.foreground_encoder(latents.to(dtype), people.pose.to(dtype), people.mask.to(dtype))
-
-    def _draft_latents(self, drafts: Drafts) -> Tensor:
-        """Latents (b, m, f, c, h, w) of the drafts of every stream."""
-        if self.unet.config["num_modalities"] == 1 and not self.codec.stacked:
-            return self.codec.encode_draft(drafts.video, None)
-        return self.codec.encode_draft(
-            drafts.video, colorize_tensor(drafts.depth, self.codec_config.colour_map)
-        )
 
     def _given(
         self,

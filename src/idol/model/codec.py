@@ -98,10 +98,12 @@ class LatentCodec:
         return (raw - self._of(self.config.image_shift, raw)) / self._of(self.config.image_scale, raw)
 
     def encode_draft(
-        self, video: Float[Tensor, "b f 3 h w"], depth: Float[Tensor, "b f 3 h w"] | None
+        self, video: Float[Tensor, "b f 3 h w"], depth: Float[Tensor, "b f h w"]
     ) -> Float[Tensor, "b m f c i j"]:
-        """Latents of drafts in [-1, 1], of depth in colours; see `normalise_draft`."""
-        return self.normalise_draft(self._encode_streams(video, depth, None))
+        """Latents of drafts: video in [-1, 1], depth in [0, 1]; see `normalise_draft`."""
+        takes_depth = self.stacked or len(self.config.scale) == 2
+        coloured = colorize_tensor(depth, self.config.colour_map) if takes_depth else None
+        return self.normalise_draft(self._encode_streams(video, coloured, None))
 
     def normalise_draft(self, raw: Float[Tensor, "b m f c i j"]) -> Float[Tensor, "b m f c i j"]:
         """Of the autoencoder's own latents: the video as a picture, the depth 0 where there is nobody."""
