@@ -100,7 +100,8 @@ def test_the_compared_methods_are_trained_and_generate_by_the_same_code(data, tm
     }
     coupled = [{"model": {"unet": {"coupling": kind}}} for kind in ("separate", "random_shift")]
     clip = drawn_clip(0, 2)
-    for i, method in enumerate((ldm3d, *coupled)):
+    drafted = {"model": DRAFT["model"], "data": DRAFT["data"]}  # seen, but not what latents are counted from
+    for i, method in enumerate((ldm3d, *coupled, drafted)):
         fit(
             config(
                 data, f"method-{i}", frames=2, steps=2, sheet={"every": 2, "samples": 1, "steps": 1}, **method
@@ -109,7 +110,8 @@ def test_the_compared_methods_are_trained_and_generate_by_the_same_code(data, tm
         assert list((data / f"method-{i}" / "sheets").glob("*.png"))
         export(data / f"method-{i}", tmp_path / str(i))
         pipe = IdolPipeline.from_pretrained(tmp_path / str(i))
-        made = pipe(clip.video[0], clip.mask[0], clip.background, clip.pose, num_inference_steps=2)
+        given = clip.video[0], clip.mask[0], clip.background, clip.pose
+        made = pipe(*given, foreground_pose=clip.pose.select([0]), num_inference_steps=2)
         assert made.video.shape == (1, 2, 3, 64, 64) and made.depth.shape == (1, 2, 64, 64)
         assert made.video.isfinite().all() and made.depth.min() >= 0
     with pytest.raises(UserError, match="takes 6 channels"):
