@@ -6,6 +6,7 @@ not depend on them. Rounds alternate over the methods, so that a machine that sl
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import gc
 import statistics
@@ -321,6 +322,7 @@ class _MemoryMeter:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
         elif self._resident("VmRSS") is not None:
+            _trim_heap()
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
             self.before = self._resident("VmRSS") or 0
 
@@ -334,6 +336,13 @@ class _MemoryMeter:
         status = Path("/proc/self/status")
         lines = status.read_text().splitlines() if status.exists() else []
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+
+
+def _trim_heap() -> None:
+    """Give freed memory back to the system, or what is taken from it next would not show."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
 
 
 def drawn_inputs(size: int, frames: int) -> tuple[np.ndarray, np.ndarray, Pose]:
