@@ -36,7 +36,7 @@ MOTIONS = (str(media.path("jumping-jacks.mp4")), "builtin:dance-a")
 
 
 def main() -> None:
-    """Generate what is missing, judge, print, write."""
+    """Generate, judge, print, write."""
     options = _options()
     people = [media.path(name) for name in media.PEOPLE[: options.bundled]] + options.person
     people += [frame_of(name, number, options.out) for name, number in FILMS.items() if options.films]

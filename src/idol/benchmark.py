@@ -1,7 +1,8 @@
 """What a clip costs: IDOL and the compared methods side by side in one process (the paper's Table 7).
 
 All methods are built at the sizes of one training config, with random weights: time, memory and operations do
-not depend on them. Rounds alternate over the methods, so that a machine that slows down slows all of them.
+not depend on them. (An autoencoder of our own kind has the sizes of `mini`'s.) Rounds alternate over the
+methods, so that a machine that slows down slows all of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Detail that the autoencoder loses, put back where it is known: background and draft are given in full.
 
 Where a decoded frame shows what the autoencoder makes of a known picture, the difference between the two is
-just what the autoencoder lost of it. Or, simpler still, the person can be cut out and put before the given
-background.
+just what the autoencoder lost of it. Or, bolder, the person is cut out by the depth, shown with the draft's
+own pixels wherever the frame does not show something else, and put before the given background.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _SOFT = 0.6
 
 Detail = Literal["none", "restore", "composite"]
 """`restore`: what the autoencoder loses of background and draft is put back where frames show them; shadows
-stay. `composite`: outside the person frames are the background itself, without shadows."""
+stay. `composite`: outside the person frames are the background itself, without shadows; the person is opaque,
+and the draft's own pixels where the frame shows the draft or less of it."""
 
 
 @dataclass(frozen=True)

@@ -247,7 +247,10 @@ class UnifiedUNet(Trunk):
         return UNetOutput(predicted, tuple(features) if return_features else None)
 
     def _shift(self, timestep: Tensor) -> float:
-        """A number in [0, 1) for each diffusion time, as if drawn at random: a run can be repeated."""
+        """A number in [0, 1) for each diffusion time, as if drawn at random: a run can be repeated.
+
+        It is that of the batch's first clip, so that here a clip is not independent of its batch.
+        """
         if self.config["coupling"] != "random_shift":
             return 0.0
         seed = round(1000 * float(timestep.flatten()[0]))
