@@ -78,7 +78,7 @@ class Cost:
         step_flops: Of one denoising step, a multiplication with its addition counted as 2.
         clip_flops: Of the whole clip: encoders, steps, decoder, depth estimation.
         seconds: Of the whole clip, of every round.
-        memory: Bytes at the highest, over what lay there before the method was built; None if unknown.
+        memory: Bytes at the highest while the clip is made, weights included; None if unknown.
     """
 
     parameters: int
@@ -210,6 +210,7 @@ def _run(
     first, step = _flops(generate) if count else (0, 0)
     if not count:
         generate(1)  # memory is laid out, kernels are chosen
+    meter.start()
     start = time.perf_counter()
     generate(steps)
     if device.startswith("cuda"):
@@ -239,7 +240,9 @@ def build(config: TrainConfig, method: Method, dtype: str = "float32") -> IdolPi
     )
     # without depth there is no silhouette to composite with
     pipe.defaults = dataclasses.replace(pipe.defaults, detail="none", window=None)
-    pipe.to(getattr(torch, dtype))
+    for part in (pipe.vae, pipe.unet, pipe.control, pipe.foreground_encoder):
+        if part is not None:
+            nn.Module.to(part, getattr(torch, dtype))
     return pipe
 
 
@@ -313,19 +316,26 @@ def _flops(generate: Callable[[int], None]) -> tuple[int, int]:
 
 
 class _MemoryMeter:
-    """The most memory that is taken from now on, over what is taken now."""
+    """The most memory that is taken after `start`, over what was taken when the meter was made."""
 
     def __init__(self, device: str) -> None:
         self.cuda = device.startswith("cuda")
-        self.before = 0
+        self._let_go()
+        self.before = torch.cuda.memory_allocated() if self.cuda else self._resident("VmRSS") or 0
+
+    def start(self) -> None:
+        """Forget the peak so far: networks are built in float32, and counting takes memory of its own."""
+        self._let_go()
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+        elif self._resident("VmHWM") is not None:
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+
+    def _let_go(self) -> None:
         if self.cuda:
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            self.before = torch.cuda.memory_allocated()
-        elif self._resident("VmRSS") is not None:
+        else:
             _trim_heap()
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
-            self.before = self._resident("VmRSS") or 0
 
     def read(self) -> int | None:
         """Bytes, or None where the system does not say."""
