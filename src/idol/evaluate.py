@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,7 +17,32 @@ from idol.evaluation.score import Judge
 from idol.evaluation.tables import Report, compare
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from idol.evaluation.sets import SetReport
     from idol.prepare.people import Detection
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        clips: Numbers of each clip, and their means.
+        sets: Numbers of whole sets; None if they were not asked for.
+    """
+
+    clips: Report
+    sets: SetReport | None
+
+    def to_json(self, per_clip: bool = False) -> dict[str, Any]:
+        """Plain values; `per_clip` also every number of every clip."""
+        sets = {} if self.sets is None else {"sets": self.sets.to_json()}
+        return {**self.clips.to_json(per_clip), **sets}
+
+    def tables(self) -> tuple[Table, ...]:
+        """For people."""
+        return (self.clips.table(), *(() if self.sets is None else (self.sets.table(),)))
 
 
 def evaluate(
@@ -28,9 +54,14 @@ def evaluate(
     pose: str = "rtmpose",
     mask: str = "mediapipe",
     lpips: Literal["vgg", "alex", "none"] = "vgg",
+    identity: Literal["inception", "none"] = "inception",
+    sets: bool = True,
+    resnet3d: str | Path | None = None,
+    stride: int | None = None,
+    plots: str | Path | None = None,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
-) -> Report:
+) -> Evaluation:
     """Judge generated clips against the true ones of the same names.
 
     Args:
@@ -41,21 +72,46 @@ def evaluate(
         pose: Estimator that finds the joints anew; "none" leaves that figure out.
         mask: Estimator that finds the person in the video; "none" leaves that figure out.
         lpips: Network of LPIPS; "none" leaves it out.
-        device: Where LPIPS is computed.
+        identity: How alike two persons look: by Inception's features, as no network of faces is at hand.
+        sets: FID, KID, FVD and FID-VID of the sets as a whole; they take the longest.
+        resnet3d: Weights of the 3-D ResNet-50 of FID-VID; without them the same distance on I3D's features.
+        stride: Frames from one window of FVD to the next; default half a window.
+        plots: Folder for pictures of the numbers: scatter, errors of the best and worst clips.
+        device: Where networks run.
         progress: Told (clips done, clips) after each.
 
     Raises:
-        UserError: If a folder holds no clips, a clip has no partner of its size, or an estimator is unknown.
+        UserError: If a folder holds no clips, a clip has no partner of its size, an estimator is unknown, or
+            weights or a package are missing.
     """
+    if stride is not None and stride < 1:
+        raise UserError("--stride", str(stride), "give at least 1")
     truth = open_clips(true)
     columns: dict[str, Mapping[str, Clip]] = {"generated": open_clips(generated)}
     columns |= {name: open_clips(folder) for name, folder in (others or {}).items()}
     if baselines:
         columns |= {"pasted": Derived(truth, pasted), "plate": Derived(truth, plate_alone)}
-    return compare(columns, truth, judge(pose, mask, lpips, device), progress)
+    clips = compare(columns, truth, judge(pose, mask, lpips, identity, device), progress)
+    if plots is not None:
+        from idol.evaluation.plots import write_plots
+
+        write_plots(clips, columns, truth, Path(plots))
+    if not sets:
+        return Evaluation(clips, None)
+    from idol.evaluation.sets import set_metrics
+
+    weights = None if resnet3d is None else Path(resnet3d)
+    found = set_metrics(columns, truth, resnet3d=weights, stride=stride, device=device, progress=progress)
+    return Evaluation(clips, found)
 
 
-def judge(pose: str = "rtmpose", mask: str = "mediapipe", lpips: str = "vgg", device: str = "cpu") -> Judge:
+def judge(
+    pose: str = "rtmpose",
+    mask: str = "mediapipe",
+    lpips: str = "vgg",
+    identity: str = "inception",
+    device: str = "cpu",
+) -> Judge:
     """The networks of those names; "none" for none.
 
     Raises:
@@ -63,13 +119,34 @@ def judge(pose: str = "rtmpose", mask: str = "mediapipe", lpips: str = "vgg", de
     """
     from idol.perceptual import LPIPS
 
-    if lpips not in ("vgg", "alex", "none"):
-        raise UserError("--lpips", f"{lpips!r}", "choose one of vgg, alex, none")
+    for option, name, known in (
+        ("--lpips", lpips, ("vgg", "alex", "none")),
+        ("--identity", identity, ("inception", "none")),
+    ):
+        if name not in known:
+            raise UserError(option, f"{name!r}", f"choose one of {', '.join(known)}")
     return Judge(
         find_joints=None if pose == "none" else joint_finder(pose),
         find_person=None if mask == "none" else person_finder(mask),
         perceptual=None if lpips == "none" else LPIPS(lpips).to(device),  # type: ignore[arg-type]
+        embed_person=None if identity == "none" else person_embedding(device),
     )
+
+
+def person_embedding(device: str = "cpu", batch: int = 16) -> Callable[[np.ndarray], np.ndarray]:
+    """Pictures of persons (n, 3, h, w) uint8 -> Inception's 2048 features of each."""
+    import torch
+
+    from idol.evaluation.inception import Inception
+
+    network = Inception().to(device)
+
+    @torch.inference_mode()
+    def embed(pictures: np.ndarray) -> np.ndarray:
+        parts = [torch.from_numpy(pictures[i : i + batch]) for i in range(0, len(pictures), batch)]
+        return np.concatenate([network(part.to(device)).cpu().numpy() for part in parts])
+
+    return embed
 
 
 def joint_finder(name: str) -> Callable[[np.ndarray], Pose]:
@@ -116,6 +193,9 @@ class ClipShards(Mapping[str, Clip]):
 
     def __getitem__(self, name: str) -> Clip:
         return self.reader[self.numbers[name]]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.numbers  # Mapping's own would read the clip
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.numbers)

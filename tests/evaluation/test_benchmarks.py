@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from idol.clip import Clip
 from idol.train import export, fit
-from training_runs import config, make_data, settings
+from training_runs import config, make_data
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-import ablation  # noqa: E402
 import quality  # noqa: E402
 import real_people  # noqa: E402
 
@@ -66,32 +64,6 @@ def test_a_goal_that_could_not_be_measured_is_not_reached():
         assert not quality.Goal("x", math.nan, 0.5, None, at_most).reached
     assert quality.Goal("x", 0.4, 0.5, None, True).reached
     assert not quality.Goal("x", 0.4, 0.5, None, False).reached
-
-
-def test_ablation_trains_each_variant_alike(folder, monkeypatch, capsys):
-    values = {k: v for k, v in settings(folder, "unused", frames=4).items() if k not in ("out", "steps")}
-    (folder / "stage.yaml").write_text(yaml.safe_dump(values))
-    arguments = ["--stages", folder / "stage.yaml", "--steps", 1, "--data", folder / "shards", "--clips", 2]
-    arguments += ["--sampling-steps", 1]
-    run(monkeypatch, ablation, *arguments, "--out", folder / "ablation", "--json", folder / "ablation.json")
-    result = json.loads((folder / "ablation.json").read_text())
-    assert list(result["columns"]) == [*ablation.VARIANTS, "true"] and result["training_steps"] == [1]
-    for difference in result["minus_full"].values():
-        assert (
-            difference["depth_l2"]["low"] <= difference["depth_l2"]["value"] <= difference["depth_l2"]["high"]
-        )
-    trained = [
-        yaml.safe_load(
-            next((folder / "ablation").glob(f"*/{name.replace(' ', '-')}/stage/config.yaml")).read_text()
-        )
-        for name in ablation.VARIANTS
-    ]
-    full, no_cross, no_loss = trained
-    assert full["model"]["unet"]["cross_modal"] and not no_cross["model"]["unet"]["cross_modal"]
-    assert no_loss["loss"]["w_mo"] == no_loss["loss"]["w_xattn"] == 0 and full["loss"]["w_mo"] > 0
-    for key in ("steps", "seed", "batch", "data", "optimiser"):
-        assert full[key] == no_cross[key] == no_loss[key]
-    assert "variant minus full" in capsys.readouterr().out
 
 
 def test_real_people_are_animated_and_judged(folder, monkeypatch, capsys):

@@ -16,12 +16,12 @@ from idol.errors import UserError
 from idol.evaluate import evaluate, open_clips
 from idol.evaluation import statistics
 from idol.evaluation.baselines import pasted, plate_alone
-from idol.evaluation.score import Judge
+from idol.evaluation.score import FIELDS, Judge
 from idol.evaluation.score import score as score_all
-from idol.evaluation.tables import ROWS, TRUE, compare, from_json
+from idol.evaluation.tables import GROUPS, ROWS, TRUE, compare, from_json
 from idol.perceptual import LPIPS
 
-NETWORKS_OFF = {"pose": "none", "mask": "none", "lpips": "none"}
+NETWORKS_OFF = {"pose": "none", "mask": "none", "lpips": "none", "identity": "none", "sets": False}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,11 @@ def worse(clip: Clip, by: float) -> Clip:
     return replace(clip, video=(clip.video + noise).clip(0, 255).astype(np.uint8), depth=depth)
 
 
+def first_pixels(pictures):
+    """An embedding: a corner of the person, mid-grey at zero."""
+    return pictures[:, :, 64:80, 64:80].reshape(len(pictures), -1).astype(np.float32) - 128
+
+
 def test_the_true_clip_scores_as_well_as_can_be(true):
     judge = Judge(find_joints=lambda video: true["000"].pose, find_person=lambda video: true["000"].mask)
     got = score(true["000"], true["000"], judge)
@@ -48,11 +53,74 @@ def test_the_true_clip_scores_as_well_as_can_be(true):
     assert got.flicker == 0 and np.isnan(got.lpips)
 
 
+def test_the_other_numbers_of_the_true_clip_are_perfect_too(true):
+    clip = replace(true["000"], depth_range=(2.0, 3.0))
+    judge = Judge(find_person=lambda video: clip.mask, embed_person=first_pixels)
+    got = score(clip, clip, judge)
+    assert (got.psnr, got.ssim, got.alignment_edge) == (100, 1, 0) and got.identity == pytest.approx(1)
+    for end in ("", "_aligned", "_metres", "_metres_aligned"):
+        assert getattr(got, f"depth_absrel{end}") == pytest.approx(0, abs=1e-6)
+        assert getattr(got, f"depth_rmse{end}") == pytest.approx(0, abs=1e-6)
+        assert getattr(got, f"depth_delta{end}") == 1
+    assert got.depth_rmse_frame == 0
+    assert (got.boundary_precision, got.boundary_recall, got.boundary_f1) == (1, 1, 1)
+    assert np.isfinite([got.motion_difference, got.warp_error, got.warp_error_person]).all()
+    assert np.isnan(score(true["000"], true["000"], judge).depth_rmse_metres)  # no range, no metres
+
+
 def test_figures_get_worse_as_clips_do(true):
-    got = [score(worse(true["001"], by), true["001"], Judge()) for by in (0, 0.02, 0.06, 0.1)]
-    for field in ("depth_l2", "depth_l2_person", "flicker"):
-        values = [getattr(s, field) for s in got]
-        assert values == sorted(values) and values[-1] > values[0]
+    clip = replace(true["001"], depth_range=(2.0, 3.0))
+    got = [score(worse(clip, by), clip, Judge()) for by in (0, 0.02, 0.06, 0.1)]
+    falling = ("psnr", "ssim", "depth_delta")
+    growing = ("depth_l2", "depth_l2_person", "flicker", "depth_rmse", "depth_absrel", "depth_rmse_frame")
+    for field in (*falling, *growing, "depth_rmse_metres", "depth_absrel_metres", "warp_error"):
+        values = [getattr(s, field) * (-1 if field in falling else 1) for s in got]
+        assert values == sorted(values) and values[-1] > values[0], field
+    assert got[-1].depth_rmse_frame == pytest.approx(got[-1].depth_l2 ** 0.5)
+
+
+def test_a_missing_person_has_no_distance_but_an_error(true):
+    clip = replace(true["001"], depth_range=(2.0, 3.0))
+    empty = score(plate_alone(clip), clip, Judge())
+    assert (empty.depth_absrel, empty.depth_delta, empty.boundary_f1) == (1, 0, 0)
+    assert np.isnan([empty.depth_rmse_metres, empty.motion_difference]).all()
+    half = clip.depth.copy()
+    half[:, :, : np.flatnonzero(clip.mask[0].any(0)).mean().astype(int)] = 0
+    partly = score(replace(clip, depth=half), clip, Judge())
+    assert partly.depth_rmse_metres == 0 < partly.depth_rmse
+    assert partly.depth_absrel_aligned == pytest.approx(partly.depth_absrel)  # nothing to mend where it shows
+
+
+DEPTH_FIELDS = {name for name in FIELDS if name.startswith(("depth", "boundary", "alignment", "silhouette"))}
+DEPTH_FIELDS |= {"motion_difference"}
+
+
+def without_depth(clip: Clip) -> Clip:
+    return replace(clip, depth=np.zeros_like(clip.depth), depth_kind="none", depth_range=None)
+
+
+def test_a_clip_without_depth_has_every_number_but_those(true):
+    judge = Judge(lambda video: true["000"].pose, lambda video: true["000"].mask, None, first_pixels)
+    for kind in ("person", "scene"):
+        clip = replace(true["000"], depth_kind=kind)
+        whole, alone = (score(c, clip, judge) for c in (clip, without_depth(clip)))
+        for name in FIELDS:
+            if name in DEPTH_FIELDS:
+                assert np.isnan(getattr(alone, name)), name
+            else:
+                np.testing.assert_equal(getattr(alone, name), getattr(whole, name))
+    # Of a true clip without depth, only what the clip's own depth and video decide is left.
+    owned = score(true["000"], without_depth(true["000"]), judge)
+    left = {name for name in DEPTH_FIELDS if np.isfinite(getattr(owned, name))}
+    assert left == {"alignment_found", "alignment_plate", "alignment_edge", "motion_difference"}
+
+
+def test_scene_depth_has_no_silhouette(true):
+    clip = replace(true["000"], depth_kind="scene", depth_range=(2.0, 3.0))
+    got = score(clip, clip, Judge(find_person=lambda video: clip.mask))
+    absent = {"silhouette_iou", "alignment_found", "alignment_plate", "alignment_edge", "motion_difference"}
+    assert {name for name in DEPTH_FIELDS if np.isnan(getattr(got, name))} == absent
+    assert got.depth_absrel == got.depth_rmse_metres == 0
 
 
 @pytest.mark.assets
@@ -124,7 +192,7 @@ def test_report_of_folders_equals_that_of_shards(true, tmp_path):
     done = []
     report = evaluate(
         tmp_path / "generated", tmp_path / "true", **NETWORKS_OFF, progress=lambda i, n: done.append((i, n))
-    )
+    ).clips
     assert list(report.columns) == ["generated", "pasted", "plate", TRUE] and report.clips == tuple(true)
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     writer = ShardWriter(tmp_path / "shards", samples_per_shard=3, image="png")
@@ -132,7 +200,7 @@ def test_report_of_folders_equals_that_of_shards(true, tmp_path):
     shards = open_clips(tmp_path / "shards")
     for key, name in zip(shards, true, strict=True):
         worse(true[name], 0.05).save(tmp_path / "by_key" / key)
-    again = evaluate(tmp_path / "by_key", tmp_path / "shards", **NETWORKS_OFF)
+    again = evaluate(tmp_path / "by_key", tmp_path / "shards", **NETWORKS_OFF).clips
     assert again.to_json() == report.to_json()
 
 
@@ -155,6 +223,34 @@ def test_report_survives_json_and_prints_every_row(true):
     assert "silhouette IoU" in printed and "LPIPS" not in printed and "4 clips" in printed
 
 
+def test_the_table_has_headings_and_says_how_many_clips_had_a_number(true):
+    some = {n: without_depth(c) if n == "000" else c for n, c in true.items()}
+    console = Console(file=StringIO(), width=120)
+    console.print(compare({"generated": some}, true, Judge()).table())
+    lines = console.file.getvalue().splitlines()
+    headings = [i for i, line in enumerate(lines) if line.strip("│ ").split("│")[0].strip() in GROUPS]
+    assert len(headings) == len(GROUPS)
+    row = next(i for i, line in enumerate(lines) if "depth L2, whole frame" in line)
+    assert "n = 3" in lines[row + 1]
+    row = next(i for i, line in enumerate(lines) if "PSNR" in line)
+    assert "n =" not in lines[row + 1]
+
+
+def test_reports_of_before_read_as_not_measured(true):
+    values = compare({"generated": true}, true, Judge()).to_json(per_clip=True)
+    for column in values["per_clip"].values():
+        for clip in column.values():
+            del clip["psnr"]
+    old = from_json(values)
+    assert old.estimate("generated", "psnr").clips == 0
+    assert old.estimate("generated", "flicker") == from_json(values).estimate("generated", "flicker")
+
+
+def test_every_number_has_a_row():
+    assert {row.field for row in ROWS} == set(FIELDS)
+    assert len({row.key for row in ROWS}) == len(ROWS)
+
+
 def test_folders_without_clips_are_the_users_mistake(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no clip"):
@@ -166,11 +262,31 @@ def test_folders_without_clips_are_the_users_mistake(tmp_path):
 def test_one_clip_alone(true, tmp_path):
     true["000"].save(tmp_path / "a")
     true["000"].save(tmp_path / "b")
-    assert evaluate(tmp_path / "a", tmp_path / "b", **NETWORKS_OFF).clips == ("clip",)
+    assert evaluate(tmp_path / "a", tmp_path / "b", **NETWORKS_OFF).clips.clips == ("clip",)
 
 
 def test_unknown_networks_are_the_users_mistake(true, tmp_path):
     true["000"].save(tmp_path / "a")
-    for argument in ("pose", "mask", "lpips"):
+    for argument in ("pose", "mask", "lpips", "identity"):
         with pytest.raises(UserError, match="choose one of"):
             evaluate(tmp_path / "a", tmp_path / "a", **{**NETWORKS_OFF, argument: "nonesuch"})
+
+
+@pytest.mark.assets
+def test_everything_at_once_from_folders_to_json_and_pictures(true, tmp_path):
+    for name, clip in true.items():
+        clip.save(tmp_path / "true" / name)
+        worse(clip, 0.05).save(tmp_path / "generated" / name)
+    off = {"pose": "none", "mask": "none", "lpips": "none"}
+    folders = tmp_path / "generated", tmp_path / "true"
+    found = evaluate(*folders, **off, baselines=False, plots=tmp_path / "plots")
+    values = json.loads(json.dumps(found.to_json()))
+    sets = values["sets"]["columns"]
+    assert sets["generated"]["fid"]["value"] > sets["true"]["fid"]["value"] == pytest.approx(0, abs=1e-6)
+    assert sets["generated"]["fvd16"]["value"] is None and "16 frames" in sets["generated"]["fvd16"]["note"]
+    assert values["columns"]["generated"]["identity"]["value"] < 1
+    assert values["columns"]["true"]["identity"]["value"] == pytest.approx(1, abs=0.05)
+    assert len(list((tmp_path / "plots").glob("*.png"))) >= 3
+    assert len(found.tables()) == 2
+    with pytest.raises(UserError, match="--stride"):
+        evaluate(*folders, **off, stride=0)

@@ -31,6 +31,9 @@ class ClipFolders(Mapping[str, Clip]):
     def __getitem__(self, name: str) -> Clip:
         return Clip.load(self.paths[name])
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.paths  # Mapping's own would load the clip
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.paths)
 
@@ -51,6 +54,9 @@ class Derived(Mapping[str, Clip]):
 
     def __getitem__(self, name: str) -> Clip:
         return self.make(self.source[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.source
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.source)

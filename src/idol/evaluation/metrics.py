@@ -33,7 +33,7 @@ def depth_l2(
         where: (f, h, w) bool: only there; default the whole frame. NaN if it is empty.
     """
     squared = np.square(generated.astype(np.float64) - true)
-    return _mean(squared if where is None else squared[where])
+    return mean(squared if where is None else squared[where])
 
 
 def silhouette(depth: Float[np.ndarray, "f h w"]) -> Bool[np.ndarray, "f h w"]:
@@ -70,7 +70,7 @@ def joints_reached(
     asked = driving[..., 2] > 0
     distance = np.linalg.norm(detected[..., :2] - driving[..., :2], axis=-1)
     right = (distance <= REACH * height) & (detected[..., 2] >= SEEN)
-    return _mean(right[asked])
+    return mean(right[asked])
 
 
 @torch.no_grad()
@@ -112,12 +112,13 @@ def flicker(
     grown = maximum_filter(person, size=(1, 2 * margin + 1, 2 * margin + 1))
     outside = ~(grown[1:] | grown[:-1])
     change = np.abs(np.diff(video.astype(np.int16), axis=0)).mean(1)
-    return _mean(change[outside])
+    return mean(change[outside])
 
 
 def _centred(frames: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(frames).to(device).float() / 127.5 - 1
 
 
-def _mean(values: np.ndarray) -> float:
+def mean(values: np.ndarray) -> float:
+    """The mean of any numbers; NaN if there are none."""
     return float(values.mean()) if values.size else float("nan")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from idol.clip import Clip, Pose
 from idol.errors import UserError
-from idol.evaluation import metrics
-from idol.evaluation.clothes import Garment, colour_error, mean_colour, region
+from idol.evaluation import boundaries, depth_errors, identity, image_quality, metrics, motion
+from idol.evaluation.clothes import Garment, colour_error
 from idol.evaluation.person_mask import differs_from_plate
+from idol.evaluation.truth import Truth
 from idol.perceptual import LPIPS
+
+_NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,23 @@ class Judge:
         find_joints: Frames (f, 3, h, w) uint8 -> the main person's joints, found anew.
         find_person: Frames (f, 3, h, w) uint8 -> the person's mask (f, h, w) bool, found anew.
         perceptual: LPIPS network.
+        embed_person: Pictures of persons (n, 3, h, w) uint8 -> vectors (n, d): see `identity.Embedding`.
     """
 
     find_joints: Callable[[np.ndarray], Pose] | None = None
     find_person: Callable[[np.ndarray], np.ndarray] | None = None
     perceptual: LPIPS | None = None
+    embed_person: identity.Embedding | None = None
 
 
 @dataclass(frozen=True)
 class Scores:
     """The numbers of one clip; NaN where there is none.
+
+    Numbers about the person take it where the true depth shows it; in `scene` depth, which shows everything,
+    where the true mask does. What reads a silhouette off the depth exists for `person` depth only, and a clip
+    without depth has no number about depth. Depth is normalised inverse depth in [0, 1], unless metres are
+    named.
 
     Attributes:
         depth_l2: Mean squared depth error, the whole frame.
@@ -45,65 +55,190 @@ class Scores:
         shirt: Colour error (Delta E) from the reference picture: the first true frame.
         trousers: The same.
         flicker: Mean |frame difference| outside the person, in 8-bit levels.
+        psnr: To the true video, in dB; see `image_quality.psnr`.
+        ssim: To the true video, in grey; see `image_quality.ssim`.
+        identity: Cosine similarity of the person to the reference picture's; see `identity.similarity`.
+        depth_rmse_frame: Root mean square depth error, the whole frame.
+        depth_absrel: Mean of |error| / true depth, within the person; so are all that follow to `boundary_*`.
+        depth_rmse: Root mean square depth error.
+        depth_delta: Share of the pixels whose depth is within 1.25 times the true one.
+        depth_absrel_aligned: After the best scale and shift, one pair per clip; see `depth_errors.aligned`.
+        depth_rmse_aligned: The same.
+        depth_delta_aligned: The same.
+        depth_absrel_metres: Of the distance, where the generated depth shows the person too.
+        depth_rmse_metres: In metres, at the same pixels.
+        depth_delta_metres: At the same pixels.
+        depth_absrel_metres_aligned: After scaling and shifting the inverse depths, within the true range.
+        depth_rmse_metres_aligned: The same.
+        depth_delta_metres_aligned: The same.
+        boundary_precision: Share of the depth's edges that the true depth has; see `boundaries.match`.
+        boundary_recall: Share of the true depth's edges that it has.
+        boundary_f1: Harmonic mean of the two.
+        alignment_edge: Distance in pixels between the outlines that `alignment_found` compares.
+        motion_difference: Between the flow of the video and of its own depth; see `motion.motion_difference`.
+        warp_error: Mean |change| along the true motion where it is visible, in 8-bit levels.
+        warp_error_person: The same within the person only.
     """
 
-    depth_l2: float
-    depth_l2_person: float
-    silhouette_iou: float
-    alignment_found: float
-    alignment_plate: float
-    joints: float
-    lpips: float
-    shirt: float
-    trousers: float
-    flicker: float
+    depth_l2: float = _NAN
+    depth_l2_person: float = _NAN
+    silhouette_iou: float = _NAN
+    alignment_found: float = _NAN
+    alignment_plate: float = _NAN
+    joints: float = _NAN
+    lpips: float = _NAN
+    shirt: float = _NAN
+    trousers: float = _NAN
+    flicker: float = _NAN
+    psnr: float = _NAN
+    ssim: float = _NAN
+    identity: float = _NAN
+    depth_rmse_frame: float = _NAN
+    depth_absrel: float = _NAN
+    depth_rmse: float = _NAN
+    depth_delta: float = _NAN
+    depth_absrel_aligned: float = _NAN
+    depth_rmse_aligned: float = _NAN
+    depth_delta_aligned: float = _NAN
+    depth_absrel_metres: float = _NAN
+    depth_rmse_metres: float = _NAN
+    depth_delta_metres: float = _NAN
+    depth_absrel_metres_aligned: float = _NAN
+    depth_rmse_metres_aligned: float = _NAN
+    depth_delta_metres_aligned: float = _NAN
+    boundary_precision: float = _NAN
+    boundary_recall: float = _NAN
+    boundary_f1: float = _NAN
+    alignment_edge: float = _NAN
+    motion_difference: float = _NAN
+    warp_error: float = _NAN
+    warp_error_person: float = _NAN
+
+
+FIELDS = tuple(field.name for field in fields(Scores))
+"""The names of the numbers."""
 
 
 def score(clips: Mapping[str, Clip], true: Clip, judge: Judge) -> dict[str, Scores]:
     """Judge clips, by name, against the true one.
 
-    Pose, mask and plate are always the true clip's: what was asked for.
+    Pose, mask, plate and range in metres are always the true clip's: what was asked for.
 
     Raises:
-        UserError: If one differs from it in size or number of frames, or its depth is of another kind.
+        UserError: If one differs from it in size or number of frames, both have depth but of different kinds,
+            or the extra `eval` is not installed.
     """
     for clip in clips.values():
         _check_pair(clip, true)
-    scores = {name: _score(clip, true, judge) for name, clip in clips.items()}
-    if judge.perceptual is None:
-        return scores
-    distances = metrics.lpips(judge.perceptual, [clip.video for clip in clips.values()], true.video)
-    return {name: replace(scores[name], lpips=d) for name, d in zip(clips, distances, strict=True)}
+    truth = Truth(true)
+    scores = {name: _score(clip, truth, judge) for name, clip in clips.items()}
+    videos = [clip.video for clip in clips.values()]
+    if judge.perceptual is not None:
+        distances = metrics.lpips(judge.perceptual, videos, true.video)
+        scores = {n: replace(scores[n], lpips=d) for n, d in zip(clips, distances, strict=True)}
+    if judge.embed_person is not None:
+        cosines = identity.similarity(judge.embed_person, videos, true)
+        scores = {n: replace(scores[n], identity=c) for n, c in zip(clips, cosines, strict=True)}
+    return scores
 
 
-def _score(generated: Clip, true: Clip, judge: Judge) -> Scores:
-    """All but LPIPS."""
+def _score(generated: Clip, truth: Truth, judge: Judge) -> Scores:
+    """All but what the networks say that look at several videos at once."""
+    grey = image_quality.grey(generated.video)
+    numbers = _picture(generated, grey, truth, judge)
+    if generated.depth_kind == "person":
+        numbers |= _together(generated, grey, truth, judge)
+    if generated.depth_kind == truth.clip.depth_kind != "none":
+        numbers |= _depth(generated, truth)
+    return Scores(**numbers)
+
+
+def _picture(generated: Clip, grey: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
+    """What the video alone decides."""
+    true = truth.clip
+    change, visible = motion.warp_change(generated.video, truth.tracks), truth.tracks.visible
+    return {
+        "psnr": image_quality.psnr(generated.video, true.video),
+        "ssim": image_quality.ssim(grey, truth.grey),
+        "shirt": _clothes(generated, truth, "shirt"),
+        "trousers": _clothes(generated, truth, "trousers"),
+        "joints": _joints(generated, truth, judge),
+        "flicker": metrics.flicker(generated.video, true.mask),
+        "warp_error": metrics.mean(change[visible]),
+        "warp_error_person": metrics.mean(change[visible & truth.person[:-1]]),
+    }
+
+
+def _together(generated: Clip, grey: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
+    """How well the depth goes with its own video."""
     drawn = metrics.silhouette(generated.depth)
-    seen = None if judge.find_person is None else judge.find_person(generated.video)
-    return Scores(
-        depth_l2=metrics.depth_l2(generated.depth, true.depth),
-        depth_l2_person=metrics.depth_l2(generated.depth, true.depth, metrics.silhouette(true.depth)),
-        silhouette_iou=metrics.iou(drawn, metrics.silhouette(true.depth)),
-        alignment_plate=metrics.iou(drawn, differs_from_plate(generated.video, true.background)),
-        alignment_found=float("nan") if seen is None else metrics.iou(drawn, seen),
-        joints=_joints(generated, true, judge),
-        lpips=float("nan"),
-        shirt=_clothes(generated, true, "shirt"),
-        trousers=_clothes(generated, true, "trousers"),
-        flicker=metrics.flicker(generated.video, true.mask),
-    )
+    numbers = {
+        "alignment_plate": metrics.iou(drawn, differs_from_plate(generated.video, truth.clip.background)),
+        "motion_difference": motion.motion_difference(grey, generated.depth, drawn),
+    }
+    if judge.find_person is None:
+        return numbers
+    seen = judge.find_person(generated.video)
+    found = {
+        "alignment_found": metrics.iou(drawn, seen),
+        "alignment_edge": boundaries.edge_distance(drawn, seen),
+    }
+    return numbers | found
 
 
-def _joints(generated: Clip, true: Clip, judge: Judge) -> float:
+def _depth(generated: Clip, truth: Truth) -> dict[str, float]:
+    """How near the depth is to the true one."""
+    got, true = generated.depth, truth.clip.depth
+    matched = boundaries.match(boundaries.edges(got), truth.edges)
+    squared = metrics.depth_l2(got, true)
+    numbers = {
+        "depth_l2": squared,
+        "depth_l2_person": metrics.depth_l2(got, true, truth.person),
+        "depth_rmse_frame": float(np.sqrt(squared)),
+        "boundary_precision": matched.precision,
+        "boundary_recall": matched.recall,
+        "boundary_f1": matched.f1,
+    }
+    if generated.depth_kind == "person":
+        numbers["silhouette_iou"] = metrics.iou(metrics.silhouette(got), truth.person)
+    return numbers | _depth_errors(generated, truth)
+
+
+def _depth_errors(generated: Clip, truth: Truth) -> dict[str, float]:
+    """Within the person: as the depth is, and aligned; in its own unit, and in metres where known."""
+    true = truth.clip
+    where = truth.person & (true.depth > 0)  # ratios to nothing do not exist
+    shown = where & metrics.silhouette(generated.depth) if true.depth_kind == "person" else where
+    numbers: dict[str, float] = {}
+    fitted = depth_errors.aligned(generated.depth, true.depth, shown)
+    for suffix, depth in (("", generated.depth), ("_aligned", fitted)):
+        plain = depth_errors.depth_errors(depth[where], true.depth[where])
+        numbers |= {
+            f"depth_absrel{suffix}": plain.absrel,
+            f"depth_rmse{suffix}": plain.rmse,
+            f"depth_delta{suffix}": plain.delta,
+        }
+        if true.depth_range is not None and true.depth_kind != "none":
+            metres = depth_errors.errors_in_metres(
+                depth, true.depth, shown, true.depth_range, true.depth_kind
+            )
+            numbers |= {
+                f"depth_absrel_metres{suffix}": metres.absrel,
+                f"depth_rmse_metres{suffix}": metres.rmse,
+                f"depth_delta_metres{suffix}": metres.delta,
+            }
+    return numbers
+
+
+def _joints(generated: Clip, truth: Truth, judge: Judge) -> float:
     if judge.find_joints is None:
-        return float("nan")
+        return _NAN
     found = judge.find_joints(generated.video).keypoints
-    return metrics.joints_reached(found, true.pose.keypoints, metrics.person_height(true.mask))
+    return metrics.joints_reached(found, truth.clip.pose.keypoints, truth.height)
 
 
-def _clothes(generated: Clip, true: Clip, garment: Garment) -> float:
-    where = region(true.pose, true.mask, garment)
-    reference = mean_colour(true.video[:1], where[:1])[0]
+def _clothes(generated: Clip, truth: Truth, garment: Garment) -> float:
+    where, reference = truth.garments[garment]
     return colour_error(generated.video, where, reference)
 
 
@@ -111,6 +246,7 @@ def _check_pair(generated: Clip, true: Clip) -> None:
     if generated.video.shape != true.video.shape:
         found = f"frames of {generated.video.shape} where the true clip has {true.video.shape}"
         raise UserError("generated", found, "generate as many frames of the same size")
-    if generated.depth_kind != true.depth_kind:
-        found = f"{generated.depth_kind} depth where the true clip has {true.depth_kind} depth"
+    kinds = generated.depth_kind, true.depth_kind
+    if "none" not in kinds and kinds[0] != kinds[1]:
+        found = f"{kinds[0]} depth where the true clip has {kinds[1]} depth"
         raise UserError("generated", found, "compare clips with the same kind of depth")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from idol.clip import Clip
 from idol.errors import UserError
 from idol.evaluation import statistics
-from idol.evaluation.score import Judge, Scores, score
+from idol.evaluation.score import FIELDS, Judge, Scores, score
 from idol.evaluation.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -41,20 +41,61 @@ class Row:
     relative: bool = False
 
 
-ROWS = (
-    Row("depth_l2", "depth_l2", "depth L2, whole frame", "lower"),
-    Row("depth_l2_person", "depth_l2_person", "depth L2, within the person", "lower"),
-    Row("silhouette_iou", "silhouette_iou", "silhouette IoU: depth, true depth", "higher"),
-    Row("alignment_found", "alignment_found", "alignment IoU: depth, person found in own video", "higher"),
-    Row("alignment_plate", "alignment_plate", "alignment IoU: depth, own video less plate", "higher"),
-    Row("joints", "joints", "joints found within 10 % of height", "higher"),
-    Row("joints_of_true", "joints", "… as a share of the true video's", "higher", relative=True),
-    Row("lpips", "lpips", "LPIPS", "lower"),
-    Row("shirt", "shirt", "shirt colour error, Delta E", "lower"),
-    Row("trousers", "trousers", "trousers colour error, Delta E", "lower"),
-    Row("flicker", "flicker", "flicker outside the person, 8-bit levels", "lower"),
-    Row("flicker_of_true", "flicker", "… as a multiple of the true video's", "lower", relative=True),
-)
+GROUPS: dict[str, tuple[Row, ...]] = {
+    "picture, against the true video": (
+        Row("psnr", "psnr", "PSNR, dB", "higher"),
+        Row("ssim", "ssim", "SSIM, grey", "higher"),
+        Row("lpips", "lpips", "LPIPS", "lower"),
+        Row("identity", "identity", "person like the reference's: cosine", "higher"),
+        Row("shirt", "shirt", "shirt colour error, Delta E", "lower"),
+        Row("trousers", "trousers", "trousers colour error, Delta E", "lower"),
+    ),
+    "depth, against the true depth": (
+        Row("depth_l2", "depth_l2", "depth L2, whole frame", "lower"),
+        Row("depth_rmse_frame", "depth_rmse_frame", "depth RMSE, whole frame", "lower"),
+        Row("silhouette_iou", "silhouette_iou", "silhouette IoU: depth, true depth", "higher"),
+        Row("boundary_precision", "boundary_precision", "depth edges: precision", "higher"),
+        Row("boundary_recall", "boundary_recall", "depth edges: recall", "higher"),
+        Row("boundary_f1", "boundary_f1", "depth edges: F1", "higher"),
+    ),
+    "depth within the person": (
+        Row("depth_l2_person", "depth_l2_person", "depth L2, within the person", "lower"),
+        Row("depth_rmse", "depth_rmse", "depth RMSE", "lower"),
+        Row("depth_absrel", "depth_absrel", "depth AbsRel", "lower"),
+        Row("depth_delta", "depth_delta", "depth within 1.25 times", "higher"),
+        Row("depth_rmse_aligned", "depth_rmse_aligned", "depth RMSE, scale and shift fitted", "lower"),
+        Row("depth_absrel_aligned", "depth_absrel_aligned", "depth AbsRel, fitted", "lower"),
+        Row("depth_delta_aligned", "depth_delta_aligned", "depth within 1.25 times, fitted", "higher"),
+        Row("depth_rmse_metres", "depth_rmse_metres", "distance RMSE, metres", "lower"),
+        Row("depth_absrel_metres", "depth_absrel_metres", "distance AbsRel", "lower"),
+        Row("depth_delta_metres", "depth_delta_metres", "distance within 1.25 times", "higher"),
+        Row("depth_rmse_metres_aligned", "depth_rmse_metres_aligned", "distance RMSE, fitted", "lower"),
+        Row("depth_absrel_metres_aligned", "depth_absrel_metres_aligned", "distance AbsRel, fitted", "lower"),
+        Row("depth_delta_metres_aligned", "depth_delta_metres_aligned", "… within 1.25, fitted", "higher"),
+    ),
+    "depth, against its own video": (
+        Row(
+            "alignment_found", "alignment_found", "alignment IoU: depth, person found in own video", "higher"
+        ),
+        Row("alignment_plate", "alignment_plate", "alignment IoU: depth, own video less plate", "higher"),
+        Row("alignment_edge", "alignment_edge", "outlines of depth and person found, pixels apart", "lower"),
+        Row("motion_difference", "motion_difference", "motion of depth and video, pixels apart", "lower"),
+    ),
+    "motion and stillness": (
+        Row("joints", "joints", "joints found within 10 % of height", "higher"),
+        Row("joints_of_true", "joints", "… as a share of the true video's", "higher", relative=True),
+        Row("flicker", "flicker", "flicker outside the person, 8-bit levels", "lower"),
+        Row("flicker_of_true", "flicker", "… as a multiple of the true video's", "lower", relative=True),
+        Row("warp_error", "warp_error", "change along the true motion, 8-bit levels", "lower"),
+        Row(
+            "warp_error_of_true", "warp_error", "… as a multiple of the true video's", "lower", relative=True
+        ),
+        Row("warp_error_person", "warp_error_person", "… within the person, 8-bit levels", "lower"),
+    ),
+}
+"""The rows of the table under their headings."""
+
+ROWS = tuple(row for rows in GROUPS.values() for row in rows)
 
 
 @dataclass(frozen=True)
@@ -73,9 +114,9 @@ class Report:
         """The mean over clips of one row's number in one column, or its ratio to the true clips'."""
         if isinstance(row, str):
             row = next(known for known in ROWS if known.key == row)
-        values = self._values(column, row.field)
+        values = self.values(column, row.field)
         return (
-            statistics.ratio(values, self._values(TRUE, row.field))
+            statistics.ratio(values, self.values(TRUE, row.field))
             if row.relative
             else statistics.mean(values)
         )
@@ -101,21 +142,29 @@ class Report:
         return values
 
     def table(self, title: str = "") -> Table:
-        """A `rich` table, one column per set; 95 % bootstrap intervals over clips below the means."""
+        """A `rich` table, one column per set; 95 % bootstrap intervals over clips below the means.
+
+        A number that fewer clips have than there are says how many.
+        """
         from rich.table import Table
 
         table = Table(title=title or None, caption=f"{len(self.clips)} clips; 95 % intervals over clips")
         table.add_column("")
         for column in self.columns:
             table.add_column(column, justify="right")
-        for row in ROWS:
-            estimates = [self.estimate(column, row) for column in self.columns]
-            if any(math.isfinite(e.value) for e in estimates):
+        for heading, rows in GROUPS.items():
+            lines = [(row, [self.estimate(column, row) for column in self.columns]) for row in rows]
+            measured = [(row, found) for row, found in lines if any(math.isfinite(e.value) for e in found)]
+            if measured:
+                table.add_section()
+                table.add_row(f"[bold]{heading}[/bold]")
+            for row, found in measured:
                 arrow = "↓" if row.better == "lower" else "↑"
-                table.add_row(f"{row.title} {arrow}", *map(_cell, estimates))
+                table.add_row(f"{row.title} {arrow}", *(_cell(e, len(self.clips)) for e in found))
         return table
 
-    def _values(self, column: str, field: str) -> np.ndarray:
+    def values(self, column: str, field: str) -> np.ndarray:
+        """One number of `Scores` of every clip in a column, in the order of `clips`."""
         return np.array([getattr(scores, field) for scores in self.columns[column]])
 
 
@@ -155,22 +204,21 @@ def compare(
 
 
 def from_json(values: Mapping[str, Any]) -> Report:
-    """The report that `Report.to_json(per_clip=True)` wrote."""
+    """The report that `Report.to_json(per_clip=True)` wrote; what an older one did not measure is NaN."""
     numbers = values["per_clip"]
     columns = {
-        column: tuple(
-            Scores(**{f.name: _number(clip[f.name]) for f in fields(Scores)}) for clip in clips.values()
-        )
+        column: tuple(Scores(**{name: _number(clip.get(name)) for name in FIELDS}) for clip in clips.values())
         for column, clips in numbers.items()
     }
     return Report(tuple(numbers[TRUE]), columns)
 
 
-def _cell(estimate: Estimate) -> str:
+def _cell(estimate: Estimate, clips: int) -> str:
     if not math.isfinite(estimate.value):
         return "–"
+    fewer = "" if estimate.clips == clips else f", n = {estimate.clips}"
     low, value, high = (_digits(v, estimate.value) for v in (estimate.low, estimate.value, estimate.high))
-    return f"{value}\n[dim]{low} – {high}[/dim]"
+    return f"{value}\n[dim]{low} – {high}{fewer}[/dim]"
 
 
 def _digits(number: float, scale: float) -> str:

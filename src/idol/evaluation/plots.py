@@ -1,0 +1,279 @@
+"""Pictures of a report: every clip's numbers, and where in the best and the worst clips the errors are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from idol.clip import Clip
+from idol.depth import colorize
+from idol.errors import UserError
+from idol.evaluation.tables import ROWS, TRUE, Report, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+SHOWN = (
+    "psnr",
+    "lpips",
+    "identity",
+    "joints",
+    "depth_l2",
+    "depth_absrel_aligned",
+    "silhouette_iou",
+    "boundary_f1",
+    "alignment_found",
+    "motion_difference",
+    "flicker",
+    "warp_error",
+)
+"""The rows that get a panel unless others are asked for."""
+
+_ACROSS = 4  # panels side by side
+_FRAMES = 8  # of a strip
+_DPI = 100
+_SPREAD = 0.5  # of the points of a column, in the distance of two columns
+_GOLDEN = 0.618034  # multiples of it, modulo 1, are spread evenly however many there are
+_NAMES = ("best", "median", "worst")
+_AWAY = "farther or missing ← → nearer"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A clip to show: which of the ranking it is, its number, itself and its true clip."""
+
+    title: str
+    judged: Clip
+    true: Clip
+
+    @property
+    def has_depth(self) -> bool:
+        return "none" not in (self.judged.depth_kind, self.true.depth_kind)
+
+    def depth_difference(self) -> np.ndarray:
+        return self.judged.depth - self.true.depth
+
+
+def write_plots(
+    report: Report,
+    columns: Mapping[str, Mapping[str, Clip]],
+    true: Mapping[str, Clip],
+    folder: str | Path,
+    *,
+    rows: Sequence[str] = SHOWN,
+    ranked_by: str = "psnr",
+) -> list[Path]:
+    """Draw a report as PNG files.
+
+    - `clips.png`: one panel per row, one point per clip and column, the means with their intervals beside;
+      without the true clips where they are all alike.
+    - `COLUMN-maps.png`: for the best, the median and the worst clip of a column, the frame in the middle:
+      true, generated and their difference, of the picture and of the depth.
+    - `COLUMN-depth.png`: the difference of the depths of the same clips over their frames, with the outline
+      of the true person; not for clips without depth.
+
+    Args:
+        report: What the clips got.
+        columns: The sets of clips to show clip by clip, by the name of their column in the report.
+        true: The true clips.
+        folder: Where to; made if it is not there.
+        rows: Keys of the rows to draw; those that no column has a number for are left out.
+        ranked_by: Key of the row that says which clips are best and worst.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: If a row or a column is unknown, if no clip of a column has the number that ranks them, or
+            if the folder cannot be written.
+    """
+    folder = Path(folder)
+    figures = {"clips": _scatter(report, [_row(key) for key in rows])}
+    for column, clips in columns.items():
+        name = re.sub(r"[^\w.-]+", "_", column)
+        cases = _cases(report, column, clips, true, _row(ranked_by))
+        figures[f"{name}-maps"] = _maps(f"{column}, by {_row(ranked_by).title}", cases)
+        if all(case.has_depth for case in cases):
+            figures[f"{name}-depth"] = _strips(f"{column}: generated less true depth", cases)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png", dpi=_DPI)
+    except OSError as error:
+        raise UserError(str(folder), f"cannot be written ({error})", "choose another folder") from error
+    return [folder / f"{name}.png" for name in figures]
+
+
+def _row(key: str) -> Row:
+    for row in ROWS:
+        if row.key == key:
+            return row
+    raise UserError("rows", f"no row {key!r}", f"choose of {', '.join(row.key for row in ROWS)}")
+
+
+def _cases(
+    report: Report, column: str, clips: Mapping[str, Clip], true: Mapping[str, Clip], row: Row
+) -> list[_Case]:
+    """The best, the median and the worst clip; of one or two clips, those."""
+    if column not in report.columns:
+        raise UserError("columns", f"no {column!r} in the report", f"choose of {', '.join(report.columns)}")
+    values = report.values(column, row.field)
+    order = np.argsort(values if row.better == "lower" else -values)[: np.isfinite(values).sum()]  # NaN: last
+    if order.size == 0:
+        raise UserError(column, f"no clip has a number for {row.key!r}", "rank the clips by another row")
+    names = _NAMES[::2] if order.size == 2 else _NAMES[: order.size]
+    places = order[np.linspace(0, order.size - 1, len(names)).round().astype(int)]
+    chosen = [(name, values[i], report.clips[i]) for name, i in zip(names, places, strict=True)]
+    return [_Case(f"{name}: {value:.3g}\n{clip}", clips[clip], true[clip]) for name, value, clip in chosen]
+
+
+def _figure(width: float, height: float, title: str) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure(figsize=(width, height), layout=layout)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _scatter(report: Report, rows: Sequence[Row]) -> Figure:
+    """A panel per row, with the clips of each column as points."""
+    measured = [r for r in rows if any(np.isfinite(report.estimate(c, r).value) for c in report.columns)]
+    across = min(_ACROSS, max(1, len(measured)))
+    down = -(-len(measured) // across)
+    width = max(2.6, 0.55 * len(report.columns) + 1)
+    figure = _figure(
+        across * width, max(1, down) * 2.6, f"{len(report.clips)} clips; black: mean, 95 % interval"
+    )
+    for place, row in enumerate(measured, 1):
+        _panel(figure.add_subplot(down, across, place), report, row)
+    return figure
+
+
+def _panel(axes: Axes, report: Report, row: Row) -> None:
+    spread = (np.arange(len(report.clips)) * _GOLDEN % 1 - 0.5) * _SPREAD
+    for x, column in enumerate(report.columns):
+        values = report.values(column, row.field)
+        if row.relative:
+            of_true = report.values(TRUE, row.field)
+            values = values / of_true[np.isfinite(values) & np.isfinite(of_true)].mean()
+        if column == TRUE and np.ptp(values) == 0:
+            continue  # the true clips against themselves: all perfect, and the scale would be theirs
+        axes.scatter(x + spread, values, s=7, alpha=0.6, linewidths=0, color=f"C{x}")
+        mean = report.estimate(column, row)
+        if np.isfinite(mean.value):
+            limits = [[mean.value - mean.low], [mean.high - mean.value]]
+            axes.errorbar(x + 0.38, mean.value, np.maximum(limits, 0), fmt="k_", capsize=2, markersize=5)
+    axes.set_xticks(range(len(report.columns)), list(report.columns), rotation=35, ha="right", fontsize=8)
+    axes.set_xlim(-0.6, len(report.columns) - 0.4)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_title(f"{row.title} {'↓' if row.better == 'lower' else '↑'}", fontsize=8, wrap=True)
+
+
+def _maps(title: str, cases: Sequence[_Case]) -> Figure:
+    """One line per clip: its middle frame, true and generated, and the differences."""
+    figure = _figure(13, 1.95 * _shape(cases) * len(cases) + 0.5, title)
+    grid = figure.subplots(len(cases), 6, squeeze=False)
+    worst = max(float(_middle(case).max()) for case in cases)
+    limit = _limit(cases)
+    away: AxesImage | None = None
+    for line, case in zip(grid, cases, strict=True):
+        i = case.true.frames // 2
+        wrong = line[2].imshow(_middle(case), cmap="magma", vmin=0, vmax=worst)
+        for axes, clip in zip(line[:2], (case.true, case.judged), strict=True):
+            axes.imshow(clip.video[i].transpose(1, 2, 0))
+        for axes, clip in zip(line[3:5], (case.true, case.judged), strict=True):
+            _depth(axes, clip, i)
+        if case.has_depth:
+            away = _difference(line[5], case, i, limit)
+        else:
+            _no_depth(line[5])
+        line[0].set_ylabel(case.title, fontsize=8)
+    heads = ("true", "generated", "|difference|, levels", "true depth", "generated depth", "their difference")
+    for axes, head in zip(grid[0], heads, strict=True):
+        axes.set_title(head, fontsize=9)
+    _without_ticks(grid)
+    _bar(figure, wrong, grid[:, 2], "")
+    if away is not None:
+        _bar(figure, away, grid[:, 5], _AWAY)
+    return figure
+
+
+def _strips(title: str, cases: Sequence[_Case]) -> Figure:
+    """One line per clip: the signed depth difference over the frames."""
+    count = min(case.true.frames for case in cases)
+    shown = np.linspace(0, count - 1, min(count, _FRAMES)).round().astype(int)
+    figure = _figure(1.6 * len(shown) + 1, 1.6 * _shape(cases) * len(cases) + 0.5, title)
+    grid = figure.subplots(len(cases), len(shown), squeeze=False)
+    limit = _limit(cases)
+    for line, case in zip(grid, cases, strict=True):
+        for axes, i in zip(line, shown, strict=True):
+            image = _difference(axes, case, i, limit)
+            if case.true.mask[i].any() and not case.true.mask[i].all():
+                axes.contour(case.true.mask[i], [0.5], colors="k", linewidths=0.4)
+        line[0].set_ylabel(case.title, fontsize=8)
+    for axes, i in zip(grid[0], shown, strict=True):
+        axes.set_title(f"frame {i}", fontsize=9)
+    _without_ticks(grid)
+    _bar(figure, image, grid, _AWAY)
+    return figure
+
+
+def _middle(case: _Case) -> np.ndarray:
+    """(h, w) |difference| of the middle frames, mean over the channels, in levels."""
+    i = case.true.frames // 2
+    return np.abs(case.judged.video[i].astype(np.float32) - case.true.video[i]).mean(0)
+
+
+def _limit(cases: Sequence[_Case]) -> float:
+    """Where the colours of depth differences end: nearly the largest where both have depth, at least 0.05.
+
+    What one of them lacks is always far off, and may be off the scale.
+    """
+    least = [np.full(1, 0.05, np.float32)]
+    for case in (case for case in cases if case.has_depth):
+        both = (case.judged.depth > 0) & (case.true.depth > 0)
+        least.append(np.percentile(np.abs(case.depth_difference()[both]), [98]) if both.any() else least[0])
+    return float(np.max(least))
+
+
+def _depth(axes: Axes, clip: Clip, frame: int) -> None:
+    if clip.depth_kind == "none":
+        _no_depth(axes)
+    else:
+        axes.imshow(colorize(clip.depth[frame]).transpose(1, 2, 0))
+
+
+def _no_depth(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "no depth", ha="center", va="center", transform=axes.transAxes, fontsize=8)
+
+
+def _difference(axes: Axes, case: _Case, frame: int, limit: float) -> AxesImage:
+    """Signed depth difference: red nearer than the true depth, blue farther or missing."""
+    return axes.imshow(case.depth_difference()[frame], cmap="RdBu_r", vmin=-limit, vmax=limit)
+
+
+def _shape(cases: Sequence[_Case]) -> float:
+    """Height of a frame over its width; the tallest."""
+    return max(case.true.height / case.true.width for case in cases)
+
+
+def _bar(figure: Figure, image: AxesImage, beside: np.ndarray, label: str) -> None:
+    bar = figure.colorbar(image, ax=beside.ravel().tolist(), aspect=40, pad=0.01)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+
+
+def _without_ticks(grid: np.ndarray) -> None:
+    for axes in grid.ravel():
+        axes.set_xticks([])
+        axes.set_yticks([])

@@ -1,0 +1,267 @@
+"""Metrics of a whole set of clips: FID, KID, FVD and FID-VID, each with its interval and its floor.
+
+They compare distributions, so that a handful of clips says little: covariances of 2048 features want
+thousands of samples, and windows of one clip are hardly independent. Each number therefore comes with how
+many samples it is made from, an interval over clips, and the floor: what the true clips get against
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from idol.clip import Clip
+from idol.errors import UserError
+from idol.evaluation.distances import ClipsFrechet, ClipsKid
+from idol.evaluation.features import METRICS, Networks, SetMetric
+from idol.evaluation.tables import TRUE
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_DRAWS = 200
+_SPLITS = 8
+
+
+@dataclass(frozen=True)
+class Distance:
+    """One metric of one set of clips.
+
+    Attributes:
+        value: The distance to the true clips; None if it cannot be computed.
+        low: Lower end of the 95 % interval over clips; None with fewer than two clips.
+        high: Upper end.
+        clips: How many clips gave samples.
+        samples: How many frames or windows they gave.
+        note: Why there is no value or no interval, or how many clips were left out; else "".
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    clips: int
+    samples: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the true clips get against themselves: one half against the other.
+
+    Half as many samples on each side make it higher than it would be of two independent sets of full size,
+    and a set that shows the people and places of the true clips can fall below it.
+
+    Attributes:
+        value: Mean over random splits by clips; None if it cannot be computed.
+        low: Lowest of the splits.
+        high: Highest.
+        clips: Clips in each half.
+        splits: How many splits.
+        note: Why there is no value.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    clips: int
+    splits: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """Set metrics of several sets of clips, each against the same true clips.
+
+    Attributes:
+        clips: Names of the clips.
+        stride: Frames from one window to the next; None: half a window.
+        columns: Distance of each set by its name and the metric's key. The last set is `TRUE` itself, which
+            gets 0, and of KID a little less, as each frame there meets itself.
+        floor: Floor of each metric.
+        weights: SHA-256 of each weight file that was used.
+    """
+
+    clips: tuple[str, ...]
+    stride: int | None
+    columns: dict[str, dict[str, Distance]]
+    floor: dict[str, Floor]
+    weights: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "clips": len(self.clips),
+            "stride": {
+                metric.key: self.stride or metric.window // 2
+                for metric in METRICS
+                if metric.key in self.floor and metric.window > 1
+            },
+            "columns": {c: {k: asdict(d) for k, d in found.items()} for c, found in self.columns.items()},
+            "floor": {key: asdict(floor) for key, floor in self.floor.items()},
+            "weights": dict(self.weights),
+        }
+
+    def table(self, title: str = "") -> Table:
+        """A `rich` table, one column per set and one for the floor; notes stand below."""
+        from rich.table import Table
+
+        caption = f"{len(self.clips)} clips; 95 % intervals over clips; floor: halves of the true clips"
+        table = Table(title=title or None, caption="\n".join([caption, *self._notes()]))
+        table.add_column("")
+        for column in (*self.columns, "floor"):
+            table.add_column(column, justify="right")
+        for metric in METRICS:
+            if metric.key in self.floor:
+                cells = [found[metric.key] for found in self.columns.values()]
+                kind = "frames" if metric.window == 1 else "windows"
+                first = f"{metric.title} ↓\n[dim]{max(cell.samples for cell in cells)} {kind}[/dim]"
+                table.add_row(first, *map(_cell, cells), _cell(self.floor[metric.key]))
+        return table
+
+    def _notes(self) -> list[str]:
+        """What the distances say about themselves, each once."""
+        rows: list[Mapping[str, Distance | Floor]] = [*self.columns.values(), self.floor]
+        notes = [f"{key}: {row[key].note}" for key in self.floor for row in rows if row[key].note]
+        return list(dict.fromkeys(notes))
+
+
+def set_metrics(
+    columns: Mapping[str, Mapping[str, Clip]],
+    true: Mapping[str, Clip],
+    *,
+    fid: bool = True,
+    fvd: bool = True,
+    resnet3d: Path | None = None,
+    stride: int | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> SetReport:
+    """Compare sets of clips with the true clips of the same names, as sets.
+
+    Args:
+        columns: Sets of clips by the name of their column; the first decides which clips are looked at.
+        true: The true clips; may hold more.
+        fid: FID and KID, of all frames.
+        fvd: FVD of windows of 16 frames and of 8; without `resnet3d` also what stands in for FID-VID.
+        resnet3d: Weights of the 3-D ResNet-50, for FID-VID.
+        stride: Frames from one window to the next, at least 1; default half a window. DisCo's evaluation has
+            1, which takes longer and adds windows that differ little.
+        device: Where the networks run.
+        progress: Told (clips done, clips) after each clip of each set.
+
+    Raises:
+        UserError: If a clip is missing from a set, or weights cannot be had.
+        ValueError: If the stride is below 1.
+    """
+    if stride is not None and stride < 1:
+        raise ValueError(f"stride: found {stride}, expected at least 1")
+    sets = {**columns, TRUE: true}
+    names = tuple(next(iter(sets.values())))
+    for column, clips in sets.items():
+        missing = [name for name in names if name not in clips]
+        if missing:
+            raise UserError(column, f"{len(missing)} clips are missing, {missing[0]!r} first", "make them")
+    networks = Networks(fid=fid, fvd=fvd, resnet3d=resnet3d, stride=stride, device=device)
+    seen: dict[str, list[dict[str, np.ndarray]]] = {column: [] for column in sets}
+    for column, clips in sets.items():
+        for name in names:
+            seen[column].append(networks.look(clips[name].video))
+            if progress:
+                progress(sum(map(len, seen.values())), len(names) * len(sets))
+    return reported(names, seen, networks.metrics(), stride, networks.weights)
+
+
+def reported(
+    names: tuple[str, ...],
+    seen: Mapping[str, Sequence[Mapping[str, np.ndarray]]],
+    metrics: Sequence[SetMetric],
+    stride: int | None = None,
+    weights: Mapping[str, str] | None = None,
+) -> SetReport:
+    """The report on features.
+
+    Args:
+        names: Names of the clips.
+        seen: Of each set, the last being that of the true clips (`TRUE`): features (n, d) of each clip, by
+            name.
+        metrics: What to compute from them; see `Networks.metrics`.
+        stride: What the windows had.
+        weights: SHA-256 of the weight files.
+    """
+    columns: dict[str, dict[str, Distance]] = {column: {} for column in seen}
+    floor: dict[str, Floor] = {}
+    for metric in metrics:
+        features = {column: [clip[metric.features] for clip in clips] for column, clips in seen.items()}
+        for column, found in features.items():
+            columns[column][metric.key] = compared(found, features[TRUE], metric)
+        floor[metric.key] = halved(features[TRUE], metric)
+    return SetReport(names, stride, columns, floor, dict(weights or {}))
+
+
+def compared(
+    found: Sequence[np.ndarray], true: Sequence[np.ndarray], metric: SetMetric, draws: int = _DRAWS
+) -> Distance:
+    """Distance of a set of clips to the true ones, with its interval over clips.
+
+    Clips are drawn with repetition, each together with its true one. A drawn set has fewer distinct clips,
+    which alone raises a Fréchet distance: so the draws give the width, and their mean is moved to the value.
+
+    Args:
+        found: Features (n, d) of each clip.
+        true: The same of the true clips, in the same order.
+        metric: What to compute.
+        draws: How many sets are drawn.
+    """
+    pairs = [(a, b) for a, b in zip(found, true, strict=True) if len(a) and len(b)]
+    clips, samples = len(pairs), sum(len(a) for a, _ in pairs)
+    left_out = len(found) - clips
+    note = f"{left_out} of {len(found)} clips have fewer than {metric.window} frames" if left_out else ""
+    if min(samples, sum(len(b) for _, b in pairs)) < 2:
+        note = note or "fewer than two samples"
+        return Distance(None, None, None, clips, samples, note)
+    distance = _distance(metric, *zip(*pairs, strict=True))
+    value = distance(np.ones(clips))
+    if clips < 2:
+        return Distance(value, None, None, clips, samples, note or "one clip: no interval")
+    rng = np.random.default_rng(0)
+    drawn = [distance(np.bincount(rng.integers(clips, size=clips), minlength=clips)) for _ in range(draws)]
+    low, high = value + np.nanpercentile(drawn, [2.5, 97.5]) - np.nanmean(drawn)
+    lowest = 0.0 if metric.distance == "frechet" else -np.inf
+    return Distance(value, float(max(low, lowest)), float(high), clips, samples, note)
+
+
+def halved(true: Sequence[np.ndarray], metric: SetMetric, splits: int = _SPLITS) -> Floor:
+    """Distance between halves of the true clips, split at random by clips.
+
+    Args:
+        true: Features (n, d) of each clip.
+        metric: What to compute.
+        splits: How many splits.
+    """
+    kept = [clip for clip in true if len(clip)]
+    half, rng = len(kept) // 2, np.random.default_rng(0)
+    if half == 0 or half * min(map(len, kept)) < 2:
+        return Floor(None, None, None, half, 0, "too few true clips for two halves")
+    values = []
+    for _ in range(splits):
+        order = rng.permutation(len(kept))
+        first, second = ([kept[i] for i in part] for part in (order[:half], order[half : 2 * half]))
+        values.append(_distance(metric, first, second)(np.ones(half)))
+    return Floor(float(np.mean(values)), min(values), max(values), half, splits)
+
+
+def _distance(metric: SetMetric, a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> ClipsFrechet | ClipsKid:
+    return ClipsFrechet(a, b) if metric.distance == "frechet" else ClipsKid(a, b)
+
+
+def _cell(found: Distance | Floor) -> str:
+    if found.value is None:
+        return "–"
+    digits = 4 if abs(found.value) < 1 else 2
+    interval = "" if found.low is None else f"\n[dim]{found.low:.{digits}f} – {found.high:.{digits}f}[/dim]"
+    return f"{found.value:.{digits}f}{interval}"
