@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from idol.clip import Clip, Pose, clip_from_files, clip_to_files
+from idol.data.shards import ShardReader, ShardWriter
 from idol.errors import UserError
 
 
@@ -99,6 +100,48 @@ def test_depth_on_disk_is_rounded_not_truncated():
     clip = make_clip(frames=1, depth=steps, depth_kind="scene")
     back = clip_from_files(clip_to_files(clip)).depth
     np.testing.assert_array_equal(np.rint(back * 65535), np.arange(1, 12 * 17 + 1).reshape(1, 12, 17))
+
+
+def make_clip_without_depth(**changes):
+    no_depth = {"depth": np.zeros((3, 12, 17), np.float32), "depth_kind": "none", "depth_range": None}
+    return make_clip(**(no_depth | changes))
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_clip_without_depth_writes_none_and_comes_back(tmp_path, moving):
+    clip = make_clip_without_depth(moving=moving)
+    clip.save(tmp_path / "clip")
+    assert not (tmp_path / "clip" / "depth").exists()
+    assert_same(clip, Clip.load(tmp_path / "clip"))
+    files = clip_to_files(clip, image="png")
+    assert_same(clip.select([2, 0]), clip_from_files(files, frames=[2, 0]))
+    assert clip.select([2, 0]).depth_kind == "none"
+    stale = {"depth/00000.png": clip_to_files(make_clip())["depth/00000.png"]}
+    assert not clip_from_files(files | stale).depth.any()
+
+
+def test_a_clip_without_depth_goes_through_shards(tmp_path):
+    clips = [make_clip(), make_clip_without_depth(), make_clip(frames=2)]
+    ShardWriter(tmp_path, image="png").write(clips)
+    reader = ShardReader(tmp_path)
+    for clip, back in zip(clips, reader, strict=True):
+        assert_same(clip, back)
+    assert_same(clips[1].select([1]), reader.frames(1, [1]))
+
+
+def test_a_clip_that_lost_its_depth_is_not_one_without():
+    files = clip_to_files(make_clip())
+    del files["depth/00001.png"]
+    with pytest.raises(ValueError, match="depth/00001: missing"):
+        clip_from_files(files)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"depth": np.eye(12, 17, dtype=np.float32)[None].repeat(3, 0)}, {"depth_range": (1.0, 2.0)}]
+)
+def test_no_depth_means_no_values_and_no_range(changes):
+    with pytest.raises(ValueError, match="depth_kind none"):
+        make_clip_without_depth(**changes)
 
 
 @pytest.mark.parametrize(

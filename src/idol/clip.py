@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,7 @@ from PIL import Image
 from idol.errors import UserError
 from idol.video import encode_depth16
 
-DepthKind = Literal["person", "scene"]
+DepthKind = Literal["person", "scene", "none"]
 _VERSION = 1
 
 
@@ -82,7 +82,8 @@ class Clip:
         pose: Joints, in pixels of the video.
         background: (3, h, w) uint8 clean plate, or (f, 3, h, w) if the camera moves.
         fps: Frames per second.
-        depth_kind: `person` (person in [0.2, 1], exactly 0 elsewhere) or `scene` (the whole frame).
+        depth_kind: `person` (person in [0.2, 1], exactly 0 elsewhere), `scene` (the whole frame), or `none`:
+            a video without depth, whose `depth` is 0 everywhere and has no range.
         depth_range: (near, far) in metres where known: `idol.depth.to_metres` then inverts exactly.
         source: Where the clip came from.
         subject: Who it shows; splits never share a subject.
@@ -121,8 +122,11 @@ class Clip:
     def _check_scalars(self) -> None:
         if not 0 < self.fps < np.inf:
             raise ValueError(f"fps: found {self.fps}, expected a positive number")
-        if self.depth_kind not in ("person", "scene"):
-            raise ValueError(f"depth_kind: found {self.depth_kind!r}, expected 'person' or 'scene'")
+        if self.depth_kind not in get_args(DepthKind):
+            expected = ", ".join(get_args(DepthKind))
+            raise ValueError(f"depth_kind: found {self.depth_kind!r}, expected one of {expected}")
+        if self.depth_kind == "none" and (self.depth.any() or self.depth_range is not None):
+            raise ValueError("depth: found values or a range in a clip of depth_kind none, expected all 0")
         if self.depth_range is not None and not 0 < self.depth_range[0] < self.depth_range[1] < np.inf:
             raise ValueError(f"depth_range: found {self.depth_range}, expected 0 < near < far in metres")
 
@@ -130,6 +134,16 @@ class Clip:
     def frames(self) -> int:
         """Number of frames."""
         return self.video.shape[0]
+
+    def known_depth(self) -> np.ndarray:
+        """The depth, (f, h, w).
+
+        Raises:
+            UserError: If the clip has none.
+        """
+        if self.depth_kind == "none":
+            raise UserError(self.source or "clip", "has no depth", "give clips with depth")
+        return self.depth
 
     @property
     def height(self) -> int:
@@ -223,8 +237,9 @@ def _replace_folder(fresh: Path, folder: Path, aside: Path) -> None:
 def clip_to_files(clip: Clip, image: Literal["jpeg", "png"] = "jpeg", quality: int = 95) -> dict[str, bytes]:
     """The files of a clip.
 
-    They are `frames/00000.jpg` and so on, `depth/00000.png` (16 bit), `mask/00000.png` (1 bit),
-    `background.jpg` (`background/00000.jpg` and so on if it moves) and `clip.json`, which holds the rest.
+    They are `frames/00000.jpg` and so on, `depth/00000.png` (16 bit; not for `depth_kind` none),
+    `mask/00000.png` (1 bit), `background.jpg` (`background/00000.jpg` and so on if it moves) and `clip.json`,
+    which holds the rest.
 
     Args:
         clip: The clip.
@@ -238,7 +253,8 @@ def clip_to_files(clip: Clip, image: Literal["jpeg", "png"] = "jpeg", quality: i
     files = {"clip.json": json.dumps(_to_json(clip), separators=(",", ":"), default=float).encode()}
     for i in range(clip.frames):
         files[f"frames/{i:05d}.{suffix}"] = _encode(clip.video[i], image, quality)
-        files[f"depth/{i:05d}.png"] = encode_depth16(clip.depth[i])
+        if clip.depth_kind != "none":
+            files[f"depth/{i:05d}.png"] = encode_depth16(clip.depth[i])
         files[f"mask/{i:05d}.png"] = _to_png(Image.fromarray(clip.mask[i]))
     if clip.background.ndim == 3:
         files[f"background.{suffix}"] = _encode(clip.background, image, quality)
@@ -267,7 +283,7 @@ def clip_from_files(files: Mapping[str, bytes], frames: Sequence[int] | None = N
     background = np.stack([_decode(files, name, "RGB") for name in plates])
     return Clip(
         video=np.stack([_decode(files, f"frames/{i:05d}", "RGB") for i in f]),
-        depth=np.stack([_decode(files, f"depth/{i:05d}", "I;16") for i in f]),
+        depth=_depth_of(files, record, f),
         mask=np.stack([_decode(files, f"mask/{i:05d}", "1") for i in f]),
         pose=Pose(np.array(record["pose"], np.float32)[list(f)], record["height"], record["width"]),
         background=background[0] if record["background"] == "still" else background,
@@ -277,6 +293,13 @@ def clip_from_files(files: Mapping[str, bytes], frames: Sequence[int] | None = N
         source=record["source"],
         subject=record["subject"],
     )
+
+
+def _depth_of(files: Mapping[str, bytes], record: Mapping[str, Any], frames: Sequence[int]) -> np.ndarray:
+    """(f, h, w) float32: what the files hold, or 0 where the clip has no depth."""
+    if record["depth_kind"] == "none":
+        return np.zeros((len(frames), record["height"], record["width"]), np.float32)
+    return np.stack([_decode(files, f"depth/{i:05d}", "I;16") for i in frames])
 
 
 _KEYS = (

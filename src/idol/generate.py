@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -267,6 +267,8 @@ def run_prepared(
         reporter: See there.
     """
     settings, out, reporter = record.settings, Path(out), reporter or Reporter()
+    if pipe.unet.config["num_modalities"] == 1 and not pipe.codec.stacked:
+        raise UserError("--weights", f"{settings.weights} makes no depth", "give weights of both modalities")
     reporter.stage(f"denoising {record.frames} frames, {settings.steps} steps, on {settings.device}")
     started = time.monotonic()
     with _threads(settings.threads):
@@ -281,7 +283,7 @@ def run_prepared(
 
 
 def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: Listener) -> Clip:
-    """The generated clip; its mask is the silhouette that the depth holds."""
+    """The generated clip; its mask is the silhouette that the depth holds. Without depth, if none is made."""
     output = pipe(
         inputs.person,
         inputs.mask,
@@ -298,12 +300,14 @@ def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: L
         callback_on_step_end=lambda _pipe, step, *_: reporter.step(step + 1, settings.steps),
     )
     assert not isinstance(output, tuple)
-    if output.depth is None:
-        raise UserError("--weights", f"{settings.weights} makes no depth", "give weights of both modalities")
     video = np.rint(np.clip(output.video[0], 0, 1) * 255).astype(np.uint8)
+    made: dict[str, Any] = {"pose": inputs.pose, "background": inputs.background, "fps": settings.fps}
+    made["source"] = "idol generate"
+    if output.depth is None:
+        empty = np.zeros((len(video), *video.shape[2:]), np.float32)
+        return Clip(video, empty, empty > 0, depth_kind="none", **made)
     depth = np.clip(output.depth[0], 0, 1).astype(np.float32)
-    mask = depth > PERSON_FLOOR / 2
-    return Clip(video, depth, mask, inputs.pose, inputs.background, settings.fps, source="idol generate")
+    return Clip(video, depth, depth > PERSON_FLOOR / 2, **made)
 
 
 @contextmanager

@@ -142,7 +142,7 @@ def _views(
     Of each (3, side, side) uint8, and where the person is in it. Most squares lie about the person. Stacked,
     the depth is behind the frame in six channels, and an empty one behind the third picture.
     """
-    mask, coloured = clip.mask[0], depth_codec.colorize(clip.depth[0], "hot")
+    mask, coloured = clip.mask[0], depth_codec.colorize(clip.known_depth()[0], "hot")
     if random.random() < 0.3:
         still = clip.background if clip.background.ndim == 3 else clip.background[0]
         third = still, np.zeros_like(mask)

@@ -101,10 +101,12 @@ class SkeletonConfig:
 
     stick_width: float = 2.5
     radius: float = 2.5
+    parts: skeleton.Parts = "body"
+    """whole_body draws hands and face of poses that have them (DWPose)."""
 
     def draw(self, pose: Pose, size: int) -> UInt8[np.ndarray, "f 3 s s"]:
         """Skeleton pictures of every frame of a pose."""
-        return skeleton.draw(pose, size, size, stick_width=self.stick_width, radius=self.radius, at="model")
+        return skeleton.draw(pose, size, size, **vars(self), at="model")
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,9 @@ def pictures(
     person = clip if person is None else _square(person, config, rng, mirrored)
     frames, shown = list(frames), [showing(person.mask, frame) for frame in references]
     persons = [_person(person, frame, config, rng) for frame in shown]
-    coloured = colorize(clip.depth[frames], config.depth_colours) if config.modalities == 2 else None
+    coloured = None
+    if config.modalities == 2:
+        coloured = colorize(clip.known_depth()[frames], config.depth_colours)
     made = Pictures(
         video=clip.video[frames],
         depth=coloured,
