@@ -1,5 +1,6 @@
 """Skeleton images against literal loops, joint orders, key point files."""
 
+import colorsys
 import json
 import math
 import time
@@ -193,3 +194,59 @@ def test_broken_key_point_folders_are_told(tmp_path):
     (tmp_path / "b.json").write_text('{"people": [')
     with pytest.raises(UserError, match="JSON"):
         skeleton.read_openpose_json(tmp_path, 9, 9)
+
+
+def whole_body(seed=0, size=96):
+    rng = np.random.default_rng(seed)
+    keypoints = rng.uniform(8, size - 8, (2, 133, 3)).astype(np.float32)
+    keypoints[..., 2] = 1
+    return Pose(keypoints, size, size)
+
+
+def test_hands_and_face_are_drawn_over_the_body_alone():
+    pose = whole_body()
+    body = skeleton.draw(pose, 96, 96, at="model")
+    np.testing.assert_array_equal(
+        skeleton.draw(skeleton.body_18(pose), 96, 96, at="model", parts="whole_body"), body
+    )
+    hidden = pose.keypoints.copy()
+    hidden[:, 23:, 2] = 0  # no face, no hands
+    unseen = Pose(hidden, 96, 96)
+    np.testing.assert_array_equal(skeleton.draw(unseen, 96, 96, at="model", parts="whole_body"), body)
+    whole = skeleton.draw(pose, 96, 96, at="model", parts="whole_body")
+    assert (whole != body).any((1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "colour"), [(range(23, 91), (255, 255, 255)), (range(91, 133), (0, 0, 255))]
+)
+def test_points_of_the_face_are_white_and_joints_of_hands_blue(rows, colour):
+    keypoints = np.zeros((1, 133, 3), np.float32)
+    for place, row in enumerate(rows):
+        keypoints[0, row] = 8 + 10 * (place % 9), 8 + 10 * (place // 9), 1
+    drawn = skeleton.draw(
+        Pose(keypoints, 96, 96), 96, 96, at="model", parts="whole_body", radius=2.0, stick_width=2.0
+    )
+    for row in rows:
+        x, y = keypoints[0, row, :2].astype(int)
+        assert tuple(drawn[0, :, y, x]) == colour
+
+
+def test_fingers_are_drawn_from_the_wrist_outwards():
+    """Against a literal walk: bones of a hand with its joints spread on a grid, looked up half-way."""
+    keypoints = np.zeros((1, 133, 3), np.float32)
+    for joint in range(21):
+        finger, knuckle = divmod(joint - 1, 4)
+        x, y = (120, 12) if joint == 0 else (40 * finger + 40, 40 + 30 * knuckle)
+        keypoints[0, 112 + joint] = x, y, 1
+    drawn = skeleton.draw(
+        Pose(keypoints, 240, 240), 240, 240, at="model", parts="whole_body", radius=1.0, stick_width=8.0
+    )
+    number = 0
+    for finger in range(5):
+        chain = [0, *range(1 + 4 * finger, 5 + 4 * finger)]
+        for a, b in zip(chain, chain[1:], strict=False):
+            x, y = np.rint((keypoints[0, 112 + a, :2] + keypoints[0, 112 + b, :2]) / 2).astype(int)
+            expected = [round(255 * c) for c in colorsys.hsv_to_rgb(number / 20, 1, 1)]
+            assert drawn[0, :, y, x].tolist() == expected
+            number += 1

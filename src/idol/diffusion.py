@@ -6,8 +6,9 @@ Times have one entry per clip, `(b,)`, or one per clip and modality, `(b, m)`.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -176,6 +177,15 @@ def sampler(config: ScheduleConfig) -> "DDIMScheduler | FlowMatchEulerDiscreteSc
         # a schedule that ends in pure noise must be entered at its very last step
         timestep_spacing="trailing" if config.zero_terminal_snr else "leading",
     )
+
+
+def set_steps(scheduler: Any, steps: int, device: torch.device) -> None:
+    """Choose the times of a run; along the flow evenly from 1 to 1/steps, then shifted by the scheduler."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    flow = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
+    times = {"sigmas": np.linspace(1, 1 / steps, steps).tolist()} if flow else {"num_inference_steps": steps}
+    scheduler.set_timesteps(**times, device=device)
 
 
 def _alphas_cumprod(config: ScheduleConfig) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from idol.clip import Pose
 from idol.config import from_dict, to_dict
 from idol.depth import PERSON_FLOOR, colorize_tensor, decolorize_tensor
+from idol.diffusion import set_steps
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
@@ -34,6 +35,7 @@ from idol.model.detail import Detail, KnownPictures
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
 from idol.model.sampling import Denoiser, Given
+from idol.skeleton import Parts
 
 COMPONENTS: tuple[type, ...] = (
     Autoencoder,
@@ -64,6 +66,7 @@ class GenerationConfig:
         stick_width: Half the thickness of a drawn limb, pixels.
         radius: Of a drawn joint, pixels.
         draw_at: Whether those pixels are the pose's own or the model's (`skeleton.draw`).
+        pose_parts: Whether hands and face are drawn, too.
         foreground_size: Side of the person's crop, pixels.
         foreground_margin: Room round the person in the crop, as a share of the person's box.
         depth_kind: "person": what is not person has depth exactly 0; "scene": every value counts.
@@ -81,6 +84,7 @@ class GenerationConfig:
     stick_width: float = 4.0
     radius: float = 4.0
     draw_at: Literal["source", "model"] = "source"
+    pose_parts: Parts = "body"
     foreground_size: int = 224
     foreground_margin: float = 0.1
     depth_kind: Literal["person", "scene"] = "person"
@@ -94,7 +98,7 @@ class GenerationConfig:
     @property
     def drawing(self) -> Drawing:
         """How skeletons are drawn."""
-        return Drawing(self.stick_width, self.radius, self.draw_at)
+        return Drawing(self.stick_width, self.radius, self.draw_at, self.pose_parts)
 
 
 @dataclass
@@ -264,7 +268,7 @@ class IdolPipeline(DiffusionPipeline):
         latents = self._noise((b, m, f, *plate_latents.shape[-3:]), generator)
 
         # 5. Denoising
-        _set_steps(self.scheduler, settings.num_inference_steps, device)
+        set_steps(self.scheduler, settings.num_inference_steps, device)
         for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
             noisy = given.put_into(latents)
             with self._precision(settings):
@@ -383,14 +387,6 @@ def _has_bfloat16(device: str) -> bool:
     return device == "cpu" and (
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # nothing public asks
     )
-
-
-def _set_steps(scheduler: Any, steps: int, device: torch.device) -> None:
-    """Choose the times of a run; along the flow evenly from 1 to 1/steps, then shifted by the scheduler."""
-    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
-        scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist(), device=device)
-    else:
-        scheduler.set_timesteps(steps, device=device)
 
 
 def _as_numpy(output: IdolOutput) -> IdolOutput:

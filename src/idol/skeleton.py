@@ -4,6 +4,7 @@ Names and orders of the joints live in `idol.joints`, gap filling, smoothing and
 `idol.retarget`; both are to be had here too.
 """
 
+import colorsys
 import json
 import re
 from pathlib import Path
@@ -46,6 +47,20 @@ COLOURS = (
 )  # fmt: skip
 """RGB of joint i and of limb i."""
 
+_FACE = slice(23, 91)
+_HANDS = (slice(91, 112), slice(112, 133))
+"""Rows of `WHOLEBODY_133`: 68 points of the face; 21 of each hand, wrist first, then four a finger."""
+_HAND_BONES = tuple(
+    (0 if tip == 1 else base + tip - 1, base + tip) for base in range(0, 20, 4) for tip in (1, 2, 3, 4)
+)
+_HAND_COLOURS = tuple(
+    tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i / len(_HAND_BONES), 1, 1))
+    for i in range(len(_HAND_BONES))
+)
+_HAND_JOINT, _FACE_POINT = (0, 0, 255), (255, 255, 255)
+
+Parts = Literal["body", "whole_body"]
+
 # BODY_25 has a middle hip at 8, so that all below it moves up by one.
 _BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 
@@ -58,11 +73,13 @@ def draw(
     stick_width: float = 4.0,
     radius: float = 4.0,
     at: Literal["source", "model"] = "source",
+    parts: Parts = "body",
 ) -> UInt8[np.ndarray, "f 3 {height} {width}"]:
     """Skeleton images in OpenPose's colours on black.
 
     Joints are filled circles; over them each limb is a filled ellipse from joint to joint, 60 % opaque. A
-    joint of confidence 0 is missing, and so are its limbs. Of whole-body poses the 18 body joints are drawn.
+    joint of confidence 0 is missing, and so are its limbs. "whole_body" adds hands and face as DWPose draws
+    them: bones of the fingers in the colours of the rainbow, their joints blue, points of the face white.
 
     Args:
         pose: The joints.
@@ -72,12 +89,15 @@ def draw(
         radius: Radius of a joint in pixels.
         at: "source" draws at the pose's own resolution and shrinks the drawing as the frames are shrunk, so
             that lines get thinner with them; "model" draws at height x width with exactly the given widths.
+        parts: What of a whole-body pose is drawn; a pose of 18 joints has no hands and no face to draw.
 
     Returns:
         RGB images.
     """
     size = (pose.height, pose.width) if at == "source" else (height, width)
-    joints = body_18(pose.resized(*size)).keypoints.astype(np.float64)
+    sized = pose.resized(*size)
+    joints = body_18(sized).keypoints.astype(np.float64)
+    whole = parts == "whole_body" and sized.keypoints.shape[1] == len(WHOLEBODY_133)
     images = np.empty((pose.frames, 3, height, width), np.uint8)
     for i, frame in enumerate(joints):
         canvas = np.zeros((*size, 3), np.uint8)
@@ -87,10 +107,36 @@ def draw(
         for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
             if frame[a, 2] > 0 and frame[b, 2] > 0:
                 _draw_limb(canvas, frame[a], frame[b], stick_width, np.array(colour, np.uint16))
+        if whole:
+            _draw_hands_and_face(canvas, sized.keypoints[i].astype(np.float64), stick_width, radius)
         if size != (height, width):
             canvas = np.asarray(Image.fromarray(canvas).resize((width, height), Image.Resampling.BILINEAR))
         images[i] = canvas.transpose(2, 0, 1)
     return images
+
+
+def _draw_hands_and_face(canvas: np.ndarray, joints: np.ndarray, stick_width: float, radius: float) -> None:
+    """DWPose's proportions: fingers 1/4 as thick as limbs, points of the face 3/4 as large as joints."""
+    for hand in (joints[rows] for rows in _HANDS):
+        for (a, b), colour in zip(_HAND_BONES, _HAND_COLOURS, strict=True):
+            if hand[a, 2] > 0 and hand[b, 2] > 0:
+                _draw_line(canvas, hand[a], hand[b], stick_width / 4, np.array(colour, np.uint8))
+        for joint in hand[hand[:, 2] > 0]:
+            _draw_joint(canvas, joint, radius, np.array(_HAND_JOINT, np.uint8))
+    for point in joints[_FACE][joints[_FACE, 2] > 0]:
+        _draw_joint(canvas, point, 0.75 * radius, np.array(_FACE_POINT, np.uint8))
+
+
+def _draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, half: float, colour: np.ndarray) -> None:
+    """Fills the pixels at most `half`, and at least half a pixel, away from the stretch from a to b."""
+    half = max(half, 0.5)
+    reach = np.abs(b - a) / 2 + half
+    rows, columns, dy, dx = _window(canvas, (a[1] + b[1]) / 2, (a[0] + b[0]) / 2, reach[1], reach[0])
+    along = (b - a)[:2] / max(float(np.hypot(*(b - a)[:2])), 1e-9)
+    length = float(np.hypot(*(b - a)[:2])) / 2
+    beyond = np.maximum(np.abs(dx * along[0] + dy * along[1]) - length, 0)
+    across = dy * along[0] - dx * along[1]
+    canvas[rows, columns][beyond**2 + across**2 <= half * half] = colour
 
 
 def _draw_joint(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from idol.model.modality import ClipShape
 
 Axis = Literal["space", "frames", "modalities"]
+Maps = Literal["own", "average", "video"]
 
 FOLDED = "(b m f) s (h d)"  # h heads of width d; s = places in a frame
 SPLIT: dict[Axis, str] = {
@@ -44,6 +45,23 @@ def attention_map(q: Tensor, k: Tensor) -> Tensor:
     return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
 
 
+def applied_maps(maps: Tensor, kind: Maps, video: int = 0) -> Tensor:
+    """The maps that the streams apply, of those that they make, (b, heads, m, s, n) both (App. A, Table 8).
+
+    Args:
+        maps: softmax maps, each row of which sums to 1.
+        kind: each stream's "own", their "average", or the "video" stream's.
+        video: place of the video stream on the m axis.
+    """
+    match kind:
+        case "own":
+            return maps
+        case "average":
+            return maps.mean(2, keepdim=True).expand_as(maps)
+        case "video":
+            return maps[:, :, video : video + 1].expand_as(maps)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Scaled dot-product attention: the fused kernel, but the plain formula to train on a CPU.
 
@@ -62,11 +80,19 @@ class Attention(nn.Module):
         heads: number of heads; divides `dim`.
         context_dim: width of the tokens attended to, where they are not the queries themselves.
         zero_init: start with a zero output, for layers added to a trained network.
+        maps: whose maps the streams apply in attention onto the foreground (`applied_maps`).
     """
 
-    def __init__(self, dim: int, heads: int, context_dim: int | None = None, zero_init: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        context_dim: int | None = None,
+        zero_init: bool = False,
+        maps: Maps = "own",
+    ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.maps = heads, maps
         self.to_q = nn.Linear(dim, dim, bias=False)
         self.to_k = nn.Linear(context_dim or dim, dim, bias=False)
         self.to_v = nn.Linear(context_dim or dim, dim, bias=False)
@@ -103,14 +129,18 @@ class Attention(nn.Module):
         All queries of a clip form one sequence, so the keys are neither repeated per frame nor per modality.
 
         Returns:
-            The result (b·m·f, s, c), and the attention map (b, m, f, heads, s, n) when asked for.
+            The result (b·m·f, s, c), and the attention map that was applied (b, m, f, heads, s, n) when asked
+            for.
         """
         sizes = {**clip.sizes, "s": tokens.shape[1], "h": self.heads}
         q = rearrange(self.to_q(tokens), f"{FOLDED} -> {ACROSS_CLIP}", **sizes)
-        if with_map:
-            weights = attention_map(q, context.keys)
+        maps = None
+        if with_map or self.maps != "own":
+            made = attention_map(q, context.keys).unflatten(2, (clip.m, -1))
+            weights = applied_maps(made, self.maps, clip.video).flatten(2, 3)
             out = weights.to(context.values.dtype) @ context.values
-            maps = rearrange(weights, "b h (m f s) n -> b m f h s n", **sizes)
+            if with_map:
+                maps = rearrange(weights, "b h (m f s) n -> b m f h s n", **sizes)
         else:
-            out, maps = attend(q, context.keys, context.values), None
+            out = attend(q, context.keys, context.values)
         return self.to_out[0](rearrange(out, f"{ACROSS_CLIP} -> {FOLDED}", **sizes)), maps

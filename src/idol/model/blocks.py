@@ -20,7 +20,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from idol.model.attention import Attention, KeysValues
+from idol.model.attention import Attention, KeysValues, Maps
 from idol.model.modality import ClipShape, PerModality, Streams, of_each, on
 from idol.model.random_shift import RandomShiftAttention
 from idol.model.temporal import TemporalResidual, group_norm, motion_module
@@ -36,7 +36,7 @@ class BlockFeatures:
 
     Attributes:
         self_attention: output of the spatial self-attention (b, m, f, h·w, d).
-        cross_attention: softmax maps onto the foreground tokens (b, m, f, heads, h·w, n).
+        cross_attention: softmax maps onto the foreground tokens (b, m, f, heads, h·w, n), as applied.
     """
 
     self_attention: Tensor
@@ -65,6 +65,7 @@ class Sizes:
         cross_modal: whether blocks with attention end with cross-modal attention.
         copies: sets of weights, one per modality; 1 is shared.
         random_shift: whether the streams meet in MM-Diffusion's attention instead.
+        maps: whose cross-attention maps the streams apply.
         over_frames: whether the ResBlocks' GroupNorm statistics span the frames (DisCo's weights).
         motion_heads, motion_depth, motion_frames: sizes of AnimateDiff's motion modules.
     """
@@ -82,6 +83,7 @@ class Sizes:
     motion_frames: int = 32
     copies: int = 1
     random_shift: bool = False
+    maps: Maps = "own"
 
     def own(self, make: Callable[[], nn.Module]) -> nn.Module:
         """A layer that the modalities share, or one for each."""
@@ -131,7 +133,7 @@ class TransformerBlock(nn.Module):
             self.temporal_norm = nn.LayerNorm(dim)
             self.temporal_attn = Attention(dim, sizes.heads, zero_init=True)
         self.norm2 = nn.LayerNorm(dim)
-        self.attn2 = Attention(dim, sizes.heads, sizes.context_dim)
+        self.attn2 = Attention(dim, sizes.heads, sizes.context_dim, maps=sizes.maps)
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim, activation_fn="geglu")
 

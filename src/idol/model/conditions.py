@@ -26,11 +26,13 @@ class Drawing:
         stick_width: Half the thickness of a limb, pixels.
         radius: Of a joint, pixels.
         at: Whether those pixels are the pose's own ("source") or those of the picture ("model").
+        parts: Whether hands and face of a whole-body pose are drawn.
     """
 
     stick_width: float = 4.0
     radius: float = 4.0
     at: Literal["source", "model"] = "source"
+    parts: skeleton.Parts = "body"
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,7 @@ def as_poses(
     if isinstance(poses, (list, tuple)) and poses and all(isinstance(p, Pose) for p in poses):
         if len({p.frames for p in poses}) > 1:
             raise UserError("pose", f"lengths {[p.frames for p in poses]}", "give clips of one length")
-        how = {"stick_width": drawing.stick_width, "radius": drawing.radius}
-        drawn = [skeleton.draw(p, height, width, **how, at=drawing.at) for p in poses]
+        drawn = [skeleton.draw(p, height, width, **vars(drawing)) for p in poses]
         return torch.from_numpy(np.stack(drawn)).float() / 255
     pictures = as_images(value, "pose")
     pictures = pictures[None] if pictures.ndim == 4 else pictures

@@ -19,13 +19,15 @@ from torch import Tensor, nn
 class ClipShape:
     """Sizes of the axes that are folded into the batch: `b` batch, `m` modality, `f` frame.
 
-    `shift`, in [0, 1), says where the windows of random-shift attention begin (`model.random_shift`).
+    `shift`, in [0, 1), says where the windows of random-shift attention begin (`model.random_shift`); `video`
+    is the place of the video stream, which matters where it lends its cross-attention maps.
     """
 
     b: int
     m: int
     f: int
     shift: float = 0.0
+    video: int = 0
 
     @property
     def sizes(self) -> dict[str, int]:

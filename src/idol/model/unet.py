@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from idol.model.attention import Maps
 from idol.model.blocks import BlockFeatures, Sizes, Temporal, UpBlock
 from idol.model.modality import ClipShape, on
 from idol.model.stable_diffusion import adapter_options, trunk_options
@@ -80,6 +81,14 @@ class UnifiedUNet(Trunk):
         motion_mid: whether the middle block has a motion module.
         coupling: "shared" weights and a label (the paper's); "separate" networks that exchange nothing (Table
             4, row 1); "random_shift": separate networks that meet in MM-Diffusion's attention.
+        cross_attention_maps: each stream's "own" softmax maps onto the foreground; their "average" for both
+            streams; or the "video" stream's for both (App. A, Table 8). It holds for every cross-attention of
+            the U-Net; a pose ControlNet, whose maps the consistency loss does not see either, keeps each
+            stream's own. With shared weights the values, too, are the same for both streams, so that a shared
+            map moves both alike.
+
+    Raises:
+        ValueError: shared cross-attention maps where there is one stream, or one network for each.
     """
 
     _supports_gradient_checkpointing = True
@@ -108,8 +117,10 @@ class UnifiedUNet(Trunk):
         motion_frames: int = 32,
         motion_mid: bool = True,
         coupling: Coupling = "shared",
+        cross_attention_maps: Maps = "own",
     ) -> None:
         super().__init__()
+        check_maps(cross_attention_maps, num_modalities, coupling)
         widths = list(block_out_channels)
         sizes = self.layer_sizes
         inputs = in_channels * (1 + (background == "concat") + draft)
@@ -140,6 +151,7 @@ class UnifiedUNet(Trunk):
             motion_frames=c["motion_frames"],
             copies=1 if c["coupling"] == "shared" else c["num_modalities"],
             random_shift=c["coupling"] == "random_shift" and c["num_modalities"] > 1,
+            maps=c["cross_attention_maps"],
         )
 
     @classmethod
@@ -153,6 +165,7 @@ class UnifiedUNet(Trunk):
         motion_adapter: MotionAdapter | None = None,
         num_modalities: int = 2,
         coupling: Coupling = "shared",
+        cross_attention_maps: Maps = "own",
     ) -> UnifiedUNet:
         """Inflate Stable Diffusion's U-Net; on one frame of one modality the result computes the same.
 
@@ -164,8 +177,10 @@ class UnifiedUNet(Trunk):
             motion_adapter: weights for `temporal="animatediff"`.
             num_modalities: streams that are denoised together.
             coupling: how the streams share weights; separate networks all start from `unet2d`.
+            cross_attention_maps: whose maps the streams apply.
 
         Raises:
+            ValueError: maps that the streams can't share.
             UserError: a network of a kind that this one can't hold.
         """
         options = trunk_options(unet2d) | {"out_channels": unet2d.config["out_channels"]}
@@ -178,6 +193,7 @@ class UnifiedUNet(Trunk):
             background=background,
             num_modalities=num_modalities,
             coupling=coupling,
+            cross_attention_maps=cross_attention_maps,
         )
         weights = unet2d.state_dict() | ({} if motion_adapter is None else motion_adapter.state_dict())
         transfer(unet, for_copies(weights, unet), strict=True)
@@ -217,10 +233,11 @@ class UnifiedUNet(Trunk):
             draft: latents of each stream's draft, where the network takes one; zeros by default.
 
         Raises:
-            ValueError: more modalities than labels, more frames than the motion modules cover, or a draft
-                that the network does not take.
+            ValueError: more modalities than labels, more frames than the motion modules cover, a draft
+                that the network does not take, or no stream to share cross-attention maps with.
         """
-        clip = replace(ClipShape(*sample.shape[:3]), shift=self._shift(timestep))
+        sizes = ClipShape(*sample.shape[:3])
+        clip = replace(sizes, shift=self._shift(timestep), video=self._video(modality))
         self._check(clip)
         control = control or Control()
         kv = foreground if isinstance(foreground, ForegroundKV) else self.encode_foreground(foreground)
@@ -256,10 +273,21 @@ class UnifiedUNet(Trunk):
         seed = round(1000 * float(timestep.flatten()[0]))
         return float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
 
+    def _video(self, modality: Tensor | None) -> int:
+        """Place of the stream that is labelled video, where it lends its maps."""
+        if self.config["cross_attention_maps"] != "video" or modality is None:
+            return 0
+        labels = modality.tolist()
+        if 0 not in labels:
+            raise ValueError(f"modality: {labels} names no video stream, whose maps the others apply")
+        return labels.index(0)
+
     def _check(self, clip: ClipShape) -> None:
         labels, frames = self.config["num_modalities"], self.config["motion_frames"]
         if clip.m > labels:
             raise ValueError(f"sample: {clip.m} modalities, the model has labels for {labels}")
+        if self.config["cross_attention_maps"] != "own" and clip.m < 2:
+            raise ValueError("sample: 1 modality, the model shares the cross-attention maps of 2")
         if self.config["temporal"] == "animatediff" and clip.f > frames:
             raise ValueError(f"sample: {clip.f} frames, the motion modules cover {frames}")
 
@@ -284,6 +312,20 @@ class UnifiedUNet(Trunk):
         if draft is None:
             return torch.cat([x, torch.zeros_like(sample)], dim=3)
         return torch.cat([x, draft], dim=3)
+
+
+def check_maps(maps: Maps, modalities: int, coupling: Coupling) -> None:
+    """Whether the streams can share cross-attention maps as they are told to.
+
+    Raises:
+        ValueError: they can't.
+    """
+    if maps == "own":
+        return
+    if modalities < 2:
+        raise ValueError(f'cross_attention_maps: "{maps}" of 1 modality: nothing to share; set "own"')
+    if coupling != "shared":
+        raise ValueError(f'cross_attention_maps: "{maps}" needs coupling "shared", found "{coupling}"')
 
 
 def _mixed(predicted: Tensor, background: Tensor | None, draft: Tensor | None) -> Tensor:

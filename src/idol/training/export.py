@@ -112,6 +112,7 @@ def settled(generation: GenerationConfig, data: DataConfig) -> GenerationConfig:
         overlap=min(generation.overlap, frames // 2),
         stick_width=data.skeleton.stick_width,
         radius=data.skeleton.radius,
+        pose_parts=data.skeleton.parts,
         draw_at="model",
         foreground_size=data.pictures.foreground_size,
         foreground_margin=data.pictures.margin,

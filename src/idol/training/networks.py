@@ -15,7 +15,7 @@ from idol.model.autoencoder import Autoencoder
 from idol.model.control import PoseAdapter, PoseControlNet
 from idol.model.encoders import CLIPForeground, LatentForeground, drop_foreground
 from idol.model.transfer import transfer
-from idol.model.unet import UNetOutput, UnifiedUNet
+from idol.model.unet import UNetOutput, UnifiedUNet, check_maps
 from idol.training.normalisation import TrainingCodec
 
 
@@ -40,6 +40,10 @@ class UNetConfig:
     norm_over_frames: bool = False
     transformer_depth: int = 1
     coupling: Literal["shared", "separate", "random_shift"] = "shared"
+    cross_attention_maps: Literal["own", "average", "video"] = "own"
+
+    def __post_init__(self) -> None:
+        check_maps(self.cross_attention_maps, self.num_modalities, self.coupling)
 
 
 @dataclass(frozen=True)
@@ -249,6 +253,7 @@ def _inflated(config: UNetConfig, source: StableDiffusionConfig) -> UnifiedUNet:
         background=config.background,
         num_modalities=config.num_modalities,
         coupling=config.coupling,
+        cross_attention_maps=config.cross_attention_maps,
     )
 
 

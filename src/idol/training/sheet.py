@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from idol.data.batch import Batch
-from idol.diffusion import Schedule, guidance, sampler
+from idol.diffusion import Schedule, guidance, sampler, set_steps
 from idol.model.codec import decode_raw
 from idol.training.networks import Conditions, Networks, conditions
 from idol.training.normalisation import TrainingCodec
@@ -79,10 +79,7 @@ def sample(
     """Latents of the given shape (b, m, f, c, h, w), denoised from noise of seed 0."""
     b, device = shape[0], given.background.device
     steps: Any = sampler(schedule.config)
-    if schedule.config.prediction == "flow":
-        steps.set_timesteps(sigmas=np.linspace(1, 1 / config.steps, config.steps).tolist(), device=device)
-    else:
-        steps.set_timesteps(config.steps, device=device)
+    set_steps(steps, config.steps, device)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     twice = _folded(given)
     dropped = torch.arange(2 * b, device=device) < b
