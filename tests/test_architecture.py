@@ -19,6 +19,7 @@ LEVELS = [
     ["__main__"],
     ["cli"],
     ["demo", "terminal"],
+    ["reproduce"],
     ["benchmark"],
     ["evaluate", "generate", "train", "train_autoencoder"],
     ["training"],

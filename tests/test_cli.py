@@ -231,7 +231,7 @@ def test_module_and_command_are_the_same(run):
 def test_version_and_help():
     assert call("--version").out.strip() == __version__
     assert call().out == call("--help").out
-    verbs = ("demo", "generate", "synth", "train", "evaluate")
+    verbs = ("demo", "generate", "synth", "train", "evaluate", "import", "benchmark", "reproduce")
     assert all(verb in call("--help").out for verb in verbs)
     assert all(call(verb, "--help").code == 0 for verb in verbs)
 

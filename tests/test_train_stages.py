@@ -21,7 +21,12 @@ from idol.training.samples import numbers
 from training_runs import config, make_data
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-STAGES = [p for p in sorted(CONFIGS.glob("*/*.yaml")) if p.stem not in ("networks", "autoencoder")]
+STAGES = [
+    path
+    for size in ("mini", "sd14", "tables/scales/tiny")
+    for path in sorted((CONFIGS / size).glob("*.yaml"))
+    if path.stem not in ("networks", "autoencoder")
+]
 HAOP = {
     "model": {"control": None, "unet": {"num_modalities": 1, "cross_modal": False}},
     "data": {"pictures": {"modalities": 1, "background": "hole"}, "window": {"reference": "same"}},

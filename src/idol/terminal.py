@@ -160,9 +160,10 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def show(table: Table) -> None:
-    """A table for people, on stderr."""
-    Console(stderr=True).print(table)
+def show(*tables: Table) -> None:
+    """Tables for people, on stderr."""
+    for table in tables:
+        Console(stderr=True).print(table)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -1,0 +1,37 @@
+"""The verbs of the command line: each calls the Python function of the same name and tells how it went."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from idol import terminal
+from idol.cli import creating, learning, measuring  # noqa: F401  # in the order of the help page
+from idol.cli.application import app
+
+__all__ = ["app", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0 done, 2 the user's mistake, 1 ours, 130 interrupted.
+    """
+    if not sys.warnoptions:  # what libraries tell their developers is no news to users
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    command = typer.main.get_command(app)
+
+    def work() -> Any:
+        return command.main(words, prog_name="idol", standalone_mode=False)
+
+    return terminal.exit_code(work, as_json="--json" in words)

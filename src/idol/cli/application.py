@@ -1,0 +1,36 @@
+"""The command line's root: the program itself, and options that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="idol",
+    help="A video of a person and its depth, from one photo, a background and a motion.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Also print one line of JSON on stdout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder if it is there.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from idol import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _idol(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

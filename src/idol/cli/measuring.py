@@ -1,0 +1,200 @@
+"""Verbs that measure: `evaluate`, `import`, `benchmark`, `reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idol import terminal
+from idol.cli.application import Json, app
+from idol.errors import UserError
+
+
+@app.command()
+def evaluate(
+    generated: Annotated[Path, typer.Argument(help="A folder of clips, one clip's folder, or shards.")],
+    true: Annotated[Path, typer.Argument(help="The true clips of the same names.")],
+    other: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER: another set, judged beside it; may be repeated.")
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option(help="Judge the pasted person and the empty background, too.")
+    ] = True,
+    pose: Annotated[str, typer.Option(help="Pose estimator: rtmpose, mediapipe, dwpose, none.")] = "rtmpose",
+    mask: Annotated[str, typer.Option(help="Mask estimator: mediapipe, none.")] = "mediapipe",
+    lpips: Annotated[str, typer.Option(help="Network of LPIPS: vgg, alex, none.")] = "vgg",
+    identity: Annotated[str, typer.Option(help="How alike persons look: inception, none.")] = "inception",
+    sets: Annotated[bool, typer.Option(help="FID, KID, FVD and FID-VID: the sets as a whole.")] = True,
+    resnet3d: Annotated[
+        Path | None, typer.Option(help="Weights of FID-VID's 3-D ResNet-50; else I3D's features stand in.")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Frames between FVD's windows.  [default: half a window]")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for pictures of the numbers.")] = None,
+    device: Annotated[str, typer.Option(help="Where the networks run.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the numbers of every clip here.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Generated clips against the true ones: picture, depth, motion, and the sets as a whole."""
+    from idol.evaluate import evaluate
+
+    others = dict(_named_folder("--other", text) for text in other or [])
+    with terminal.progress_bar("judging clips") as progress:
+        found = evaluate(
+            generated,
+            true,
+            others=others,
+            baselines=baselines,
+            pose=pose,
+            mask=mask,
+            lpips=lpips,  # type: ignore[arg-type]  # checked there
+            identity=identity,  # type: ignore[arg-type]
+            sets=sets,
+            resnet3d=resnet3d,
+            stride=stride,
+            plots=plots,
+            device=device,
+            progress=progress,
+        )
+    if out is not None:
+        terminal.write_json(out, found.to_json(per_clip=True))
+    terminal.show(*found.tables())
+    if as_json:
+        terminal.emit({"ok": True, **found.to_json()})
+
+
+@app.command("import")
+def import_clips(
+    folder: Annotated[Path, typer.Argument(help="What the method's own code wrote.")],
+    true: Annotated[Path, typer.Option(help="The true clips of the same names.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Gets one folder per clip.")],
+    layout: Annotated[
+        str,
+        typer.Option(help="fomm-png, fomm-grid, video, frames, dreampose: docs/evaluating-other-methods.md."),
+    ],
+    column: Annotated[
+        int | None, typer.Option(help="Of a grid of pictures, which; from 0, negative from the right.")
+    ] = None,
+    start: Annotated[int | None, typer.Option(help="Frames to leave out at the start.")] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="HEIGHT WIDTH to stretch frames of another shape back to.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Videos of FOMM, MRAA, TPS or DreamPose, as clips for `idol evaluate`."""
+    from idol.evaluate import open_clips
+    from idol.evaluation.importers import import_folder
+
+    with terminal.progress_bar("importing") as progress:
+        count = import_folder(
+            folder,
+            open_clips(true),
+            layout,  # type: ignore[arg-type]  # checked there
+            out,
+            column=column,
+            start=start,
+            size=size,
+            progress=progress,
+        )
+    terminal.say(f"{count} clips in {out}")
+    if as_json:
+        terminal.emit({"ok": True, "folder": out, "clips": count})
+
+
+@app.command()
+def benchmark(
+    config: Annotated[Path, typer.Argument(help="The stage whose sizes are taken: configs/mini/video.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="a.b=value, after the file's own.")] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="idol, separate, mm-diffusion, ldm3d, estimate; may be repeated; all by default."),
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Of the clip.")] = 8,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps; the config's own by default.")] = None,
+    repeat: Annotated[int, typer.Option(help="Rounds over the methods.")] = 3,
+    device: Annotated[str, typer.Option(help="Where.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="Of the weights: float32, bfloat16, float16.")] = "float32",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the numbers here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Parameters, FLOPs, memory and time of IDOL and the compared methods, with random weights."""
+    from idol.benchmark import METHODS, benchmark
+    from idol.config import load_config
+    from idol.train import TrainConfig
+
+    stage = load_config(TrainConfig, config, overrides or [])
+    with terminal.progress_bar("measuring") as progress:
+        report = benchmark(
+            stage,
+            method or tuple(METHODS),
+            frames=frames,
+            steps=steps,
+            repeat=repeat,
+            device=device,
+            dtype=dtype,
+            progress=progress,
+        )
+    if out is not None:
+        terminal.write_json(out, report.to_json())
+    terminal.show(report.table())
+    if as_json:
+        terminal.emit({"ok": True, **report.to_json()})
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(help="table1 ... table8, or a YAML of your own.")],
+    scale: Annotated[str, typer.Option(help="tiny, sd14, or a YAML of your own.")] = "tiny",
+    runs: Annotated[Path, typer.Option(help="Folder of the runs; gone on with.")] = Path("runs/reproduce"),
+    clips: Annotated[
+        list[str] | None, typer.Option(help="ROW=FOLDER: clips that other code made; may be repeated.")
+    ] = None,
+    row: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
+    resnet3d: Annotated[Path | None, typer.Option(help="Weights of FID-VID's 3-D ResNet-50.")] = None,
+    device: Annotated[str, typer.Option(help="Where clips are made and judged, and costs measured.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="Of the weights whose cost is measured (table7).")] = "float32",
+    steps: Annotated[
+        int | None, typer.Option(help="Denoising steps of table7.  [default: the scale's own]")
+    ] = None,
+    repeat: Annotated[int, typer.Option(help="Rounds over the rows of table7.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each row's stages and stop.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write NAME.json and NAME.md into this folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """A table of the paper: its rows trained, generated and judged alike, beside the paper's figures."""
+    from idol.reproduce.cost import CostTable, costs
+    from idol.reproduce.report import TableResult
+    from idol.reproduce.run import reproduce, study
+
+    given = dict(_named_folder("--clips", text) for text in clips or [])
+    this = study(table, scale, runs, given=given, rows=tuple(row or ()))
+    if dry_run:
+        terminal.emit(this.to_json()) if as_json else print(this.text(), end="")
+        return
+    result: CostTable | TableResult
+    if this.table.kind == "cost":
+        with terminal.progress_bar("measuring") as progress:
+            result = costs(this, steps=steps, repeat=repeat, device=device, dtype=dtype, progress=progress)
+    else:
+        result = reproduce(this, device=device, resnet3d=resnet3d, bar=terminal.progress_bar)
+    if out is not None:
+        name = f"{Path(table).stem}_{Path(scale).stem}"
+        terminal.write_json(out / f"{name}.json", result.to_json())
+        (out / f"{name}.md").write_text(result.markdown())
+    terminal.show(result.table())
+    if as_json:
+        terminal.emit({"ok": True, **result.to_json()})
+
+
+def _named_folder(option: str, text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise UserError(option, text, "write NAME=FOLDER")
+    return name, Path(folder)

@@ -1,0 +1,218 @@
+"""The paper's table next to ours: figures with intervals, and where the two put rows in the same order."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from rich.table import Table
+
+from idol.evaluation.statistics import Estimate
+from idol.reproduce.tables import Published, RowConfig
+
+PAPER = ("fid_vid", "fvd", "depth_l2", "fid")
+"""The paper's four figures; lower is better in all."""
+
+Verdict = Literal["same", "opposite", "undecided"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One kind of number.
+
+    Attributes:
+        key: Its name in the JSON.
+        title: Its name in the table.
+        better: Which way is better.
+        paper: Which of the paper's figures it stands beside; None if the paper does not measure it.
+    """
+
+    key: str
+    title: str
+    better: Literal["lower", "higher"] = "lower"
+    paper: str | None = None
+
+
+FIGURES = (
+    Figure("fid_vid", "FID-VID", paper="fid_vid"),
+    Figure("fid_i3d", "FID of I3D features", paper="fid_vid"),
+    Figure("fvd8_disco", "FVD, 8 frames", paper="fvd"),
+    Figure("depth_l2", "depth L2", paper="depth_l2"),
+    Figure("fid", "FID", paper="fid"),
+    Figure("silhouette_iou", "silhouette IoU", "higher"),
+    Figure("alignment_plate", "alignment IoU", "higher"),
+    Figure("flicker", "flicker"),
+)
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """What became of one row.
+
+    Attributes:
+        row: The row.
+        parameters: Of what was trained; None if nothing was.
+        figures: By `Figure.key`; those that could not be measured are missing.
+        why_not: Why the row was not run; None if it was.
+    """
+
+    row: RowConfig
+    parameters: int | None = None
+    figures: dict[str, Estimate] = field(default_factory=dict)
+    why_not: str | None = None
+
+    def published(self, figure: str) -> float | None:
+        """The paper's figure on the first dataset that has one: TikTok, then NTU120."""
+        found = (getattr(numbers, figure) for numbers in (self.row.tiktok, self.row.ntu120))
+        return next((value for value in found if value is not None), None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows in one figure: does the same one win here as in the paper?"""
+
+    figure: str
+    first: str
+    second: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """A table of the paper, run.
+
+    Attributes:
+        title: The paper's.
+        scale: What was trained on what.
+        clips: How many were judged.
+        rows: In the paper's order.
+        provenance: What else decides the numbers: test clips, metric weights, machine.
+    """
+
+    title: str
+    scale: str
+    clips: int
+    rows: tuple[RowResult, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Those that some row has."""
+        return tuple(f for f in FIGURES if any(f.key in row.figures for row in self.rows))
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Every pair of rows in every figure that both we and the paper have.
+
+        A pair is undecided where our 95 % intervals overlap, or the paper's figures are equal.
+        """
+        found = []
+        for figure in (f for f in self.figures if f.paper is not None):
+            assert figure.paper is not None
+            both = [r for r in self.rows if figure.key in r.figures and r.published(figure.paper) is not None]
+            for a, b in itertools.combinations(both, 2):
+                verdict = _verdict(
+                    a.figures[figure.key],
+                    b.figures[figure.key],
+                    a.published(figure.paper) - b.published(figure.paper),  # type: ignore[operator]
+                )
+                found.append(Comparison(figure.key, a.row.name, b.row.name, verdict))
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: our figures with intervals, the paper's, and the comparisons."""
+        return {
+            "title": self.title,
+            "scale": self.scale,
+            "clips": self.clips,
+            **self.provenance,
+            "rows": {result.row.name: _row_json(result) for result in self.rows},
+            "order": [asdict(comparison) for comparison in self.comparisons()],
+        }
+
+    def table(self) -> Table:
+        """A `rich` table: ours with the interval, the paper's figure in brackets."""
+        table = Table(title=self.title, caption=rf"{self.scale}; {self.clips} clips; the paper's in \[]")
+        for heading in self._headings():
+            table.add_column(heading, justify="right" if heading else "left")
+        for cells in self._cells():
+            table.add_row(*(cell.replace("[", r"\[") for cell in cells))
+        return table
+
+    def markdown(self) -> str:
+        """The same as a Markdown page, with what it says about the order of the rows."""
+        headings, cells = self._headings(), self._cells()
+        lines = [
+            f"## {self.title}",
+            "",
+            f"{self.scale}. {self.clips} clips; 95 % intervals; the paper's in [].",
+            "",
+        ]
+        lines += ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+        lines += ["| " + " | ".join(row) + " |" for row in cells]
+        lines += ["", *(f"- Not run: {r.row.name}: {r.why_not}." for r in self.rows if r.why_not)]
+        return "\n".join([*lines, *self._order_lines()]) + "\n"
+
+    def _headings(self) -> list[str]:
+        arrows = {"lower": "↓", "higher": "↑"}
+        return ["", "parameters", *(f"{f.title} {arrows[f.better]}" for f in self.figures)]
+
+    def _cells(self) -> list[list[str]]:
+        return [
+            [
+                result.row.name,
+                "–" if result.parameters is None else f"{result.parameters / 1e6:,.1f} M",
+                *(_cell(result, figure) for figure in self.figures),
+            ]
+            for result in self.rows
+        ]
+
+    def _order_lines(self) -> list[str]:
+        found = self.comparisons()
+        if not found:
+            return ["- No pair of rows can be compared with the paper."]
+        counts = {v: sum(c.verdict == v for c in found) for v in ("same", "opposite", "undecided")}
+        said = f"- Order of rows, {len(found)} pairs in all figures: {counts['same']} as in the paper, "
+        said += f"{counts['opposite']} the other way, {counts['undecided']} undecided (intervals overlap)."
+        against = [c for c in found if c.verdict == "opposite"]
+        return [said, *(f"- The other way in {c.figure}: {c.first}, {c.second}." for c in against)]
+
+
+def _verdict(a: Estimate, b: Estimate, published: float) -> Verdict:
+    if published == 0 or not (a.high < b.low or b.high < a.low):
+        return "undecided"
+    return "same" if (a.value < b.value) == (published < 0) else "opposite"
+
+
+def _cell(result: RowResult, figure: Figure) -> str:
+    estimate = result.figures.get(figure.key)
+    ours = "–"
+    if estimate is not None:
+        value, low, high = (_short(v, estimate.value) for v in (estimate.value, estimate.low, estimate.high))
+        ours = f"{value} ({low}–{high})"
+    paper = None if figure.paper is None else result.published(figure.paper)
+    return ours if paper is None else f"{ours} [{paper:g}]"
+
+
+def _short(number: float, scale: float) -> str:
+    return f"{number:.4f}" if abs(scale) < 0.1 else f"{number:.3f}" if abs(scale) < 10 else f"{number:.1f}"
+
+
+def _row_json(result: RowResult) -> dict[str, Any]:
+    return {
+        "set": list(result.row.set),
+        "pretraining": result.row.pretraining,
+        "parameters": result.parameters,
+        "figures": {key: _plain(asdict(estimate)) for key, estimate in result.figures.items()},
+        "why_not": result.why_not,
+        "paper": {"tiktok": _given(result.row.tiktok), "ntu120": _given(result.row.ntu120)},
+    }
+
+
+def _given(numbers: Published) -> dict[str, float]:
+    return {key: value for key, value in asdict(numbers).items() if value is not None}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

@@ -1,0 +1,211 @@
+"""One table, from its rows to its report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from idol.config import to_dict
+from idol.errors import UserError
+from idol.evaluate import judge, open_clips
+from idol.evaluation.features import Networks
+from idol.evaluation.sets import SetReport, reported
+from idol.evaluation.statistics import Estimate
+from idol.evaluation.tables import ROWS, TRUE, Report, compare
+from idol.generate import package_versions
+from idol.reproduce.features import kept_features
+from idol.reproduce.report import FIGURES, RowResult, TableResult
+from idol.reproduce.runs import Plan, planned, remade, trained
+from idol.reproduce.tables import RowConfig, ScaleConfig, TableConfig, TestClips, load_scale, load_table
+from idol.training.checkpoint import load_tensors
+from idol.training.start import find_weights
+
+TABLES = Path("configs") / "tables"
+
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Given what is done, shows how far it is: called with (done, total)."""
+
+
+def _no_bar(_what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    return nullcontext(lambda _done, _total: None)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table at a scale: everything that is decided before anything is trained.
+
+    Attributes:
+        table: The paper's.
+        scale: What the rows share.
+        plans: Of the rows that are trained here, by name.
+        given: Folders of clips of the rows that are not.
+        left_out: Why the other rows cannot be run.
+        out: Folder of all runs.
+    """
+
+    table: TableConfig
+    scale: ScaleConfig
+    plans: dict[str, Plan]
+    given: dict[str, Path]
+    left_out: dict[str, str]
+    out: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Every stage of every row, resolved."""
+        return {
+            "title": self.table.title,
+            "rows": {name: [to_dict(stage) for stage in plan.stages] for name, plan in self.plans.items()},
+            "given": {name: str(folder) for name, folder in self.given.items()},
+            "left_out": dict(self.left_out),
+        }
+
+    def text(self) -> str:
+        """For people: a line a stage."""
+        lines = [self.table.title]
+        for row in self.table.rows:
+            lines.append(f"\n{row.name}")
+            if row.name in self.left_out:
+                lines.append(f"  not run: {self.left_out[row.name]}")
+            elif row.name in self.given:
+                lines.append(f"  clips of {self.given[row.name]}")
+            else:
+                stages = self.plans[row.name].stages
+                lines += [f"  {s.stage}: {s.steps} steps in {s.out}" for s in stages]
+                lines += [f"    {change}" for change in (*row.set, *row.video)]
+        return "\n".join(lines) + "\n"
+
+
+def study(
+    table: str,
+    scale: str = "tiny",
+    out: str | Path = "runs/reproduce",
+    *,
+    given: Mapping[str, str | Path] | None = None,
+    rows: tuple[str, ...] = (),
+    folder: str | Path = TABLES,
+) -> Study:
+    """Decide what a table's rows are; trains nothing.
+
+    Args:
+        table: Name (`table4`) or path of a table's YAML.
+        scale: Name or path of a scale's YAML.
+        out: Folder of all runs.
+        given: Clips of rows that other code made, by the row's name: folders of the test clips' names.
+        rows: Only these; all by default.
+        folder: Where tables are, and scales in its `scales`.
+
+    Raises:
+        UserError: If a file, a row or an override cannot be used.
+    """
+    config, out = load_table(table, Path(folder)), Path(out)
+    shared, beside = load_scale(scale, Path(folder))
+    folders = {name: Path(path) for name, path in (given or {}).items()}
+    known = {row.name: row for row in config.rows}
+    for name in [*folders, *rows]:
+        if name not in known:
+            raise UserError("--rows" if name in rows else "--clips", repr(name), f"rows: {', '.join(known)}")
+    plans, left_out = {}, {}
+    for name, row in known.items():
+        why = _why_not(row, config, shared, folders, rows)
+        if why is not None:
+            left_out[name] = why
+        elif name not in folders:
+            plans[name] = planned(row, shared, beside, out)
+    return Study(config, shared, plans, folders, left_out, out)
+
+
+def _why_not(
+    row: RowConfig, table: TableConfig, scale: ScaleConfig, given: Mapping[str, Path], rows: tuple[str, ...]
+) -> str | None:
+    if rows and row.name not in rows:
+        return "not asked for"
+    if row.name in given:
+        return None
+    if row.external:
+        return "made by its own code: give its clips"
+    return scale.why_not(row, table)
+
+
+def reproduce(
+    this: Study, *, device: str = "cpu", resnet3d: Path | None = None, bar: Bar = _no_bar
+) -> TableResult:
+    """Train, generate and judge the rows of a table of the kind `quality`.
+
+    Args:
+        this: From `study`.
+        device: Where clips are made and judged.
+        resnet3d: Weights of the 3-D ResNet of FID-VID; without them the same distance on I3D's features.
+        bar: Shows how far a named piece of work is.
+
+    Raises:
+        UserError: If training, the true clips or given clips cannot be used, or no row can be run.
+    """
+    if not this.plans and not this.given:
+        raise UserError("TABLE", "none of its rows can be run at this scale", "see --dry-run")
+    with bar("drawing the test clips") as progress:
+        true_folder = _true_clips(this.scale.test, this.out, progress)
+    true = open_clips(true_folder)
+    folders = {**this.given, TRUE: true_folder}
+    for name, plan in this.plans.items():
+        trained(plan)
+        with bar(f"{name}: making clips") as progress:
+            folders[name] = remade(plan, true, true_folder.name, device, progress)
+    rows_run = [row.name for row in this.table.rows if row.name in folders]
+    columns = {name: open_clips(folders[name]) for name in rows_run}
+    with bar("judging clips") as progress:
+        clips = compare(columns, true, judge("none", "none", "none"), progress)
+    networks = Networks(resnet3d=resnet3d, device=device)
+    seen = {}
+    for name, of in {**columns, TRUE: true}.items():
+        with bar(f"{name}: looking at clips") as progress:
+            seen[name] = kept_features(of, clips.clips, networks, folders[name], progress)
+    sets = reported(clips.clips, seen, networks.metrics(), None, networks.weights)
+    rows = tuple(_result(row, this, clips, sets) for row in this.table.rows)
+    return TableResult(this.table.title, this.scale.about, len(clips.clips), rows, _provenance(this, sets))
+
+
+def _result(row: RowConfig, this: Study, clips: Report, sets: SetReport) -> RowResult:
+    """One row of the table, with what both reports say of it."""
+    if row.name in this.left_out:
+        return RowResult(row, why_not=this.left_out[row.name])
+    measured = {figure.key for figure in FIGURES}
+    figures = {r.key: clips.estimate(row.name, r) for r in ROWS if r.key in measured}
+    figures |= {
+        key: Estimate(d.value, d.low, d.high, d.clips)
+        for key, d in sets.columns[row.name].items()
+        if key in measured and d.value is not None and d.low is not None and d.high is not None
+    }
+    figures = {key: estimate for key, estimate in figures.items() if math.isfinite(estimate.value)}
+    return RowResult(row, _parameters(this.plans.get(row.name)), figures)
+
+
+def _parameters(plan: Plan | None) -> int | None:
+    """How many numbers were trained: all of the checkpoint's."""
+    if plan is None:
+        return None
+    average = load_tensors(find_weights(plan.folder), "average")
+    return sum(tensor.numel() for tensor in average.values())
+
+
+def _provenance(this: Study, sets: SetReport) -> dict[str, Any]:
+    """What else decides the numbers."""
+    return {
+        "runs": {name: plan.folder.name for name, plan in this.plans.items()},
+        "test": to_dict(this.scale.test),
+        "set_metrics": sets.to_json(),
+        "versions": list(package_versions()),
+    }
+
+
+def _true_clips(test: TestClips, out: Path, progress: Callable[[int, int], None] | None) -> Path:
+    """Folder of the test clips, drawn if need be; its name names them."""
+    if test.folder is not None:
+        return test.folder
+    from idol import synth
+
+    folder = out / f"{test.split}-{test.seed}-{test.size}-{test.clips}"
+    return synth.generate(folder, test.clips, test.seed, size=test.size, split=test.split, progress=progress)

@@ -1,0 +1,143 @@
+"""A table from its YAML to its report, on drawn clips and the smallest networks."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from idol.cli import main
+from idol.clip import Clip
+from idol.evaluate import open_clips
+from idol.evaluation.folders import Derived
+from idol.evaluation.importers import write_clips
+from idol.evaluation.metrics import depth_l2
+from idol.reproduce.anew import make_all
+from idol.reproduce.run import reproduce, study
+from training_runs import make_data, settings
+
+pytestmark = pytest.mark.assets  # Inception and I3D
+
+ROWS = [
+    {"name": "ours", "tiktok": {"fid": 1.0, "depth_l2": 0.1}},
+    {"name": "no cross-modal attention", "set": ["model.unet.cross_modal=false"], "tiktok": {"fid": 2.0}},
+    {
+        "name": "video alone",
+        "set": [
+            "model.unet.num_modalities=1",
+            "model.unet.cross_modal=false",
+            "data.pictures.modalities=1",
+            "loss.w_mo=0",
+            "loss.w_xattn=0",
+        ],
+        "tiktok": {"fid": 4.0, "depth_l2": 0.2},
+    },
+    {"name": "theirs", "external": True, "tiktok": {"fid": 3.0}},
+    {"name": "nobody's", "external": True},
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Drawn shards, two stages of one step, a table of four rows, another method's clips."""
+    folder = tmp_path_factory.mktemp("reproduce")
+    make_data(folder)
+    (folder / "tables" / "scales").mkdir(parents=True)
+    for name, frames in (("image", 1), ("video", 4)):
+        values = settings(folder, name, frames, save_every=1)
+        values["generation"] = {"num_inference_steps": 1, "guidance_scale": 1.0, "autocast": False}
+        (folder / "tables" / "scales" / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    scale = {
+        "about": "one step",
+        "stages": [{"config": "image.yaml", "steps": 1}, {"config": "video.yaml", "steps": 1}],
+        "test": {"folder": str(folder / "shards")},
+    }
+    (folder / "tables" / "scales" / "drawn.yaml").write_text(yaml.safe_dump(scale))
+    table = {"title": "Table 0", "rows": ROWS}
+    (folder / "tables" / "table0.yaml").write_text(yaml.safe_dump(table))
+    true = open_clips(folder / "shards")
+    write_clips(Derived(true, without_depth), folder / "theirs")
+    return folder
+
+
+def without_depth(clip: Clip) -> Clip:
+    return Clip(
+        clip.video[:, ::-1].copy(),
+        np.zeros_like(clip.depth),
+        clip.mask,
+        clip.pose,
+        clip.background,
+        clip.fps,
+        depth_kind="none",
+    )
+
+
+def studied(place):
+    return study(
+        "table0", "drawn", place / "runs", given={"theirs": place / "theirs"}, folder=place / "tables"
+    )
+
+
+def test_rows_are_trained_alike_made_and_judged(place):
+    this = studied(place)
+    found = reproduce(this)
+    rows = {result.row.name: result for result in found.rows}
+    assert list(rows) == [row["name"] for row in ROWS] and found.clips == 3
+    assert rows["nobody's"].why_not == "made by its own code: give its clips"
+    assert rows["ours"].parameters > rows["no cross-modal attention"].parameters > 0
+    # what was measured is what lies on disk
+    true = open_clips(place / "shards")
+    for name, plan in this.plans.items():
+        made = open_clips(plan.folder / "clips-shards")
+        if name == "video alone":
+            assert {made[key].depth_kind for key in made} == {"none"} and "depth_l2" not in rows[name].figures
+            continue
+        expected = np.mean([depth_l2(made[key].depth, true[key].depth) for key in true])
+        assert rows[name].figures["depth_l2"].value == pytest.approx(expected)
+    assert "depth_l2" not in rows["theirs"].figures and rows["theirs"].figures["fid"].value > 1
+    for result in found.rows:
+        if result.why_not is None:
+            assert {"fid", "flicker"} <= result.figures.keys()
+            assert "fvd8_disco" not in result.figures  # four frames are no window of eight
+    alike = [plan for name, plan in this.plans.items() if name != "video alone"]
+    stages = [yaml.safe_load((plan.folder / "config.yaml").read_text()) for plan in alike]
+    for stage in stages:
+        del stage["out"], stage["model"]["init"], stage["model"]["unet"]["cross_modal"]
+    assert stages[0] == stages[1]
+    pairs = {(c.figure, c.first, c.second) for c in found.comparisons()}
+    assert ("fid", "ours", "theirs") in pairs and not any("depth_l2" in pair for pair in pairs)
+
+    # Again: nothing is trained, made or looked at anew, and the same is said.
+    files = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("*") if path.is_file()}
+    assert json.dumps(reproduce(studied(place)).to_json()) == json.dumps(found.to_json())
+    assert {p: p.stat().st_mtime_ns for p in (place / "runs").rglob("*") if p.is_file()} == files
+
+
+def test_clips_that_are_there_are_kept(place):
+    true = open_clips(place / "shards")
+    made = []
+
+    def make(clip):
+        made.append(clip.source)
+        return clip
+
+    make_all(true, place / "kept", make, count=1)
+    make_all(true, place / "kept", make)
+    assert len(made) == len(true) == len(set(made))
+
+
+def test_the_verb_writes_the_table_and_its_dry_run_nothing(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    arguments = ["reproduce", str(place / "tables" / "table0.yaml"), "--runs", str(place / "runs")]
+    arguments += ["--scale", str(place / "tables" / "scales" / "drawn.yaml"), "--clips", "theirs=theirs"]
+    before = sorted(place.rglob("*"))
+    assert main([*arguments, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "image: 1 steps" in printed and "model.unet.cross_modal=false" in printed
+    assert "not run: made by its own code" in printed and sorted(place.rglob("*")) == before
+    assert main([*arguments, "--out", "results", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    written = json.loads((place / "results" / "table0_drawn.json").read_text())
+    assert said == {"ok": True, **written}
+    assert (place / "results" / "table0_drawn.md").read_text().startswith("## Table 0")
+    assert main([*arguments, "--row", "none such"]) == 2

@@ -1,0 +1,66 @@
+"""What a reproduced table says: figures beside the paper's, and where rows stand in the paper's order."""
+
+import json
+
+import pytest
+from rich.console import Console
+
+from idol.evaluation.statistics import Estimate
+from idol.reproduce.report import RowResult, TableResult
+from idol.reproduce.tables import Published, RowConfig
+
+
+def row(name, value, low, high, paper):
+    return RowResult(
+        RowConfig(name, tiktok=Published(fid=paper)),
+        parameters=1_500_000,
+        figures={"fid": Estimate(value, low, high, 8), "silhouette_iou": Estimate(0.5, 0.4, 0.6, 8)},
+    )
+
+
+@pytest.fixture
+def result():
+    rows = (
+        row("best", 10, 9, 11, 1.0),
+        row("second", 20, 18, 22, 3.0),
+        row("also second", 21, 19, 23, 4.0),
+        row("last, the paper's second", 40, 35, 45, 2.0),
+        RowResult(RowConfig("theirs", tiktok=Published(fid=5.0)), why_not="made by its own code"),
+    )
+    return TableResult("Table 0: drawn", "one clip", 8, rows, {"machine": "this"})
+
+
+def test_pairs_are_as_in_the_paper_the_other_way_or_undecided(result):
+    verdicts = {(c.first, c.second): c.verdict for c in result.comparisons()}
+    last = "last, the paper's second"
+    assert verdicts == {
+        ("best", "second"): "same",
+        ("best", "also second"): "same",
+        ("best", last): "same",
+        ("second", "also second"): "undecided",
+        ("second", last): "opposite",
+        ("also second", last): "opposite",
+    }
+    assert {c.figure for c in result.comparisons()} == {"fid"}  # the paper has no silhouette
+
+
+def test_all_that_was_measured_and_published_is_in_the_json(result):
+    values = json.loads(json.dumps(result.to_json()))
+    assert list(values["rows"]) == [r.row.name for r in result.rows] and values["machine"] == "this"
+    assert values["rows"]["best"]["figures"]["fid"] == {"value": 10, "low": 9, "high": 11, "clips": 8}
+    assert values["rows"]["best"]["paper"] == {"tiktok": {"fid": 1.0}, "ntu120": {}}
+    assert values["rows"]["theirs"]["figures"] == {}
+    assert values["rows"]["theirs"]["why_not"] == "made by its own code"
+    assert len(values["order"]) == 6
+
+
+def test_tables_for_people_show_ours_and_the_papers(result):
+    page = result.markdown()
+    assert "| best | 1.5 M | 10.0 (9.0–11.0) [1] | 0.500 (0.400–0.600) |" in page
+    assert "| theirs | – | – [5] | – |" in page
+    assert "Not run: theirs: made by its own code." in page
+    assert "6 pairs in all figures: 3 as in the paper, 2 the other way, 1 undecided" in page
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))
+    console.print(result.table())
+    printed = console.export_text()
+    assert "10.0 (9.0–11.0) [1]" in printed and "[paper" not in printed
