@@ -27,7 +27,7 @@ def differences(a, b, prefix=""):
     return found
 
 
-@pytest.mark.parametrize("scale", ["tiny", "sd14"])
+@pytest.mark.parametrize("scale", ["tiny", "mini", "sd14"])
 @pytest.mark.parametrize("table", TABLES)
 def test_every_row_is_planned_or_says_why_not(table, scale, tmp_path):
     found = study(table, scale, tmp_path, folder=FOLDER)

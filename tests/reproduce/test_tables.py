@@ -27,7 +27,7 @@ def result():
         row("last, the paper's second", 40, 35, 45, 2.0),
         RowResult(RowConfig("theirs", tiktok=Published(fid=5.0)), why_not="made by its own code"),
     )
-    return TableResult("Table 0: drawn", "one clip", 8, rows, {"machine": "this"})
+    return TableResult("Table 0: drawn", "one clip", 8, rows, ("mind this",), {"machine": "this"})
 
 
 def test_pairs_are_as_in_the_paper_the_other_way_or_undecided(result):
@@ -47,6 +47,7 @@ def test_pairs_are_as_in_the_paper_the_other_way_or_undecided(result):
 def test_all_that_was_measured_and_published_is_in_the_json(result):
     values = json.loads(json.dumps(result.to_json()))
     assert list(values["rows"]) == [r.row.name for r in result.rows] and values["machine"] == "this"
+    assert values["notes"] == ["mind this"]
     assert values["rows"]["best"]["figures"]["fid"] == {"value": 10, "low": 9, "high": 11, "clips": 8}
     assert values["rows"]["best"]["paper"] == {"tiktok": {"fid": 1.0}, "ntu120": {}}
     assert values["rows"]["theirs"]["figures"] == {}
@@ -58,6 +59,7 @@ def test_tables_for_people_show_ours_and_the_papers(result):
     page = result.markdown()
     assert "| best | 1.5 M | 10.0 (9.0–11.0) [1] | 0.500 (0.400–0.600) |" in page
     assert "| theirs | – | – [5] | – |" in page
+    assert "- mind this" in page.splitlines()
     assert "Not run: theirs: made by its own code." in page
     assert "6 pairs in all figures: 3 as in the paper, 2 the other way, 1 undecided" in page
     console = Console(width=160, record=True, file=open("/dev/null", "w"))

@@ -80,9 +80,8 @@ def warp_change(video: UInt8[np.ndarray, "f 3 h w"], true: Tracks) -> Float32[np
     frames = np.ascontiguousarray(video.transpose(0, 2, 3, 1), np.float32)
     change = _sampled(frames[1:], true.forward)
     np.abs(np.subtract(change, frames[:-1], out=change), out=change)
-    return (change[..., 0] + change[..., 1] + change[..., 2]) / np.float32(
-        3
-    )  # three times as fast as mean(-1)
+    red, green, blue = np.moveaxis(change, -1, 0)
+    return (red + green + blue) / np.float32(3)  # three times as fast as mean(-1)
 
 
 def motion_difference(

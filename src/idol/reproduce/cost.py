@@ -24,12 +24,14 @@ class CostTable:
     title: str
     scale: str
     rows: tuple[RowConfig, ...]
+    notes: tuple[str, ...]
     report: CostReport
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: ours, and the paper's by row."""
         paper = {row.name: None if row.cost is None else asdict(row.cost) for row in self.rows}
-        return {"title": self.title, "scale": self.scale, "paper": paper, **self.report.to_json()}
+        said = {"title": self.title, "scale": self.scale, "notes": list(self.notes), "paper": paper}
+        return {**said, **self.report.to_json()}
 
     def table(self) -> Table:
         """A `rich` table: ours, the paper's figure in brackets."""
@@ -44,7 +46,8 @@ class CostTable:
         """The same as a Markdown page."""
         lines = [f"## {self.title}", "", self._caption(), ""]
         lines += ["| " + " | ".join(_HEADINGS) + " |", "|" + "---|" * len(_HEADINGS)]
-        return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in self._cells())]) + "\n"
+        lines += ["| " + " | ".join(cells) + " |" for cells in self._cells()]
+        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
 
     def _caption(self) -> str:
         report = self.report
@@ -86,7 +89,7 @@ def costs(
         stage, methods, steps=steps, repeat=repeat, device=device, dtype=dtype, progress=progress
     )
     rows = tuple(row for row in this.table.rows if row.method in methods)
-    return CostTable(this.table.title, this.scale.about, rows, report)
+    return CostTable(this.table.title, this.scale.about, rows, this.table.notes, report)
 
 
 def _row(row: RowConfig, cost: Cost) -> list[str]:

@@ -88,13 +88,15 @@ class TableResult:
         scale: What was trained on what.
         clips: How many were judged.
         rows: In the paper's order.
-        provenance: What else decides the numbers: test clips, metric weights, machine.
+        notes: Of the table.
+        provenance: What else decides the numbers: test clips, metric weights, versions.
     """
 
     title: str
     scale: str
     clips: int
     rows: tuple[RowResult, ...]
+    notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -126,6 +128,7 @@ class TableResult:
             "title": self.title,
             "scale": self.scale,
             "clips": self.clips,
+            "notes": list(self.notes),
             **self.provenance,
             "rows": {result.row.name: _row_json(result) for result in self.rows},
             "order": [asdict(comparison) for comparison in self.comparisons()],
@@ -151,7 +154,11 @@ class TableResult:
         ]
         lines += ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
         lines += ["| " + " | ".join(row) + " |" for row in cells]
-        lines += ["", *(f"- Not run: {r.row.name}: {r.why_not}." for r in self.rows if r.why_not)]
+        lines += [
+            "",
+            *(f"- {note}" for note in self.notes),
+            *(f"- Not run: {r.row.name}: {r.why_not}." for r in self.rows if r.why_not),
+        ]
         return "\n".join([*lines, *self._order_lines()]) + "\n"
 
     def _headings(self) -> list[str]:

@@ -70,6 +70,8 @@ class Study:
             lines.append(f"\n{row.name}")
             if row.name in self.left_out:
                 lines.append(f"  not run: {self.left_out[row.name]}")
+            elif self.table.kind == "cost":
+                lines.append(f"  measured: {row.method}, random weights, sizes as of this scale's last stage")
             elif row.name in self.given:
                 lines.append(f"  clips of {self.given[row.name]}")
             else:
@@ -165,7 +167,9 @@ def reproduce(
             seen[name] = kept_features(of, clips.clips, networks, folders[name], progress)
     sets = reported(clips.clips, seen, networks.metrics(), None, networks.weights)
     rows = tuple(_result(row, this, clips, sets) for row in this.table.rows)
-    return TableResult(this.table.title, this.scale.about, len(clips.clips), rows, _provenance(this, sets))
+    return TableResult(
+        this.table.title, this.scale.about, len(clips.clips), rows, this.table.notes, _provenance(this, sets)
+    )
 
 
 def _result(row: RowConfig, this: Study, clips: Report, sets: SetReport) -> RowResult:

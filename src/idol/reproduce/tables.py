@@ -66,6 +66,8 @@ class TableConfig:
     kind: Literal["quality", "cost"] = "quality"
     depth: Literal["person", "scene"] = "person"
     """Kind of the depth that the table is about."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know; printed below."""
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
