@@ -161,9 +161,10 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def show(*tables: Table) -> None:
-    """Tables for people, on stderr."""
+    """Tables for people, on stderr; wide where nothing says how wide it is."""
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     for table in tables:
-        Console(stderr=True).print(table)
+        console.print(table)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
