@@ -14,7 +14,7 @@ from idol.errors import UserError
 from idol.reproduce.run import Study
 from idol.reproduce.tables import RowConfig
 
-_HEADINGS = "", "trained, B", "GFLOPs a clip", "memory, MB", "seconds"
+_HEADINGS = "", "trained, M", "GFLOPs a clip", "memory, MB", "seconds"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _row(row: RowConfig, cost: Cost) -> list[str]:
     paper = row.cost
     middle = statistics.median(cost.seconds)
     said = [
-        (f"{cost.parameters / 1e9:.3g}", paper and f"{paper.parameters:g}"),
+        (f"{cost.parameters / 1e6:,.1f}", paper and f"{1e3 * paper.parameters:,.0f}"),
         (f"{cost.clip_flops / 1e9:,.0f}", paper and f"{1e3 * paper.teraflops:,.0f}"),
         ("?" if cost.memory is None else f"{cost.memory / 1e6:,.0f}", paper and f"{paper.megabytes:g}"),
         (f"{middle:.3g} ({min(cost.seconds):.3g}–{max(cost.seconds):.3g})", paper and f"{paper.seconds:g}"),
