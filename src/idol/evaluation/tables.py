@@ -130,13 +130,13 @@ class Report:
         values: dict[str, Any] = {
             "clips": len(self.clips),
             "columns": {
-                column: {row.key: _plain(asdict(self.estimate(column, row))) for row in ROWS}
+                column: {row.key: plain(asdict(self.estimate(column, row))) for row in ROWS}
                 for column in self.columns
             },
         }
         if per_clip:
             values["per_clip"] = {
-                column: {name: _plain(asdict(s)) for name, s in zip(self.clips, scores, strict=True)}
+                column: {name: plain(asdict(s)) for name, s in zip(self.clips, scores, strict=True)}
                 for column, scores in self.columns.items()
             }
         return values
@@ -217,15 +217,17 @@ def _cell(estimate: Estimate, clips: int) -> str:
     if not math.isfinite(estimate.value):
         return "–"
     fewer = "" if estimate.clips == clips else f", n = {estimate.clips}"
-    low, value, high = (_digits(v, estimate.value) for v in (estimate.low, estimate.value, estimate.high))
+    low, value, high = (digits(v, estimate.value) for v in (estimate.low, estimate.value, estimate.high))
     return f"{value}\n[dim]{low} – {high}{fewer}[/dim]"
 
 
-def _digits(number: float, scale: float) -> str:
+def digits(number: float, scale: float) -> str:
+    """The number with as many digits as one of that scale is shown with."""
     return f"{number:.4f}" if abs(scale) < 0.1 else f"{number:.3f}" if abs(scale) < 10 else f"{number:.1f}"
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values for JSON, which knows no NaN: None."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 

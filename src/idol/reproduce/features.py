@@ -20,7 +20,7 @@ def kept_features(
     clips: Mapping[str, Clip],
     names: tuple[str, ...],
     networks: Networks,
-    folder: Path,
+    folder: Path | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Features of the named clips, from `folder` if they are there.
@@ -29,19 +29,22 @@ def kept_features(
         clips: A set of clips.
         names: Which, in order.
         networks: What looks.
-        folder: Belongs to these clips alone; gets a file whose name tells names and networks.
+        folder: Belongs to us, and for good to these clips; gets a file whose name tells names and networks.
+            None: nothing is kept, as where others may change the clips.
         progress: Told (clips done, clips).
     """
     said = repr((names, sorted(networks.weights.items()), networks.stride))
-    file = folder / f"features-{hashlib.sha256(said.encode()).hexdigest()[:12]}.npz"
-    if file.exists():
+    digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+    file = None if folder is None else folder / f"features-{digest}.npz"
+    if file is not None and file.exists():
         return _load(file, len(names))
     found = []
     for done, name in enumerate(names, 1):
         found.append(networks.look(clips[name].video))
         if progress:
             progress(done, len(names))
-    _save(file, found)
+    if file is not None:
+        _save(file, found)
     return found
 
 

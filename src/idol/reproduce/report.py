@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rich.table import Table
 
 from idol.evaluation.statistics import Estimate
+from idol.evaluation.tables import digits, plain
 from idol.reproduce.tables import Published, RowConfig
-
-PAPER = ("fid_vid", "fvd", "depth_l2", "fid")
-"""The paper's four figures; lower is better in all."""
 
 Verdict = Literal["same", "opposite", "undecided"]
 
@@ -26,7 +23,7 @@ class Figure:
         key: Its name in the JSON.
         title: Its name in the table.
         better: Which way is better.
-        paper: Which of the paper's figures it stands beside; None if the paper does not measure it.
+        paper: Which of the paper's figures it stands beside, all better if lower; None if it measures none.
     """
 
     key: str
@@ -196,14 +193,10 @@ def _cell(result: RowResult, figure: Figure) -> str:
     estimate = result.figures.get(figure.key)
     ours = "–"
     if estimate is not None:
-        value, low, high = (_short(v, estimate.value) for v in (estimate.value, estimate.low, estimate.high))
+        value, low, high = (digits(v, estimate.value) for v in (estimate.value, estimate.low, estimate.high))
         ours = f"{value} ({low}–{high})"
     paper = None if figure.paper is None else result.published(figure.paper)
     return ours if paper is None else f"{ours} [{paper:g}]"
-
-
-def _short(number: float, scale: float) -> str:
-    return f"{number:.4f}" if abs(scale) < 0.1 else f"{number:.3f}" if abs(scale) < 10 else f"{number:.1f}"
 
 
 def _row_json(result: RowResult) -> dict[str, Any]:
@@ -211,7 +204,7 @@ def _row_json(result: RowResult) -> dict[str, Any]:
         "set": list(result.row.set),
         "pretraining": result.row.pretraining,
         "parameters": result.parameters,
-        "figures": {key: _plain(asdict(estimate)) for key, estimate in result.figures.items()},
+        "figures": {key: plain(asdict(estimate)) for key, estimate in result.figures.items()},
         "why_not": result.why_not,
         "paper": {"tiktok": _given(result.row.tiktok), "ntu120": _given(result.row.ntu120)},
     }
@@ -219,7 +212,3 @@ def _row_json(result: RowResult) -> dict[str, Any]:
 
 def _given(numbers: Published) -> dict[str, float]:
     return {key: value for key, value in asdict(numbers).items() if value is not None}
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

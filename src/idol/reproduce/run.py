@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from idol.assets import sha256_of
 from idol.config import to_dict
+from idol.data.shards import MANIFEST
 from idol.errors import UserError
 from idol.evaluate import judge, open_clips
 from idol.evaluation.features import Networks
@@ -155,7 +159,7 @@ def reproduce(
     for name, plan in this.plans.items():
         trained(plan)
         with bar(f"{name}: making clips") as progress:
-            folders[name] = remade(plan, true, true_folder.name, device, progress)
+            folders[name] = remade(plan, true, _key(true_folder), device, progress)
     rows_run = [row.name for row in this.table.rows if row.name in folders]
     columns = {name: open_clips(folders[name]) for name in rows_run}
     with bar("judging clips") as progress:
@@ -164,7 +168,8 @@ def reproduce(
     seen = {}
     for name, of in {**columns, TRUE: true}.items():
         with bar(f"{name}: looking at clips") as progress:
-            seen[name] = kept_features(of, clips.clips, networks, folders[name], progress)
+            own = folders[name] if folders[name].is_relative_to(this.out) else None
+            seen[name] = kept_features(of, clips.clips, networks, own, progress)
     sets = reported(clips.clips, seen, networks.metrics(), None, networks.weights)
     rows = tuple(_result(row, this, clips, sets) for row in this.table.rows)
     return TableResult(
@@ -206,10 +211,18 @@ def _provenance(this: Study, sets: SetReport) -> dict[str, Any]:
 
 
 def _true_clips(test: TestClips, out: Path, progress: Callable[[int, int], None] | None) -> Path:
-    """Folder of the test clips, drawn if need be; its name names them."""
+    """Folder of the test clips, drawn if need be."""
     if test.folder is not None:
         return test.folder
     from idol import synth
 
     folder = out / f"{test.split}-{test.seed}-{test.size}-{test.clips}"
     return synth.generate(folder, test.clips, test.seed, size=test.size, split=test.split, progress=progress)
+
+
+def _key(folder: Path) -> str:
+    """Names test clips by what they are: the manifest of shards holds their checksums."""
+    manifest = folder / MANIFEST
+    files = [manifest] if manifest.is_file() else [f for f in sorted(folder.rglob("*")) if f.is_file()]
+    said = [(str(file.relative_to(folder)), sha256_of(file)) for file in files]
+    return f"{folder.name}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}"

@@ -98,9 +98,10 @@ class TestClips:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A row that this scale cannot run."""
+    """What this scale cannot run."""
 
     row: str
+    """Name of a row; or a kind of depth, for all rows of tables about it."""
     why: str
 
 
