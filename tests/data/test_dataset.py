@@ -17,6 +17,7 @@ from idol.data.dataset import (
     showing,
 )
 from idol.depth import colorize
+from idol.errors import UserError
 from idol.posing import draft
 
 SMALL = PictureConfig(size=64, foreground_size=32)
@@ -123,3 +124,12 @@ def test_references_come_from_clips_of_the_same_person_alone():
     assert set(chosen) == {None, 2, 5} and 60 < chosen.count(None) < 140
     assert choose_clip([], config, rng) is None
     assert choose_clip(others[0], dataclasses.replace(config, draft=False), rng) is None
+
+
+def test_a_clip_without_depth_teaches_no_depth():
+    clip = drawn_clip(0)
+    bare = dataclasses.replace(clip, depth=np.zeros_like(clip.depth), depth_kind="none", depth_range=None)
+    with pytest.raises(UserError, match="drawn:0.*no depth"):
+        pictures(bare, [0], [1], SMALL, generator(0))
+    alone = pictures(bare, [0], [1], dataclasses.replace(SMALL, modalities=1), generator(0))
+    assert alone.depth is None and (alone.video[0] == clip.video[0]).all()
