@@ -32,5 +32,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 # The development stamp stands for the plain one too, so that neither install undoes the other.
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) (a few minutes the first time)"
-	$(PIP) --editable '.[prepare,synth,eval,dev]'
+	$(PIP) --editable '.[prepare,synth,eval,render,view,app,dev]'
 	@touch $(VENV)/.installed $@

@@ -18,6 +18,7 @@ SOURCE = ROOT / "src" / "idol"
 LEVELS = [
     ["__main__"],
     ["cli"],
+    ["app"],
     ["demo", "terminal"],
     ["reproduce"],
     ["benchmark"],
@@ -29,6 +30,7 @@ LEVELS = [
     ["synth", "prepare"],
     ["data"],
     ["evaluation", "render"],
+    ["provenance"],
     ["losses"],
     ["model"],
     ["diffusion", "perceptual"],
@@ -47,7 +49,7 @@ LEVEL = {name: len(LEVELS) - i for i, names in enumerate(LEVELS) for name in nam
 # Import names of everything that is not a core dependency. torchvision is in no list: nothing may need it.
 EXTRAS = (
     "onnxruntime moderngl glcontext anny OpenEXR trimesh roma warp ai_edge_litert mediapipe cv2 skimage "
-    "lpips pytest beartype mypy ruff torchvision torchaudio gradio ray"
+    "lpips pytest beartype mypy ruff torchvision torchaudio gradio gradio_client playwright viser rerun ray"
 ).split()
 
 

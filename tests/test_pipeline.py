@@ -15,8 +15,9 @@ from idol.depth import colorize_tensor, decolorize_tensor
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet
 from idol.model.encoders import CLIPForeground, LatentCodec
+from idol.model.generation import GenerationConfig
 from idol.model.sampling import windows
-from idol.pipeline import GenerationConfig
+from idol.model.trunk import Control
 from idol.skeleton import draw
 from idol.training.networks import conditions
 from idol.training.normalisation import TrainingCodec, as_latents
@@ -65,6 +66,12 @@ def literal(pipe, inputs, poses, steps, scale, f):
                     control = pipe.control(z, t.expand(b), tokens, pose)
                 case None:
                     control = None
+            if pipe.background_control is not None:
+                own = pipe.background_control(z, t.expand(b), tokens, plate[:, None].repeat(1, f, 1, 1, 1))
+                poses_too = control.down is not None
+                down = [x + y for x, y in zip(own.down, control.down, strict=True)] if poses_too else own.down
+                mid = own.mid + control.mid if poses_too else own.mid
+                control = Control(tuple(down), mid, control.intrablock)
             predictions.append(pipe.unet(z, t.expand(b), tokens, plate, control).sample)
         guided = predictions[0] + scale * (predictions[1] - predictions[0])
         z = pipe.scheduler.step(guided, t, z).prev_sample
@@ -77,6 +84,8 @@ KINDS = {
     "mini-v": lambda: mini("v"),
     "mini-video-alone": lambda: mini("flow", num_modalities=1),
     "mini-concat": lambda: mini("flow", background="concat"),
+    "mini-background-control": lambda: mini("flow", background="controlnet"),
+    "stable-background-control": lambda: stable(background="controlnet"),
     "stable-epsilon": stable,
     "stable-pose-latent": lambda: stable(pose_input="latent"),
 }
@@ -296,10 +305,11 @@ def test_windows_cover_and_overlap():
             assert b.start > a.start and a.stop - b.start >= overlap
 
 
-@pytest.mark.parametrize("kind", ["mini-flow", "stable-epsilon"])
+@pytest.mark.parametrize("kind", ["mini-flow", "stable-epsilon", "stable-background-control"])
 def test_windows_of_a_network_without_time_equal_the_whole(kind):
     """Without temporal layers a frame does not see the others: windows must not change anything."""
-    pipe = mini(temporal=None) if kind == "mini-flow" else stable(temporal=None)
+    options = {"background": "controlnet"} if kind.endswith("control") else {}
+    pipe = mini(temporal=None) if kind == "mini-flow" else stable(temporal=None, **options)
     inputs = clip_inputs(b=1, f=5)
     inputs["background"] = np.random.default_rng(1).integers(0, 256, (1, 5, 3, SIZE, SIZE), dtype=np.uint8)
     whole = pipe(**inputs, num_inference_steps=2, generator=noise(1))

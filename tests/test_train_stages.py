@@ -97,16 +97,17 @@ def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path
 
 
 def test_the_compared_methods_are_trained_and_generate_by_the_same_code(data, tmp_path):
-    """Separate networks, MM-Diffusion's and LDM3D's: each a config."""
+    """Separate networks, MM-Diffusion's, LDM3D's and, with depth too, DisCo's background: each a config."""
     ldm3d = {
         "model": {"unet": {"num_modalities": 1, "cross_modal": False}},
         "data": {"pictures": {"stacked": True}},
         "autoencoder": {"path": str(data / "autoencoder-6")},
     }
     coupled = [{"model": {"unet": {"coupling": kind}}} for kind in ("separate", "random_shift")]
+    disco = {"model": {"unet": {"background": "controlnet"}, "control": "controlnet_latent"}}
     clip = drawn_clip(0, 2)
     drafted = {"model": DRAFT["model"], "data": DRAFT["data"]}  # seen, but not what latents are counted from
-    for i, method in enumerate((ldm3d, *coupled, drafted)):
+    for i, method in enumerate((ldm3d, *coupled, disco, drafted)):
         fit(
             config(
                 data, f"method-{i}", frames=2, steps=2, sheet={"every": 2, "samples": 1, "steps": 1}, **method
@@ -119,6 +120,7 @@ def test_the_compared_methods_are_trained_and_generate_by_the_same_code(data, tm
         made = pipe(*given, foreground_pose=clip.pose.select([0]), num_inference_steps=2)
         assert made.video.shape == (1, 2, 3, 64, 64) and made.depth.shape == (1, 2, 64, 64)
         assert made.video.isfinite().all() and made.depth.min() >= 0
+        assert (pipe.background_control is not None) == (method is disco)
     with pytest.raises(UserError, match="takes 6 channels"):
         fit(config(data, "unfit", steps=1, autoencoder=ldm3d["autoencoder"]))
 

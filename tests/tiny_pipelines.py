@@ -54,14 +54,23 @@ def normalisation(offset="background", m=2):
     return LatentConfig((one,) * m, (zero,) * m, one, zero, offset)
 
 
+def background_net(unet):
+    """DisCo's second ControlNet, where the U-Net leaves the background to one."""
+    if unet.config["background"] != "controlnet":
+        return None
+    return randomize(PoseControlNet.from_unet(unet, pose_input="latent"), 5)
+
+
 def mini(prediction="flow", **unet):
     """The small kind: own autoencoder, latent foreground, adapter."""
+    network = randomize(UnifiedUNet(**UNET, **unet), 2)
     return quiet(
         vae=randomize(Autoencoder(4, (8, 8, 8), 1, 1), 1),
-        unet=randomize(UnifiedUNet(**UNET, **unet), 2),
+        unet=network,
         control=randomize(PoseAdapter(3, (8, 16), 1, 16), 3),
         foreground_encoder=randomize(LatentForeground(4, 16, 2, 12, 1, 2), 4),
         scheduler=sampler(ScheduleConfig(prediction)),
+        background_control=background_net(network),
         latent_config=vars(normalisation(m=unet.get("num_modalities", 2))),
         generation_config=DEFAULTS,
     )
@@ -94,6 +103,7 @@ def stable(prediction="epsilon", pose_input="rgb", **unet):
         control=randomize(control, 3),
         foreground_encoder=randomize(CLIPForeground.from_clip(clip), 4),
         scheduler=sampler(ScheduleConfig(prediction)),
+        background_control=background_net(network),
         latent_config=vars(LatentConfig.stable_diffusion()),
         generation_config={**DEFAULTS, "draw_at": "source"},
     )

@@ -235,14 +235,14 @@ def build(config: TrainConfig, method: Method, dtype: str = "float32") -> IdolPi
         control=networks.control,
         foreground_encoder=networks.foreground,
         scheduler=scheduler,
+        background_control=networks.background,
         latent_config=to_dict(latents),
         generation_config=to_dict(settled(config.generation, config.data)),
     )
     # without depth there is no silhouette to composite with
     pipe.defaults = dataclasses.replace(pipe.defaults, detail="none", window=None)
-    for part in (pipe.vae, pipe.unet, pipe.control, pipe.foreground_encoder):
-        if part is not None:
-            nn.Module.to(part, getattr(torch, dtype))
+    for part in pipe.networks:
+        nn.Module.to(part, getattr(torch, dtype))
     return pipe
 
 
@@ -299,10 +299,10 @@ def _for_dpt(frame: Tensor, estimator: nn.Module) -> Tensor:
 
 def _parameters(pipe: IdolPipeline, estimator: nn.Module | None) -> tuple[int, int]:
     """Numbers of trained and of frozen parameters."""
-    networks = [n for n in (pipe.unet, pipe.control, pipe.foreground_encoder) if isinstance(n, nn.Module)]
-    beside = [n for n in (pipe.vae, estimator) if isinstance(n, nn.Module)]
+    frozen: list[nn.Module] = [pipe.vae] if estimator is None else [pipe.vae, estimator]
+    networks = [network for network in pipe.networks if network is not pipe.vae]
     trained = sum(p.numel() for n in networks for p in n.parameters() if p.requires_grad)
-    everything = sum(p.numel() for n in [*networks, *beside] for p in n.parameters())
+    everything = sum(p.numel() for n in [*networks, *frozen] for p in n.parameters())
     return trained, everything - trained
 
 

@@ -234,6 +234,25 @@ def normalise_scene(
     return from_metres(z, None, (near, far)), (near, far)
 
 
+def normalise_disparity(
+    disparity: Float32[np.ndarray, "f h w"], person: Bool[np.ndarray, "f h w"] | None = None
+) -> Float32[np.ndarray, "f h w"]:
+    """Estimated disparity, known up to scale and shift, as depth over a whole clip.
+
+    Args:
+        disparity: Larger is nearer.
+        person: The person's mask, for depth of kind `person`: 0 everywhere if nobody is there. None: `scene`.
+    """
+    seen = disparity if person is None else disparity[person]
+    if seen.size == 0:
+        return np.zeros_like(disparity)
+    low, high = float(seen.min()), float(seen.max())
+    unit = np.clip((disparity - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
+    if person is None:
+        return unit
+    return np.where(person, np.float32(PERSON_FLOOR) + np.float32(1 - PERSON_FLOOR) * unit, np.float32(0))
+
+
 Alignment = Literal["scale_shift", "none"]
 
 

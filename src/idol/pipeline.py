@@ -1,7 +1,7 @@
 """One person, one background and a motion to a video and its depth: sampling (Secs. 3 and 4 of the paper)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from diffusers.utils import BaseOutput
-from torch import Tensor
+from torch import Tensor, nn
 
 from idol.clip import Pose
 from idol.config import from_dict, to_dict
@@ -22,7 +21,6 @@ from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
 from idol.model.conditions import (
-    Drawing,
     People,
     as_drafts,
     as_images,
@@ -33,9 +31,9 @@ from idol.model.conditions import (
 )
 from idol.model.detail import Detail, KnownPictures
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
+from idol.model.generation import GenerationConfig, IdolOutput
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
 from idol.model.sampling import Denoiser, Given
-from idol.skeleton import Parts
 
 COMPONENTS: tuple[type, ...] = (
     Autoencoder,
@@ -52,70 +50,6 @@ nearest to the true ones here."""
 Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler
 
 
-@dataclass(frozen=True)
-class GenerationConfig:
-    """How a checkpoint wants to be used: what its training settled, and the call's defaults.
-
-    Attributes:
-        height: Of the frames, pixels.
-        width: Of the frames, pixels.
-        num_inference_steps: Denoising steps.
-        guidance_scale: Classifier-free guidance on the foreground; 1 is none.
-        window: Frames denoised at a time; longer clips are covered by overlapping windows. None: all at once.
-        overlap: Frames shared by neighbouring windows.
-        stick_width: Half the thickness of a drawn limb, pixels.
-        radius: Of a drawn joint, pixels.
-        draw_at: Whether those pixels are the pose's own or the model's (`skeleton.draw`).
-        pose_parts: Whether hands and face are drawn, too.
-        foreground_size: Side of the person's crop, pixels.
-        foreground_margin: Room round the person in the crop, as a share of the person's box.
-        depth_kind: "person": what is not person has depth exactly 0; "scene": every value counts.
-        autocast: Let the U-Net and the pose control compute in bfloat16; None does where the processor has
-            instructions for it. Autoencoder and noise are float32 anyway.
-        detail: What becomes of the background and of the draft's detail, which are known (`model.detail`).
-    """
-
-    height: int = 256
-    width: int = 256
-    num_inference_steps: int = 50
-    guidance_scale: float = 1.5
-    window: int | None = None
-    overlap: int = 4
-    stick_width: float = 4.0
-    radius: float = 4.0
-    draw_at: Literal["source", "model"] = "source"
-    pose_parts: Parts = "body"
-    foreground_size: int = 224
-    foreground_margin: float = 0.1
-    depth_kind: Literal["person", "scene"] = "person"
-    autocast: bool | None = None
-    detail: Detail = "none"
-
-    def __post_init__(self) -> None:
-        if self.window is not None and not 0 <= self.overlap < self.window:
-            raise ValueError(f"overlap {self.overlap} must be at least 0 and less than window {self.window}")
-
-    @property
-    def drawing(self) -> Drawing:
-        """How skeletons are drawn."""
-        return Drawing(self.stick_width, self.radius, self.draw_at, self.pose_parts)
-
-
-@dataclass
-class IdolOutput(BaseOutput):
-    """What the pipeline returns.
-
-    Attributes:
-        video: (b, f, 3, h, w) in [0, 1].
-        depth: (b, f, h, w) in [0, 1], larger is nearer; None from a network of one modality.
-        latents: (b, m, f, c, h', w') as denoised.
-    """
-
-    video: Tensor | np.ndarray
-    depth: Tensor | np.ndarray | None
-    latents: Tensor
-
-
 class IdolPipeline(DiffusionPipeline):
     """Generates a video and its depth together.
 
@@ -125,8 +59,12 @@ class IdolPipeline(DiffusionPipeline):
         control: How the pose enters; None for a network without pose control.
         foreground_encoder: How the person enters.
         scheduler: diffusers' DDIM or Euler flow-matching scheduler.
+        background_control: How the background enters where the U-Net leaves it to a ControlNet.
         latent_config: Fields of `LatentConfig`; Stable Diffusion's when None.
         generation_config: Fields of `GenerationConfig`; its defaults when None.
+
+    Raises:
+        ValueError: If the U-Net leaves the background to a ControlNet and there is none, or the reverse.
     """
 
     vae: Autoencoder | AutoencoderKL
@@ -134,7 +72,8 @@ class IdolPipeline(DiffusionPipeline):
     control: PoseAdapter | PoseControlNet | None
     foreground_encoder: CLIPForeground | LatentForeground
     scheduler: Any  # a Scheduler; diffusers declares its tensors too narrowly
-    _optional_components = ["control"]
+    background_control: PoseControlNet | None
+    _optional_components = ["control", "background_control"]
     _callback_tensor_inputs = ["latents"]
 
     def __init__(
@@ -144,12 +83,20 @@ class IdolPipeline(DiffusionPipeline):
         control: PoseAdapter | PoseControlNet | None,
         foreground_encoder: CLIPForeground | LatentForeground,
         scheduler: Scheduler,
+        background_control: PoseControlNet | None = None,
         latent_config: dict[str, Any] | None = None,
         generation_config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if (background_control is None) == (unet.config["background"] == "controlnet"):
+            raise ValueError('background_control: goes with a U-Net of background "controlnet", and no other')
         self.register_modules(
-            vae=vae, unet=unet, control=control, foreground_encoder=foreground_encoder, scheduler=scheduler
+            vae=vae,
+            unet=unet,
+            control=control,
+            foreground_encoder=foreground_encoder,
+            scheduler=scheduler,
+            background_control=background_control,
         )
         latents = latent_config or to_dict(LatentConfig.stable_diffusion(unet.config["num_modalities"]))
         self.codec_config = from_dict(LatentConfig, latents, "latent_config")
@@ -157,6 +104,11 @@ class IdolPipeline(DiffusionPipeline):
         self.register_to_config(
             latent_config=to_dict(self.codec_config), generation_config=to_dict(self.defaults)
         )
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """Everything that has weights."""
+        return [component for component in self.components.values() if isinstance(component, nn.Module)]
 
     @property
     def codec(self) -> LatentCodec:
@@ -238,7 +190,7 @@ class IdolPipeline(DiffusionPipeline):
         asked |= {"guidance_scale": guidance_scale, "window": window, "overlap": overlap, "detail": detail}
         settings = self._settings(asked)
         how = settings.guidance_scale, settings.window, settings.overlap
-        denoiser = Denoiser(self.unet, self.control, *how)
+        denoiser = Denoiser(self.unet, self.control, *how, background_control=self.background_control)
         codec, device = self.codec, self._execution_device
 
         # 2. Inputs

@@ -22,7 +22,7 @@ from idol.diffusion import Schedule, ScheduleConfig
 from idol.errors import UserError
 from idol.losses import LossConfig, LossTerms, total
 from idol.model.codec import LatentConfig, Offset
-from idol.pipeline import GenerationConfig
+from idol.model.generation import GenerationConfig
 from idol.training.checkpoint import (
     State,
     checkpoints,

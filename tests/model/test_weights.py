@@ -52,23 +52,33 @@ def test_every_key_of_disco_is_used_or_named(tensors):
     loaded = disco(DISCO / "tiny.weights.safetensors")
     used, unused = set(loaded.report.used), set(loaded.report.unused)
     assert used | unused == set(tensors) and not used & unused
-    background = {k for k in tensors if k.startswith("controlnet.nets.1.")}
     never_applied = {k for k in tensors if ".transformer_blocks." in k and ".tem_norm." in k}
-    assert background and never_applied
-    assert unused == background | {k for k in never_applied if k not in background}
+    assert never_applied and unused == never_applied
+    held = loaded.background_control.state_dict()["conv_in.weight"]
+    assert torch.equal(held, tensors["controlnet.nets.1.conv_in.weight"])
     assert all(name in str(loaded.report) for name in unused)
     assert torch.equal(loaded.foreground_projection.weight, tensors["refer_clip_proj.weight"])
     assert loaded.unet.config["block_out_channels"] == SIZES["block_out_channels"]
 
 
 def test_disco_without_pose_or_temporal_layers(tensors, tmp_path):
-    """Human attribute pre-training: one un-nested ControlNet, the background's."""
+    """Human attribute pre-training: one un-nested ControlNet, the background's, which reads latents."""
     images = {k: v for k, v in tensors.items() if k.startswith("unet.") and ".tem_" not in k}
-    save_file(images | {"controlnet.conv_in.bias": torch.zeros(2)}, tmp_path / "hap.safetensors")
+    nested = {k: v for k, v in tensors.items() if k.startswith("controlnet.nets.1.") and ".tem_" not in k}
+    alone = {k.replace("controlnet.nets.1.", "controlnet."): v for k, v in nested.items() if "cond_" not in k}
+    encoder = "controlnet.controlnet_cond_embedding.conv_in"
+    of = {part: torch.randn_like(tensors[f"unet.conv_in.{part}"]) for part in ("weight", "bias")}
+    encoders = {f"{encoder}.{part}": weight for part, weight in of.items()}
+    save_file(images | alone | encoders, tmp_path / "hap.safetensors")
     loaded = disco(tmp_path / "hap.safetensors")
     assert loaded.control is None and loaded.foreground_projection is None
     assert loaded.unet.config["temporal"] is None and not loaded.unet.config["norm_over_frames"]
-    assert loaded.report.unused == ("controlnet.conv_in.bias",)
+    assert loaded.unet.config["background"] == "controlnet"
+    assert loaded.report.unused == ()
+    background = torch.randn(1, 4, SIZES["size"], SIZES["size"])
+    embedded = loaded.background_control.embed_pose(background[:, None])[:, 0, 0]
+    expected = torch.nn.functional.conv2d(background, of["weight"], of["bias"], padding=1)
+    torch.testing.assert_close(embedded, expected)
 
 
 def test_disco_becomes_a_dual_modal_network():

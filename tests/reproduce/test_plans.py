@@ -51,6 +51,16 @@ def test_every_row_is_planned_or_says_why_not(table, scale, tmp_path):
         ("table5", "neither", set()),
         ("table5", "L_xattn", {"loss.w_xattn"}),
         ("table5", "L_xattn and L_mo", {"loss.w_xattn", "loss.w_mo"}),
+        (
+            "table1",
+            "DisCo",
+            {
+                "model.unet.background",
+                "model.unet.num_modalities",
+                "model.unet.cross_modal",
+                "data.pictures.modalities",
+            },
+        ),
         ("table8", "shared, average", {"model.unet.cross_attention_maps"}),
     ],
 )

@@ -32,6 +32,9 @@ PoseInput = Literal["rgb", "latent"]
 class PoseControlNet(Trunk):
     """A trainable copy of the U-Net's trunk that reads the pose, shared by both modalities (Sec. 3.1).
 
+    A second one that reads latents is DisCo's way to let the background in: there "pose" is E(b), one for all
+    frames.
+
     Args:
         in_channels: channels of the noisy latents.
         block_out_channels: as the U-Net's; so are the next six.
@@ -167,9 +170,9 @@ class PoseControlNet(Trunk):
         sample: Float[Tensor, "b m f c h w"],
         timestep: Shaped[Tensor, " b"] | Shaped[Tensor, "b m"],
         foreground: Float[Tensor, "b n d"] | ForegroundKV,
-        pose: Float[Tensor, "b f p height width"] | None = None,
+        pose: Float[Tensor, "b g p height width"] | None = None,
         *,
-        pose_embedded: Float[Tensor, "b k f e h w"] | None = None,
+        pose_embedded: Float[Tensor, "b k g e h w"] | None = None,
         modality: Int[Tensor, " m"] | None = None,
     ) -> Control:
         """Residuals for `UnifiedUNet`.
@@ -178,7 +181,7 @@ class PoseControlNet(Trunk):
             sample: noisy latents.
             timestep: diffusion time, one per clip or one per clip and modality.
             foreground: tokens of the person's image, or `encode_foreground` of them.
-            pose: skeleton images in [0, 1], or their latents.
+            pose: skeleton images in [0, 1], or their latents; g is f, or 1 for all frames.
             pose_embedded: `embed_pose` of the pose, in place of `pose`.
             modality: label of each stream; 0 (video), 1 (depth) by default.
 

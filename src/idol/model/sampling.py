@@ -14,6 +14,24 @@ from idol.model.unet import UnifiedUNet
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a ControlNet is given at every step beside the noisy latents.
+
+    Attributes:
+        foreground: Keys and values of its foreground attentions.
+        embedded: Its embedded picture (b, k, f, d, h, w), or (b, k, 1, d, h, w) that serves all frames.
+    """
+
+    foreground: ForegroundKV
+    embedded: Tensor
+
+    def select(self, frames: slice) -> "Reading":
+        """The same for some of the frames."""
+        still = self.embedded.shape[2] == 1
+        return self if still else Reading(self.foreground, self.embedded[:, :, frames])
+
+
+@dataclass(frozen=True)
 class Conditions:
     """Everything an evaluation needs beside the noisy latents: made once, used at every step.
 
@@ -24,8 +42,8 @@ class Conditions:
         background: Latents (b, c, h, w), or (b, f, c, h, w) if the camera moves.
         guided: Whether the batch is folded.
         control: Residuals that do not change over the steps (an adapter's), or None.
-        control_foreground: Keys and values of the ControlNet's foreground attentions, or None.
-        pose: The ControlNet's embedded pose (b, 1, f, ...), or None.
+        pose: What the pose's ControlNet reads, or None.
+        plate: What the background's ControlNet reads, or None.
         draft: Latents of the draft (b, m, f, c, h, w), or None.
     """
 
@@ -33,8 +51,8 @@ class Conditions:
     background: Tensor
     guided: bool
     control: Control | None = None
-    control_foreground: ForegroundKV | None = None
-    pose: Tensor | None = None
+    pose: Reading | None = None
+    plate: Reading | None = None
     draft: Tensor | None = None
 
     def select(self, frames: slice) -> "Conditions":
@@ -46,7 +64,8 @@ class Conditions:
             self,
             background=self.background[:, frames] if self.background.ndim == 5 else self.background,
             control=control,
-            pose=None if self.pose is None else self.pose[:, :, frames],
+            pose=None if self.pose is None else self.pose.select(frames),
+            plate=None if self.plate is None else self.plate.select(frames),
             draft=None if self.draft is None else self.draft[:, :, frames],
         )
 
@@ -92,6 +111,7 @@ class Denoiser:
         window: Frames at a time; predictions of overlapping windows are averaged, the more weight the farther
             a frame is from its window's ends. None: all at once.
         overlap: Frames shared by neighbouring windows.
+        background_control: What lets the background in where the U-Net does not.
     """
 
     unet: UnifiedUNet
@@ -99,6 +119,7 @@ class Denoiser:
     scale: float = 1.0
     window: int | None = None
     overlap: int = 0
+    background_control: PoseControlNet | None = None
 
     def prepare(
         self,
@@ -121,20 +142,21 @@ class Denoiser:
         guided = unconditional is not None
         tokens = foreground if unconditional is None else torch.cat([unconditional, foreground])
         dtype = self.unet.dtype
-        tokens, background = tokens.to(dtype), _folded(background.to(dtype), guided)
+        tokens, background = tokens.to(dtype), background.to(dtype)
         draft = None if draft is None else _folded(draft.to(dtype), guided)
-        conditions = Conditions(self.unet.encode_foreground(tokens), background, guided, draft=draft)
+        conditions = Conditions(
+            self.unet.encode_foreground(tokens), _folded(background, guided), guided, draft=draft
+        )
+        if self.background_control is not None:
+            plates = background if background.ndim == 5 else background[:, None]
+            conditions = replace(conditions, plate=_reading(self.background_control, tokens, plates, guided))
         match self.control:
             case PoseAdapter() if pose is not None:
                 residuals = self.control(pose.to(dtype)).intrablock or ()
                 control = Control(intrablock=tuple(_folded(x, guided) for x in residuals))
                 return replace(conditions, control=control)
             case PoseControlNet() if pose is not None:
-                return replace(
-                    conditions,
-                    control_foreground=self.control.encode_foreground(tokens),
-                    pose=_folded(self.control.embed_pose(pose.to(dtype)), guided),
-                )
+                return replace(conditions, pose=_reading(self.control, tokens, pose.to(dtype), guided))
         return conditions
 
     def predict(
@@ -157,10 +179,10 @@ class Denoiser:
         sample = _folded(latents.to(self.unet.dtype), conditions.guided)
         times = _folded(times, conditions.guided)
         control = conditions.control
-        if isinstance(self.control, PoseControlNet) and conditions.control_foreground is not None:
-            control = self.control(
-                sample, times, conditions.control_foreground, pose_embedded=conditions.pose
-            )
+        for network, read in ((self.control, conditions.pose), (self.background_control, conditions.plate)):
+            if isinstance(network, PoseControlNet) and read is not None:
+                own = network(sample, times, read.foreground, pose_embedded=read.embedded)
+                control = own if control is None else control + own
         out = self.unet(
             sample, times, conditions.foreground, conditions.background, control, draft=conditions.draft
         ).sample
@@ -168,6 +190,11 @@ class Denoiser:
             return out.float()
         unconditional, conditional = out.chunk(2)
         return guidance(unconditional, conditional, self.scale)
+
+
+def _reading(network: PoseControlNet, tokens: Tensor, picture: Tensor, guided: bool) -> Reading:
+    """Tokens are folded already, the picture is not: it is embedded once."""
+    return Reading(network.encode_foreground(tokens), _folded(network.embed_pose(picture), guided))
 
 
 def windows(f: int, window: int, overlap: int) -> Iterator[slice]:

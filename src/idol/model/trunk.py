@@ -36,6 +36,14 @@ class Control:
     mid: Tensor | None = None
     intrablock: tuple[Tensor, ...] | None = None
 
+    def __add__(self, other: Control) -> Control:
+        """Both at once, as DisCo steers by pose and background."""
+        return Control(
+            down=_sums(self.down, other.down),
+            mid=other.mid if self.mid is None else self.mid if other.mid is None else self.mid + other.mid,
+            intrablock=_sums(self.intrablock, other.intrablock),
+        )
+
     def scaled(self, factor: float) -> Control:
         """The same control, `factor` times as strong."""
         return Control(
@@ -43,6 +51,12 @@ class Control:
             mid=None if self.mid is None else self.mid * factor,
             intrablock=None if self.intrablock is None else tuple(r * factor for r in self.intrablock),
         )
+
+
+def _sums(a: tuple[Tensor, ...] | None, b: tuple[Tensor, ...] | None) -> tuple[Tensor, ...] | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from idol.model.temporal import group_norm
 from idol.model.transfer import for_copies, transfer
 from idol.model.trunk import Control, ForegroundKV, Trunk, skip_channels, window_at
 
-Background = Literal["add", "concat"]
+Background = Literal["add", "concat", "controlnet"]
 Output = Literal["prediction", "clean", "mixed"]
 Coupling = Literal["shared", "separate", "random_shift"]
 FLOW_STEPS = 1000
@@ -66,7 +66,8 @@ class UnifiedUNet(Trunk):
         temporal: "handcrafted" (Sec. 3.1), "animatediff", or None for single frames.
         cross_modal: cross-modal attention at the end of every down and up block with attention, where the
             weights are shared.
-        background: add the background latent to the sample, or concatenate it.
+        background: add the background latent to the sample, concatenate it, or leave it to a ControlNet
+            of its own that reads latents (DisCo's way).
         draft: concatenate the latents of the stream's draft (`idol.posing`), too.
         output: what the last convolution computes: the prediction itself, or the "clean" latents x, of which
             the prediction is made: the velocity (z - x) / sigma at time sigma N of rectified flow (Li & He
@@ -173,7 +174,8 @@ class UnifiedUNet(Trunk):
             unet2d: the trained 2-D network; its weights are copied.
             temporal: kind of temporal layers; those without weights start silent.
             cross_modal: add cross-modal attention, silent at first.
-            background: how the background enters; "concat" adds zero weights to the first convolution.
+            background: how the background enters; "concat" adds zero weights to the first convolution,
+                "controlnet" leaves it to a ControlNet of its own.
             motion_adapter: weights for `temporal="animatediff"`.
             num_modalities: streams that are denoised together.
             coupling: how the streams share weights; separate networks all start from `unet2d`.
@@ -293,13 +295,14 @@ class UnifiedUNet(Trunk):
 
     def _with_background(self, sample: Tensor, background: Tensor | None) -> Tensor:
         """The input of the first convolution (b, m, f, c or 2c, h, w)."""
+        way: Background = self.config["background"]
+        if way == "controlnet" or (background is None and way == "add"):
+            return sample
         if background is None:
-            if self.config["background"] == "add":
-                return sample
             return torch.cat([sample, torch.zeros_like(sample)], dim=3)
         per_frame = background if background.ndim == 5 else background[:, None]
         still = per_frame[:, None]  # the same for every modality
-        if self.config["background"] == "add":
+        if way == "add":
             return sample + still
         return torch.cat([sample, still.expand_as(sample)], dim=3)
 

@@ -32,6 +32,9 @@ Source = TypeVar("Source", bound=ModelMixin)
 Weights = dict[str, Tensor]
 
 DISCO_UNET, DISCO_POSE, DISCO_PROJECTION = "unet.", "controlnet.nets.0.", "refer_clip_proj.weight"
+DISCO_BACKGROUND = "controlnet.nets.1.", "controlnet."
+"""In fine-tuned checkpoints, and in those of human attribute pre-training, which have no other ControlNet."""
+_LATENT_ENCODER = "controlnet_cond_embedding.conv_in."
 NEW_TO_DISCO = ("modality_embedding.weight",)
 UNREADABLE = (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError)
 
@@ -49,14 +52,17 @@ class DisCo:
     """DisCo's checkpoint in our networks: one modality, GroupNorm over frames where it was trained so.
 
     Attributes:
-        unet: the denoiser.
+        unet: the denoiser; it leaves the background to its ControlNet where there is one. For IDOL's way
+            `unet.with_layers(background="add")`.
         control: the pose ControlNet, None where the checkpoint has none (human attribute pre-training).
+        background_control: the background's ControlNet, None where the checkpoint has none.
         foreground_projection: CLIP tokens to cross-attention tokens, None where absent.
-        report: keys used, keys without a place here (the background's ControlNet, VAE, CLIP), new weights.
+        report: keys used, keys without a place (VAE, CLIP, layers that DisCo never applies), new weights.
     """
 
     unet: UnifiedUNet
     control: PoseControlNet | None
+    background_control: PoseControlNet | None
     foreground_projection: nn.Linear | None
     report: Report
 
@@ -98,17 +104,18 @@ def load_disco(path: str | Path, *, heads: int = 8, groups: int = 32) -> DisCo:
     source = read_tensors(path)
     try:
         unet, used = _disco_unet(source, heads, groups)
-        control, used_by_control = _disco_control(source, unet)
+        control, used_by_control = _disco_control(source, unet, DISCO_POSE)
+        background, used_by_background = _disco_control(source, unet, _background_prefix(source))
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         found = f"not a checkpoint of DisCo's ({type(error).__name__}: {error})"
         raise UserError(str(path), found, "give one of DisCo's, and its heads and groups") from None
-    used |= used_by_control
+    used |= used_by_control | used_by_background
     projection = None
     if DISCO_PROJECTION in source:
         used |= {DISCO_PROJECTION}
         projection = _linear(source[DISCO_PROJECTION])
     unused = tuple(key for key in source if key not in used)
-    return DisCo(unet, control, projection, Report(tuple(sorted(used)), unused, NEW_TO_DISCO))
+    return DisCo(unet, control, background, projection, Report(tuple(sorted(used)), unused, NEW_TO_DISCO))
 
 
 def _disco_unet(source: Weights, heads: int, groups: int) -> tuple[UnifiedUNet, set[str]]:
@@ -119,20 +126,29 @@ def _disco_unet(source: Weights, heads: int, groups: int) -> tuple[UnifiedUNet, 
         norm_num_groups=groups,
         num_modalities=1,
         cross_modal=False,
+        background="controlnet" if _under(_background_prefix(source), source) else "add",
     )
     return unet, _fill_from_disco(unet, weights, DISCO_UNET)
 
 
-def _disco_control(source: Weights, unet: UnifiedUNet) -> tuple[PoseControlNet | None, set[str]]:
-    weights = _under(DISCO_POSE, source)
+def _background_prefix(source: Weights) -> str:
+    nested, alone = DISCO_BACKGROUND
+    return nested if any(key.startswith("controlnet.nets.") for key in source) else alone
+
+
+def _disco_control(source: Weights, unet: UnifiedUNet, prefix: str) -> tuple[PoseControlNet | None, set[str]]:
+    weights = _under(prefix, source)
     if not weights:
         return None, set()
     encoder = "controlnet_cond_embedding"
-    widths = [weights[f"{encoder}.conv_in.bias"].shape[0]]
-    while (strided := f"{encoder}.blocks.{2 * len(widths) - 1}.bias") in weights:
-        widths.append(weights[strided].shape[0])
-    control = PoseControlNet.from_unet(unet, pose_embedding_channels=widths)
-    return control, _fill_from_disco(control, weights, DISCO_POSE)
+    if f"{encoder}.conv_out.bias" in weights:
+        widths = [weights[f"{encoder}.conv_in.bias"].shape[0]]
+        while (strided := f"{encoder}.blocks.{2 * len(widths) - 1}.bias") in weights:
+            widths.append(weights[strided].shape[0])
+        control = PoseControlNet.from_unet(unet, pose_embedding_channels=widths)
+    else:  # latents need no encoder but one convolution
+        control = PoseControlNet.from_unet(unet, pose_input="latent")
+    return control, _fill_from_disco(control, weights, prefix)
 
 
 def _disco_sizes(weights: Weights) -> dict[str, Any]:
@@ -169,6 +185,8 @@ def _names_for_disco(key: str) -> list[str]:
     DisCo's transformer blocks normalise the temporal attention's input by `norm2`, which the cross-attention
     uses too; the `tem_norm` they hold is never applied. Its ResBlocks do apply theirs.
     """
+    if key.startswith(_LATENT_ENCODER):  # the convolution alone, or the first of an encoder of images
+        return [key, key.replace(_LATENT_ENCODER, "controlnet_cond_embedding.")]
     if ".transformer_blocks." not in key:
         return [key.replace(".tem_norm.", ".temporal.norm.").replace(".tem_conv.", ".temporal.conv.")]
     if ".tem_norm." in key:

@@ -7,11 +7,12 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from idol.assets import sha256_of
+from idol.clip import Clip
 from idol.config import to_dict
 from idol.data.shards import MANIFEST
 from idol.errors import UserError
@@ -20,7 +21,9 @@ from idol.evaluation.features import Networks
 from idol.evaluation.sets import SetReport, reported
 from idol.evaluation.statistics import Estimate
 from idol.evaluation.tables import ROWS, TRUE, Report, compare
-from idol.generate import package_versions
+from idol.generate import load_pipeline, package_versions
+from idol.prepare.depth_model import DepthModel
+from idol.reproduce.estimated import by_depth_model, by_joint_networks, with_depth
 from idol.reproduce.features import kept_features
 from idol.reproduce.report import FIGURES, RowResult, TableResult
 from idol.reproduce.runs import Plan, planned, remade, trained
@@ -47,6 +50,7 @@ class Study:
         scale: What the rows share.
         plans: Of the rows that are trained here, by name.
         given: Folders of clips of the rows that are not.
+        estimator: Joint networks that estimate the depth of rows that make none, where the scale has such.
         left_out: Why the other rows cannot be run.
         out: Folder of all runs.
     """
@@ -57,12 +61,21 @@ class Study:
     given: dict[str, Path]
     left_out: dict[str, str]
     out: Path
+    estimator: Plan | None = None
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """Rows trained here that make no depth of their own, where something estimates it."""
+        if self.scale.depth_estimator is None:
+            return ()
+        return tuple(name for name, plan in self.plans.items() if not plan.makes_depth)
 
     def to_json(self) -> dict[str, Any]:
         """Every stage of every row, resolved."""
         return {
             "title": self.table.title,
             "rows": {name: [to_dict(stage) for stage in plan.stages] for name, plan in self.plans.items()},
+            "estimator": [] if self.estimator is None else [to_dict(s) for s in self.estimator.stages],
             "given": {name: str(folder) for name, folder in self.given.items()},
             "left_out": dict(self.left_out),
         }
@@ -79,9 +92,11 @@ class Study:
             elif row.name in self.given:
                 lines.append(f"  clips of {self.given[row.name]}")
             else:
-                stages = self.plans[row.name].stages
-                lines += [f"  {s.stage}: {s.steps} steps in {s.out}" for s in stages]
+                lines += _stages(self.plans[row.name])
                 lines += [f"    {change}" for change in (*row.set, *row.video)]
+        if self.estimator is not None:
+            lines += [f"\ndepth of {', '.join(self.estimated)}, estimated by joint networks"]
+            lines += _stages(self.estimator)
         return "\n".join(lines) + "\n"
 
 
@@ -121,7 +136,15 @@ def study(
             left_out[name] = why
         elif name not in folders:
             plans[name] = planned(row, shared, beside, out)
-    return Study(config, shared, plans, folders, left_out, out)
+    this = Study(config, shared, plans, folders, left_out, out)
+    source = shared.depth_estimator
+    if not this.estimated or source is None or source.model is not None:
+        return this
+    return replace(this, estimator=planned(RowConfig("depth estimator", set=source.set), shared, beside, out))
+
+
+def _stages(plan: Plan) -> list[str]:
+    return [f"  {stage.stage}: {stage.steps} steps in {stage.out}" for stage in plan.stages]
 
 
 def _why_not(
@@ -160,6 +183,7 @@ def reproduce(
         trained(plan)
         with bar(f"{name}: making clips") as progress:
             folders[name] = remade(plan, true, _key(true_folder), device, progress)
+    folders |= _estimated(this, folders, true, device, bar)
     rows_run = [row.name for row in this.table.rows if row.name in folders]
     columns = {name: open_clips(folders[name]) for name in rows_run}
     with bar("judging clips") as progress:
@@ -173,7 +197,39 @@ def reproduce(
     sets = reported(clips.clips, seen, networks.metrics(), None, networks.weights)
     rows = tuple(_result(row, this, clips, sets) for row in this.table.rows)
     return TableResult(
-        this.table.title, this.scale.about, len(clips.clips), rows, this.table.notes, _provenance(this, sets)
+        this.table.title, this.scale.about, len(clips.clips), rows, _notes(this), _provenance(this, sets)
+    )
+
+
+def _estimated(
+    this: Study, folders: Mapping[str, Path], true: Mapping[str, Clip], device: str, bar: Bar
+) -> dict[str, Path]:
+    """Folders of the clips of rows that make no depth, with depth that is estimated."""
+    source = this.scale.depth_estimator
+    if source is None or not this.estimated:
+        return {}
+    if this.estimator is not None:
+        pipe = load_pipeline(str(trained(this.estimator)), device)
+        estimate, by = by_joint_networks(pipe), this.estimator.folder.name
+    else:
+        assert source.model is not None, "DepthEstimator saw to it"
+        estimate, by = by_depth_model(DepthModel(source.model, device).estimate), Path(source.model).name
+    made = {}
+    for name in this.estimated:
+        with bar(f"{name}: estimating depth") as progress:
+            folder = folders[name].with_name(f"{folders[name].name}-{by}")
+            made[name] = with_depth(open_clips(folders[name]), true, folder, estimate, progress)
+    return made
+
+
+def _notes(this: Study) -> tuple[str, ...]:
+    """The table's, and whose depth is not their own."""
+    if not this.estimated or this.scale.depth_estimator is None:
+        return this.table.notes
+    by = this.scale.depth_estimator.model or "joint networks that are given it clean"
+    return (
+        *this.table.notes,
+        f"Depth of {', '.join(this.estimated)}: estimated on the finished video by {by}.",
     )
 
 

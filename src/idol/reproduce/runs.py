@@ -40,6 +40,12 @@ class Plan:
         return self.stages[-1].out
 
     @property
+    def makes_depth(self) -> bool:
+        """Whether the row's networks generate depth."""
+        pictures = self.last.data.pictures
+        return pictures.stacked or pictures.modalities == 2
+
+    @property
     def last(self) -> TrainConfig:
         """The stage that is generated with."""
         stage = self.stages[-1]

@@ -97,6 +97,20 @@ class TestClips:
 
 
 @dataclass(frozen=True)
+class DepthEstimator:
+    """What estimates the depth of rows that make none, on their finished videos."""
+
+    set: tuple[str, ...] = ()
+    """a.b=value: joint networks, trained by the scale's stages so changed, that are given the video."""
+    model: str | None = None
+    """Or a published estimator: folder or hub id of a depth estimation model of transformers."""
+
+    def __post_init__(self) -> None:
+        if bool(self.set) == (self.model is not None):
+            raise ValueError("depth_estimator: give either set or model")
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """What this scale cannot run."""
 
@@ -118,6 +132,8 @@ class ScaleConfig:
     pretraining: Pretraining = "none"
     """Of rows that name none."""
     stacked_autoencoder: StageRun | None = None
+    depth_estimator: DepthEstimator | None = None
+    """Of rows that make no depth; None leaves them without."""
     test: TestClips = field(default_factory=TestClips)
     set: tuple[str, ...] = ()
     """a.b=value, applied to every diffusion stage's config."""

@@ -14,7 +14,8 @@ from idol.config import from_dict, to_dict
 from idol.data.batch import DataConfig
 from idol.diffusion import ScheduleConfig, sampler
 from idol.model.codec import LatentCodec
-from idol.pipeline import GenerationConfig, IdolPipeline
+from idol.model.generation import GenerationConfig
+from idol.pipeline import IdolPipeline
 from idol.training.checkpoint import State, load_exactly, load_state, load_tensors, write_folder
 from idol.training.networks import ModelConfig, build_networks, load_autoencoder
 from idol.training.start import autoencoder_folder, find_weights
@@ -67,9 +68,8 @@ def export(
     pipe = build_pipeline(checkpoint, state, autoencoder, generation)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for component in (pipe.vae, pipe.unet, pipe.control, pipe.foreground_encoder):
-        if component is not None:
-            nn.Module.to(component, DTYPES[dtype])
+    for component in pipe.networks:
+        nn.Module.to(component, DTYPES[dtype])
     pipe.save_pretrained(partial, max_shard_size=int(shard_mb * 2**20))
     if out.exists():
         shutil.rmtree(out)
@@ -96,6 +96,7 @@ def build_pipeline(
         control=networks.control,
         foreground_encoder=networks.foreground,
         scheduler=scheduler,
+        background_control=networks.background,
         latent_config=to_dict(state.latents),
         generation_config=to_dict(settled(generation, data)),
     )

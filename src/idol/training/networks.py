@@ -34,7 +34,7 @@ class UNetConfig:
     num_modalities: int = 2
     temporal: Literal["handcrafted", "animatediff"] | None = None
     cross_modal: bool = True
-    background: Literal["add", "concat"] = "add"
+    background: Literal["add", "concat", "controlnet"] = "add"
     draft: bool = False
     output: Literal["prediction", "clean", "mixed"] = "prediction"
     norm_over_frames: bool = False
@@ -87,12 +87,13 @@ class ModelConfig:
 
 
 class Networks(nn.Module):
-    """U-Net, pose control and foreground encoder behind one `forward`, so that they are wrapped together.
+    """All that is trained behind one `forward`, so that it is wrapped together.
 
     Args:
         unet: The U-Net.
         control: Pose control; None where no pose is given.
         foreground: Foreground encoder.
+        background: ControlNet of the background's latents, where the U-Net leaves the background to one.
     """
 
     def __init__(
@@ -100,9 +101,10 @@ class Networks(nn.Module):
         unet: UnifiedUNet,
         control: PoseAdapter | PoseControlNet | None,
         foreground: LatentForeground | CLIPForeground,
+        background: PoseControlNet | None = None,
     ) -> None:
         super().__init__()
-        self.unet, self.control, self.foreground = unet, control, foreground
+        self.unet, self.control, self.foreground, self.background = unet, control, foreground, background
 
     @property
     def reads_latent_pose(self) -> bool:
@@ -123,6 +125,10 @@ class Networks(nn.Module):
         """
         tokens = self.tokens(given, dropped)
         control = self.pose_control(sample, times, tokens, given.pose)
+        if self.background is not None:
+            plates = given.background if given.background.ndim == 5 else given.background[:, None]
+            shown = self.background(sample, times, tokens, plates)
+            control = shown if control is None else control + shown
         return self.unet(sample, times, tokens, given.background, control, return_features, draft=given.draft)
 
     def tokens(self, given: Conditions, dropped: Tensor) -> Tensor:
@@ -194,13 +200,20 @@ def build_networks(config: ModelConfig, downscale: int, pretrained: bool = True)
     """
     source = config.stable_diffusion if pretrained else None
     unet = UnifiedUNet(**asdict(config.unet)) if source is None else _inflated(config.unet, source)
-    return Networks(unet, _control(config, unet, downscale), _foreground(config, downscale, source))
+    background = (
+        PoseControlNet.from_unet(unet, pose_input="latent")
+        if config.unet.background == "controlnet"
+        else None
+    )
+    return Networks(
+        unet, _control(config, unet, downscale), _foreground(config, downscale, source), background
+    )
 
 
 def initialise(networks: Networks, weights: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
     """Take over another stage's weights.
 
-    Only layers that a later stage adds (temporal, cross-modal, pose control, the depth's label) may be new.
+    Only layers that a later stage adds (temporal, cross-modal, a ControlNet, the depth's label) may be new.
 
     Returns:
         Names of the weights that are new.
@@ -216,7 +229,7 @@ def initialise(networks: Networks, weights: Mapping[str, Tensor], source: str) -
     for part, network in places.items():
         own = {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
         new += [f"{part}.{name}" for name in transfer(network, own, strict=True).new]
-    missing = [name for name in new if not _may_be_new(name, "control" in parts)]
+    missing = [name for name in new if not _may_be_new(name, parts)]
     if missing:
         raise UserError("model.init", f"{source} has no weight {missing[0]}", "give a checkpoint that fits")
     return tuple(new)
@@ -226,7 +239,7 @@ def trained_parameters(networks: Networks, what: Literal["all", "attention"]) ->
     """Freeze what is not trained and return the rest, in a fixed order.
 
     `attention` leaves the ResBlocks and the resampling as they are (Sec. 3.3) and trains the transformers,
-    the foreground encoder, the pose control, and the input layer where it must learn to read a background.
+    the foreground encoder, ControlNets, and the input layer where it must learn to read a background.
     """
     if what == "attention":
         reads_background = networks.unet.config["background"] == "concat"
@@ -237,9 +250,10 @@ def trained_parameters(networks: Networks, what: Literal["all", "attention"]) ->
     return [parameter for parameter in networks.parameters() if parameter.requires_grad]
 
 
-def _may_be_new(name: str, had_control: bool) -> bool:
+def _may_be_new(name: str, parts: set[str]) -> bool:
     added = (".temporal", "motion_modules", ".cross_modal.")
-    return any(part in name for part in added) or (name.startswith("control.") and not had_control)
+    controls = {"control", "background"} - parts
+    return any(part in name for part in added) or name.partition(".")[0] in controls
 
 
 def _inflated(config: UNetConfig, source: StableDiffusionConfig) -> UnifiedUNet:

@@ -12,7 +12,12 @@ from idol.model.pretrained import find_checkpoint
 from idol.pipeline import IdolPipeline
 from idol.training.checkpoint import STATE, checkpoints, load_state, load_tensors
 
-_PARTS = {"unet": "unet", "control": "control", "foreground": "foreground_encoder"}
+_PARTS = {
+    "unet": "unet",
+    "control": "control",
+    "foreground": "foreground_encoder",
+    "background": "background_control",
+}
 
 
 def find_weights(source: Path) -> Path:
