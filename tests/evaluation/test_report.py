@@ -6,6 +6,7 @@ from io import StringIO
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from rich.console import Console
 
@@ -183,6 +184,20 @@ def test_ratio_resamples_in_pairs():
     assert got.value == pytest.approx(2) and got.low == pytest.approx(2) and got.high == pytest.approx(2)
     assert statistics.ratio(np.append(2 * below, 7), np.append(below, np.nan)).clips == 50
     assert np.isnan(statistics.ratio(below, np.zeros(50)).value)
+
+
+def test_differences_on_the_same_clips_are_surer_than_either_set():
+    rng = np.random.default_rng(3)
+    hard = rng.normal(10, 3, 60)  # what makes a clip hard is hard for both
+    better, worse = hard + rng.normal(0, 0.2, 60), hard + 0.5 + rng.normal(0, 0.2, 60)
+    a, b = statistics.mean(better), statistics.mean(worse)
+    assert a.high > b.low  # the sets' own intervals overlap
+    got = statistics.difference(a, statistics.draws(better), b, statistics.draws(worse))
+    paired = scipy.stats.bootstrap((better - worse,), np.mean, method="percentile", rng=0).confidence_interval
+    assert got.value == pytest.approx((better - worse).mean()) and got.high < 0
+    assert got.low == pytest.approx(paired.low, abs=0.02) and got.high == pytest.approx(paired.high, abs=0.02)
+    gap = np.where(np.arange(60) < 3, np.nan, better)
+    assert np.isfinite(statistics.draws(gap)).all()
 
 
 def test_report_of_folders_equals_that_of_shards(true, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -9,12 +10,16 @@ from idol.evaluation.statistics import Estimate
 from idol.reproduce.report import RowResult, TableResult
 from idol.reproduce.tables import Published, RowConfig
 
+LUCK = np.linspace(-1, 1, 401)  # of the drawn clips, the same for all rows
+
 
 def row(name, value, low, high, paper):
     return RowResult(
         RowConfig(name, tiktok=Published(fid=paper)),
         parameters=1_500_000,
         figures={"fid": Estimate(value, low, high, 8), "silhouette_iou": Estimate(0.5, 0.4, 0.6, 8)},
+        # the last row finds hard what the others find easy
+        draws={"fid": value + (high - low) / 2 * LUCK * (-1 if name.startswith("last") else 1)},
     )
 
 
@@ -24,6 +29,7 @@ def result():
         row("best", 10, 9, 11, 1.0),
         row("second", 20, 18, 22, 3.0),
         row("also second", 21, 19, 23, 4.0),
+        row("no better than that", 22, 12, 32, 6.0),
         row("last, the paper's second", 40, 35, 45, 2.0),
         RowResult(RowConfig("theirs", tiktok=Published(fid=5.0)), why_not="made by its own code"),
     )
@@ -37,7 +43,10 @@ def test_pairs_are_as_in_the_paper_the_other_way_or_undecided(result):
         ("best", "second"): "same",
         ("best", "also second"): "same",
         ("best", last): "same",
-        ("second", "also second"): "undecided",
+        ("second", "also second"): "same",  # their intervals overlap, but on every draw it is better
+        **{("best", "no better than that"): "same", ("second", "no better than that"): "undecided"},
+        ("also second", "no better than that"): "undecided",
+        ("no better than that", last): "opposite",
         ("second", last): "opposite",
         ("also second", last): "opposite",
     }
@@ -52,7 +61,9 @@ def test_all_that_was_measured_and_published_is_in_the_json(result):
     assert values["rows"]["best"]["paper"] == {"tiktok": {"fid": 1.0}, "ntu120": {}}
     assert values["rows"]["theirs"]["figures"] == {}
     assert values["rows"]["theirs"]["why_not"] == "made by its own code"
-    assert len(values["order"]) == 6
+    assert len(values["order"]) == 10
+    first = values["order"][0]["difference"]
+    assert first["value"] == -10 and first["low"] < -10 < first["high"] < 0
 
 
 def test_tables_for_people_show_ours_and_the_papers(result):
@@ -61,7 +72,8 @@ def test_tables_for_people_show_ours_and_the_papers(result):
     assert "| theirs | – | – [5] | – |" in page
     assert "- mind this" in page.splitlines()
     assert "Not run: theirs: made by its own code." in page
-    assert "6 pairs in all figures: 3 as in the paper, 2 the other way, 1 undecided" in page
+    assert "10 pairs in all figures: 5 as in the paper, 3 the other way, 2 undecided" in page
+    assert "- As in the paper in fid: best less second: -10.0 (" in page
     console = Console(width=160, record=True, file=open("/dev/null", "w"))
     console.print(result.table())
     printed = console.export_text()

@@ -9,7 +9,7 @@ themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Distance:
         clips: How many clips gave samples.
         samples: How many frames or windows they gave.
         note: Why there is no value or no interval, or how many clips were left out; else "".
+        draws: The distance on drawn sets of clips, the same ones for every set of as many clips.
     """
 
     value: float | None
@@ -47,6 +48,11 @@ class Distance:
     clips: int
     samples: int
     note: str = ""
+    draws: tuple[float, ...] = field(default=(), repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the draws."""
+        return {key: value for key, value in asdict(self).items() if key != "draws"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class SetReport:
                 for metric in METRICS
                 if metric.key in self.floor and metric.window > 1
             },
-            "columns": {c: {k: asdict(d) for k, d in found.items()} for c, found in self.columns.items()},
+            "columns": {c: {k: d.to_json() for k, d in found.items()} for c, found in self.columns.items()},
             "floor": {key: asdict(floor) for key, floor in self.floor.items()},
             "weights": dict(self.weights),
         }
@@ -232,7 +238,9 @@ def compared(
     drawn = [distance(np.bincount(rng.integers(clips, size=clips), minlength=clips)) for _ in range(draws)]
     low, high = value + np.nanpercentile(drawn, [2.5, 97.5]) - np.nanmean(drawn)
     lowest = 0.0 if metric.distance == "frechet" else -np.inf
-    return Distance(value, float(max(low, lowest)), float(high), clips, samples, note)
+    return Distance(
+        value, float(max(low, lowest)), float(high), clips, samples, note, tuple(map(float, drawn))
+    )
 
 
 def halved(true: Sequence[np.ndarray], metric: SetMetric, splits: int = _SPLITS) -> Floor:

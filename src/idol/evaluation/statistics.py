@@ -40,6 +40,26 @@ def ratio(values: np.ndarray, to: np.ndarray, seed: int = 0) -> Estimate:
     return _estimate(values[both], to[both], seed)
 
 
+def draws(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The mean on drawn sets of clips, (n,), NaN left out; of as many clips the same sets are drawn."""
+    values = np.asarray(values, np.float64)
+    chosen = values[np.random.default_rng(seed).integers(values.size, size=(_DRAWS, values.size))]
+    there = np.isfinite(chosen)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, chosen, 0).sum(1) / there.sum(1)
+
+
+def difference(a: Estimate, a_draws: np.ndarray, b: Estimate, b_draws: np.ndarray) -> Estimate:
+    """How much larger a number is for one set than for another, of the same clips.
+
+    What makes a clip hard is hard for both sets: so the interval is that of the differences on the same drawn
+    clips, which is narrower than the two sets' own intervals let one think.
+    """
+    value, drawn = a.value - b.value, a_draws - b_draws
+    low, high = value + np.nanpercentile(drawn, [2.5, 97.5]) - np.nanmean(drawn)
+    return Estimate(value, float(low), float(high), min(a.clips, b.clips))
+
+
 def _estimate(above: np.ndarray, below: np.ndarray, seed: int) -> Estimate:
     """sum(above) / sum(below) with its interval."""
     if above.size == 0 or below.sum() == 0:

@@ -6,9 +6,10 @@ import itertools
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from rich.table import Table
 
-from idol.evaluation.statistics import Estimate
+from idol.evaluation.statistics import Estimate, difference
 from idol.evaluation.tables import digits, plain
 from idol.reproduce.tables import Published, RowConfig
 
@@ -52,12 +53,14 @@ class RowResult:
         row: The row.
         parameters: Of what was trained; None if nothing was.
         figures: By `Figure.key`; those that could not be measured are missing.
+        draws: The same figures on drawn sets of clips (`statistics.difference`).
         why_not: Why the row was not run; None if it was.
     """
 
     row: RowConfig
     parameters: int | None = None
     figures: dict[str, Estimate] = field(default_factory=dict)
+    draws: dict[str, np.ndarray] = field(default_factory=dict)
     why_not: str | None = None
 
     def published(self, figure: str) -> float | None:
@@ -68,11 +71,20 @@ class RowResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two rows in one figure: does the same one win here as in the paper?"""
+    """Two rows in one figure: does the same one win here as in the paper?
+
+    Attributes:
+        figure: Its key.
+        first: Name of a row.
+        second: Name of a later row.
+        difference: The first's less the second's, with its 95 % interval over the same clips.
+        verdict: Undecided where the interval holds 0, or the paper's figures are equal.
+    """
 
     figure: str
     first: str
     second: str
+    difference: Estimate
     verdict: Verdict
 
 
@@ -102,21 +114,18 @@ class TableResult:
         return tuple(f for f in FIGURES if any(f.key in row.figures for row in self.rows))
 
     def comparisons(self) -> tuple[Comparison, ...]:
-        """Every pair of rows in every figure that both we and the paper have.
-
-        A pair is undecided where our 95 % intervals overlap, or the paper's figures are equal.
-        """
+        """Every pair of rows in every figure that both we and the paper have."""
         found = []
         for figure in (f for f in self.figures if f.paper is not None):
             assert figure.paper is not None
             both = [r for r in self.rows if figure.key in r.figures and r.published(figure.paper) is not None]
             for a, b in itertools.combinations(both, 2):
-                verdict = _verdict(
-                    a.figures[figure.key],
-                    b.figures[figure.key],
-                    a.published(figure.paper) - b.published(figure.paper),  # type: ignore[operator]
+                published = a.published(figure.paper) - b.published(figure.paper)  # type: ignore[operator]
+                ours = difference(
+                    a.figures[figure.key], a.draws[figure.key], b.figures[figure.key], b.draws[figure.key]
                 )
-                found.append(Comparison(figure.key, a.row.name, b.row.name, verdict))
+                verdict = _verdict(ours, published)
+                found.append(Comparison(figure.key, a.row.name, b.row.name, ours, verdict))
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
@@ -178,15 +187,25 @@ class TableResult:
             return ["- No pair of rows can be compared with the paper."]
         counts = {v: sum(c.verdict == v for c in found) for v in ("same", "opposite", "undecided")}
         said = f"- Order of rows, {len(found)} pairs in all figures: {counts['same']} as in the paper, "
-        said += f"{counts['opposite']} the other way, {counts['undecided']} undecided (intervals overlap)."
-        against = [c for c in found if c.verdict == "opposite"]
-        return [said, *(f"- The other way in {c.figure}: {c.first}, {c.second}." for c in against)]
+        said += (
+            f"{counts['opposite']} the other way, {counts['undecided']} undecided (the 95 % interval of the "
+        )
+        said += "difference on the same clips holds 0)."
+        decided = [c for v in ("same", "opposite") for c in found if c.verdict == v]
+        return [said, *map(_decided_line, decided)]
 
 
-def _verdict(a: Estimate, b: Estimate, published: float) -> Verdict:
-    if published == 0 or not (a.high < b.low or b.high < a.low):
+def _decided_line(c: Comparison) -> str:
+    how = "As in the paper" if c.verdict == "same" else "The other way"
+    d = c.difference
+    value, low, high = (digits(v, d.value) for v in (d.value, d.low, d.high))
+    return f"- {how} in {c.figure}: {c.first} less {c.second}: {value} ({low} to {high})."
+
+
+def _verdict(ours: Estimate, published: float) -> Verdict:
+    if published == 0 or ours.low <= 0 <= ours.high:
         return "undecided"
-    return "same" if (a.value < b.value) == (published < 0) else "opposite"
+    return "same" if (ours.value < 0) == (published < 0) else "opposite"
 
 
 def _cell(result: RowResult, figure: Figure) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from idol.assets import sha256_of
 from idol.clip import Clip
 from idol.config import to_dict
@@ -19,7 +21,7 @@ from idol.errors import UserError
 from idol.evaluate import judge, open_clips
 from idol.evaluation.features import Networks
 from idol.evaluation.sets import SetReport, reported
-from idol.evaluation.statistics import Estimate
+from idol.evaluation.statistics import Estimate, draws
 from idol.evaluation.tables import ROWS, TRUE, Report, compare
 from idol.generate import load_pipeline, package_versions
 from idol.prepare.depth_model import DepthModel
@@ -239,13 +241,12 @@ def _result(row: RowConfig, this: Study, clips: Report, sets: SetReport) -> RowR
         return RowResult(row, why_not=this.left_out[row.name])
     measured = {figure.key for figure in FIGURES}
     figures = {r.key: clips.estimate(row.name, r) for r in ROWS if r.key in measured}
-    figures |= {
-        key: Estimate(d.value, d.low, d.high, d.clips)
-        for key, d in sets.columns[row.name].items()
-        if key in measured and d.value is not None and d.low is not None and d.high is not None
-    }
+    drawn = {r.key: draws(clips.values(row.name, r.field)) for r in ROWS if r.key in measured}
+    for key, d in sets.columns[row.name].items():
+        if key in measured and d.value is not None and d.low is not None and d.high is not None:
+            figures[key], drawn[key] = Estimate(d.value, d.low, d.high, d.clips), np.array(d.draws)
     figures = {key: estimate for key, estimate in figures.items() if math.isfinite(estimate.value)}
-    return RowResult(row, _parameters(this.plans.get(row.name)), figures)
+    return RowResult(row, _parameters(this.plans.get(row.name)), figures, drawn)
 
 
 def _parameters(plan: Plan | None) -> int | None:
