@@ -39,6 +39,7 @@ LEVELS = [
     ["skeleton", "crop"],
     ["retarget"],
     ["joints"],
+    ["clip_writer"],
     ["clip"],
     ["depth", "video"],
     ["assets", "config", "media"],

@@ -8,11 +8,13 @@ import torch
 
 from drawn import drawn_clip
 from idol.config import load_config, to_dict
+from idol.crop import foreground_crop
 from idol.diffusion import Schedule, ScheduleConfig
 from idol.errors import UserError
-from idol.model.conditions import as_drafts, as_plates
+from idol.model.conditions import Drafts, as_plates
 from idol.model.detail import KnownPictures
 from idol.pipeline import IdolPipeline
+from idol.posing import draft
 from idol.train import TrainConfig, export, fit, save_weights
 from idol.training.checkpoint import load_state, load_tensors
 from idol.training.noise import NoiseConfig, draw_noise
@@ -89,7 +91,9 @@ def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path
     )
     assert cut.video.shape == (1, 2, 3, 64, 64) and cut.video.isfinite().all()
     plates = as_plates(clip.background, 1, 2, 64, 64)
-    known = KnownPictures(pipe.codec, plates, as_drafts(*given[:2], person, clip.pose, plates, 0.1))
+    made = draft(*foreground_crop(*given[:2], person, 64, 0.1), clip.pose, clip.background)
+    drafts = Drafts(torch.from_numpy(made.video)[None] / 127.5 - 1, torch.from_numpy(made.depth)[None])
+    known = KnownPictures(pipe.codec, plates, drafts)
     torch.testing.assert_close(cut.video, known.put_back(plain.video, plain.depth, "composite"))
     assert not torch.equal(cut.video, plain.video)
     with pytest.raises(UserError, match="needs joints"):

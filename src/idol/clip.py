@@ -234,7 +234,9 @@ def _replace_folder(fresh: Path, folder: Path, aside: Path) -> None:
         raise
 
 
-def clip_to_files(clip: Clip, image: Literal["jpeg", "png"] = "jpeg", quality: int = 95) -> dict[str, bytes]:
+def clip_to_files(
+    clip: Clip, image: Literal["jpeg", "png"] = "jpeg", quality: int = 95, first: int = 0
+) -> dict[str, bytes]:
     """The files of a clip.
 
     They are `frames/00000.jpg` and so on, `depth/00000.png` (16 bit; not for `depth_kind` none),
@@ -245,22 +247,23 @@ def clip_to_files(clip: Clip, image: Literal["jpeg", "png"] = "jpeg", quality: i
         clip: The clip.
         image: How frames and background are stored: "png" is lossless.
         quality: Of JPEG, 1 to 100; colours are not subsampled.
+        first: Number of the first frame, where the clip is a part of a longer one (`idol.clip_writer`).
 
     Returns:
         Bytes by relative file name.
     """
     suffix = "jpg" if image == "jpeg" else "png"
     files = {"clip.json": json.dumps(_to_json(clip), separators=(",", ":"), default=float).encode()}
-    for i in range(clip.frames):
-        files[f"frames/{i:05d}.{suffix}"] = _encode(clip.video[i], image, quality)
+    for i, number in enumerate(range(first, first + clip.frames)):
+        files[f"frames/{number:05d}.{suffix}"] = _encode(clip.video[i], image, quality)
         if clip.depth_kind != "none":
-            files[f"depth/{i:05d}.png"] = encode_depth16(clip.depth[i])
-        files[f"mask/{i:05d}.png"] = _to_png(Image.fromarray(clip.mask[i]))
+            files[f"depth/{number:05d}.png"] = encode_depth16(clip.depth[i])
+        files[f"mask/{number:05d}.png"] = _to_png(Image.fromarray(clip.mask[i]))
     if clip.background.ndim == 3:
         files[f"background.{suffix}"] = _encode(clip.background, image, quality)
     else:
-        for i, plate in enumerate(clip.background):
-            files[f"background/{i:05d}.{suffix}"] = _encode(plate, image, quality)
+        for number, plate in enumerate(clip.background, first):
+            files[f"background/{number:05d}.{suffix}"] = _encode(plate, image, quality)
     return files
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
@@ -21,6 +22,7 @@ from idol.depth import PERSON_FLOOR, ColourMap
 from idol.errors import UserError
 from idol.inputs import Given, prepare_inputs
 from idol.model.detail import Detail
+from idol.model.generation import as_numpy
 from idol.run_folder import (
     Checksum,
     Inputs,
@@ -72,13 +74,16 @@ class Run:
 
     Attributes:
         folder: The run folder; its files are described in `idol.run_folder`.
-        clip: The same in memory.
         record: The contents of `run.json`.
     """
 
     folder: Path
-    clip: Clip
     record: Record
+
+    @cached_property
+    def clip(self) -> Clip:
+        """The folder's clip, read when it is asked for."""
+        return Clip.load(self.folder)
 
 
 def generate(
@@ -271,20 +276,28 @@ def run_prepared(
         raise UserError("--weights", f"{settings.weights} makes no depth", "give weights of both modalities")
     reporter.stage(f"denoising {record.frames} frames, {settings.steps} steps, on {settings.device}")
     started = time.monotonic()
-    with _threads(settings.threads):
-        clip = denoised(pipe, inputs, settings, reporter)
-    record = replace(record, seconds=time.monotonic() - started)
-    reporter.stage("writing the files")
-    with staged_folder(out, overwrite) as folder:
-        checksums = write_run(folder, clip, inputs, settings.cmap)
-        record = replace(record, inputs=checksums)
+    with staged_folder(out, overwrite) as folder, _threads(settings.threads):
+        checksums = write_run(folder, generated(pipe, inputs, settings, reporter), inputs, settings)
+        record = replace(record, inputs=checksums, seconds=time.monotonic() - started)
         write_record(folder, record)
-    return Run(out, clip, record)
+    return Run(out, record)
 
 
 def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: Listener) -> Clip:
-    """The generated clip; its mask is the silhouette that the depth holds. Without depth, if none is made."""
-    output = pipe(
+    """The generated clip in one piece; see `generated`."""
+    parts = list(generated(pipe, inputs, settings, reporter))
+    video, depth, mask = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("video", "depth", "mask")
+    )
+    return replace(parts[0], video=video, depth=depth, mask=mask, pose=inputs.pose)
+
+
+def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: Listener) -> Iterator[Clip]:
+    """The generated clip, a few frames after the others.
+
+    Its mask is the silhouette that the depth holds; it is without depth, if none is made.
+    """
+    outputs = pipe.stream(
         inputs.person,
         inputs.mask,
         inputs.background,
@@ -296,17 +309,25 @@ def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: L
         height=settings.height,
         width=settings.width,
         detail=settings.detail,
-        output_type="np",
         callback_on_step_end=lambda _pipe, step, *_: reporter.step(step + 1, settings.steps),
     )
-    assert not isinstance(output, tuple)
-    video = np.rint(np.clip(output.video[0], 0, 1) * 255).astype(np.uint8)
-    made: dict[str, Any] = {"pose": inputs.pose, "background": inputs.background, "fps": settings.fps}
-    made["source"] = "idol generate"
-    if output.depth is None:
+    reporter.stage("decoding the frames")
+    first = 0
+    for output in outputs:
+        pictures = as_numpy(output)
+        video = np.rint(np.clip(pictures.video[0], 0, 1) * 255).astype(np.uint8)
+        yield _part(video, pictures.depth, first, inputs, settings)
+        first += len(video)
+
+
+def _part(video: np.ndarray, depth: Any, first: int, inputs: Inputs, settings: Settings) -> Clip:
+    """Some frames, from number `first` on, with their depth (1, n, h, w) or None."""
+    made: dict[str, Any] = {"background": inputs.background, "fps": settings.fps, "source": "idol generate"}
+    made["pose"] = inputs.pose.select(slice(first, first + len(video)))
+    if depth is None:
         empty = np.zeros((len(video), *video.shape[2:]), np.float32)
         return Clip(video, empty, empty > 0, depth_kind="none", **made)
-    depth = np.clip(output.depth[0], 0, 1).astype(np.float32)
+    depth = np.clip(depth[0], 0, 1).astype(np.float32)
     return Clip(video, depth, depth > PERSON_FLOOR / 2, **made)
 
 

@@ -1,6 +1,6 @@
 """One person, one background and a motion to a video and its depth: sampling (Secs. 3 and 4 of the paper)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,18 +22,15 @@ from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
 from idol.model.conditions import (
     People,
-    as_drafts,
     as_images,
-    as_plates,
-    as_poses,
     crop_people,
-    expand_batch,
 )
 from idol.model.detail import Detail, KnownPictures
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
-from idol.model.generation import GenerationConfig, IdolOutput
+from idol.model.generation import GenerationConfig, IdolOutput, as_numpy, joined
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
-from idol.model.sampling import Denoiser, Given
+from idol.model.sampling import Denoiser, Given, of_frames
+from idol.model.sequence import FrameSequence, cut_dolls, encode_drafts, encode_plates
 
 COMPONENTS: tuple[type, ...] = (
     Autoencoder,
@@ -48,6 +45,7 @@ _NOBODY = 0.75 * PERSON_FLOOR
 """Depth below which nobody is there; half the floor lets more haze in. On validation clips silhouettes were
 nearest to the true ones here."""
 Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler
+Callback = Callable[["IdolPipeline", int, Tensor, dict[str, Any]], Any]
 
 
 class IdolPipeline(DiffusionPipeline):
@@ -133,7 +131,6 @@ class IdolPipeline(DiffusionPipeline):
         check_checkpoint(folder, cls.__name__, {c.__name__: c for c in COMPONENTS})
         return super().from_pretrained(str(folder), **kwargs)
 
-    @torch.no_grad()
     def __call__(
         self,
         foreground: Any,
@@ -154,7 +151,7 @@ class IdolPipeline(DiffusionPipeline):
         detail: Detail | None = None,
         decode_chunk: int = 8,
         output_type: Literal["pt", "np"] = "pt",
-        callback_on_step_end: Callable[["IdolPipeline", int, Tensor, dict[str, Any]], Any] | None = None,
+        callback_on_step_end: Callback | None = None,
         return_dict: bool = True,
     ) -> IdolOutput | tuple[Any, ...]:
         """Generate clips. Pictures may be PIL images, uint8 arrays or float tensors (`conditions.as_images`).
@@ -176,7 +173,7 @@ class IdolPipeline(DiffusionPipeline):
             window: Frames denoised at a time.
             overlap: Frames shared by neighbouring windows.
             detail: What becomes of known detail (`model.detail`).
-            decode_chunk: Pictures decoded at a time.
+            decode_chunk: Frames whose pixels are worked on at a time.
             output_type: Torch tensors or numpy arrays.
             callback_on_step_end: Called as (pipeline, step, time, {"latents": ...}) after every step, as in
                 diffusers; may return {"latents": ...} to replace them.
@@ -185,36 +182,77 @@ class IdolPipeline(DiffusionPipeline):
         Raises:
             UserError: If inputs do not have the right form or do not belong together.
         """
-        # 1. Settings
         asked: dict[str, Any] = {"height": height, "width": width, "num_inference_steps": num_inference_steps}
         asked |= {"guidance_scale": guidance_scale, "window": window, "overlap": overlap, "detail": detail}
+        parts = self.stream(
+            foreground,
+            foreground_mask,
+            background,
+            pose,
+            foreground_pose=foreground_pose,
+            video=video,
+            depth=depth,
+            generator=generator,
+            decode_chunk=decode_chunk,
+            callback_on_step_end=callback_on_step_end,
+            **asked,
+        )
+        output = joined(list(parts))
+        if output_type == "np":
+            output = as_numpy(output)
+        return output if return_dict else (output.video, output.depth, output.latents)
+
+    @torch.no_grad()
+    def stream(
+        self,
+        foreground: Any,
+        foreground_mask: Any,
+        background: Any,
+        pose: Any,
+        *,
+        foreground_pose: Pose | Sequence[Pose] | None = None,
+        video: Any = None,
+        depth: Tensor | np.ndarray | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        decode_chunk: int = 8,
+        callback_on_step_end: Callback | None = None,
+        **asked: Any,
+    ) -> Iterator[IdolOutput]:
+        """What calling makes, `decode_chunk` frames after the other, for clips of any length.
+
+        All latents are denoised at once; pixels, in and out, are only ever there for a few frames. The
+        arguments are those of the call, `asked` its fields of `GenerationConfig`.
+
+        Raises:
+            UserError: As of the call.
+        """
+        # 1. Settings
         settings = self._settings(asked)
-        how = settings.guidance_scale, settings.window, settings.overlap
-        denoiser = Denoiser(self.unet, self.control, *how, background_control=self.background_control)
+        how = settings.guidance_scale, settings.window, settings.overlap, self.background_control
+        denoiser = Denoiser(self.unet, self.control, *how)
         codec, device = self.codec, self._execution_device
 
         # 2. Inputs
+        person = foreground, foreground_mask, foreground_pose
         size, margin = settings.foreground_size, settings.foreground_margin
-        crops = foreground, foreground_mask, foreground_pose, size, margin
-        people = crop_people(*crops, settings.drawing).to(device)
+        people = crop_people(*person, size, margin, settings.drawing).to(device)
         b, m = people.image.shape[0], self.unet.config["num_modalities"]
-        skeletons = as_poses(pose, settings.height, settings.width, settings.drawing)
-        skeletons = expand_batch(skeletons, b, "pose").to(device)
-        f = skeletons.shape[1]
-        plates = as_plates(background, b, f, settings.height, settings.width).to(device)
-        drafted = self.unet.config["draft"]
-        drafts = as_drafts(*crops[:3], pose, plates, margin).to(device) if drafted else None
+        sequence = FrameSequence.of(b, pose, background, settings)
+        if self.unet.config["draft"]:
+            sequence = replace(sequence, dolls=cut_dolls(*person, settings))
+        f, parts = sequence.frames, sequence.parts(decode_chunk)
 
         # 3. What does not change over the steps
-        plate_latents = codec.encode_image(plates)
-        draft_latents = None if drafts is None else codec.encode_draft(drafts.video, drafts.depth)
+        plate_latents = encode_plates(codec, sequence, parts, device)
+        draft_latents = encode_drafts(codec, sequence, parts, device)
         reference = draft_latents if self.codec_config.offset == "draft" else plate_latents
         given = self._given(video, depth, reference, (b, f), settings)
-        tokens, pose_input = self._tokens(people), self._pose_input(skeletons)
+        tokens = self._tokens(people)
+        poses = (self._pose_input(sequence.skeletons(part).to(device)) for part in parts)
         guided = settings.guidance_scale != 1
         unconditional = self.foreground_encoder.unconditional(tokens) if guided else None
         with self._precision(settings):
-            conditions = denoiser.prepare(tokens, unconditional, plate_latents, pose_input, draft_latents)
+            conditions = denoiser.prepare(tokens, unconditional, plate_latents, poses, draft_latents)
 
         # 4. Noise
         latents = self._noise((b, m, f, *plate_latents.shape[-3:]), generator)
@@ -231,19 +269,39 @@ class IdolPipeline(DiffusionPipeline):
                 latents = (changed or {}).get("latents", latents)
 
         # 6. Pictures
-        latents = given.put_into(latents)
-        pictures = codec.decode(latents, reference, decode_chunk)
-        output = self._output(pictures, latents, given, settings)
-        if settings.detail != "none" and given.modality != 0:
-            known = KnownPictures(codec, plates, drafts, decode_chunk)
-            output.video = known.put_back(output.video, output.depth, settings.detail)
+        del conditions
+        return self._pictures(given.put_into(latents), reference, sequence, given, parts)
+
+    @torch.no_grad()
+    def _pictures(
+        self,
+        latents: Tensor,
+        reference: Tensor | None,
+        sequence: FrameSequence,
+        given: Given,
+        parts: list[slice],
+    ) -> Iterator[IdolOutput]:
+        """Decode part by part, and put back what is known."""
+        codec, settings, device = self.codec, sequence.settings, latents.device
+        for part in parts:
+            own, of = latents[:, :, part], given.select(part)
+            size = part.stop - part.start
+            output = self._output(codec.decode(own, of_frames(reference, part), size), own, of, settings)
+            if settings.detail != "none" and given.modality != 0:
+                drafts = sequence.drafts(part)
+                drafts = None if drafts is None else drafts.to(device)
+                known = KnownPictures(codec, sequence.plates(part).to(device), drafts, size)
+                output.video = known.put_back(output.video, output.depth, settings.detail)
+            yield output
         self.maybe_free_model_hooks()
-        if output_type == "np":
-            output = _as_numpy(output)
-        return output if return_dict else (output.video, output.depth, output.latents)
 
     def _settings(self, asked: dict[str, Any]) -> GenerationConfig:
-        """The checkpoint's defaults, overridden by what was asked for."""
+        """The checkpoint's defaults, overridden by what was asked for.
+
+        Raises:
+            TypeError: If there is no such setting.
+            UserError: If a setting cannot be.
+        """
         try:
             settings = replace(self.defaults, **{k: v for k, v in asked.items() if v is not None})
         except ValueError as error:
@@ -339,9 +397,3 @@ def _has_bfloat16(device: str) -> bool:
     return device == "cpu" and (
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # nothing public asks
     )
-
-
-def _as_numpy(output: IdolOutput) -> IdolOutput:
-    depth = output.depth.cpu().numpy() if isinstance(output.depth, Tensor) else None
-    video = output.video.cpu().numpy() if isinstance(output.video, Tensor) else output.video
-    return IdolOutput(video=video, depth=depth, latents=output.latents)

@@ -74,6 +74,57 @@ class Piece:
     top: int
 
 
+@dataclass(frozen=True)
+class Doll:
+    """A person cut into parts once, to be laid onto any number of frames.
+
+    Attributes:
+        joints: (18, 3) in the picture.
+        pieces: The parts whose joints are there, bottom first.
+    """
+
+    joints: np.ndarray
+    pieces: dict[Part, Piece]
+
+    @classmethod
+    def cut_from(cls, image: UInt8[np.ndarray, "3 h w"], mask: Bool[np.ndarray, "h w"], pose: Pose) -> Doll:
+        """Cut a picture's person; the arguments are those of `posed`.
+
+        Raises:
+            ValueError: If the pose is not of this picture.
+        """
+        if pose.frames != 1 or (pose.height, pose.width) != mask.shape:
+            found = f"{pose.frames} frames of {pose.height} x {pose.width}"
+            raise ValueError(f"pose: found {found}, expected 1 of {mask.shape[0]} x {mask.shape[1]}")
+        joints = body_18(pose).keypoints[0]
+        return cls(joints, _cut(image, mask, joints))
+
+    def posed(self, target: Pose) -> tuple[Float[np.ndarray, "f 3 y x"], Float[np.ndarray, "f y x"]]:
+        """Lay the parts onto the skeletons of a clip.
+
+        Returns:
+            Colours in [0, 255], and how much of each pixel they cover, in [0, 1]. A part is missing where its
+            joints are, in the picture or in the frame.
+        """
+        joints = body_18(target).keypoints
+        layers = torch.zeros(len(joints), 4, target.height, target.width)
+        scales = [body_scale(self.joints, frame) for frame in joints]
+        for part, piece in self.pieces.items():
+            for layer, frame, scale in zip(layers, joints, scales, strict=True):
+                back = _map(part, self.joints, frame, scale)
+                if back is not None:
+                    _lay(layer, piece, back)
+        colours, covered = layers[:, :3], layers[:, 3:]
+        return (colours / covered.clamp_min(1e-4)).clamp(0, 255).numpy(), covered[:, 0].numpy()
+
+    def draft(self, target: Pose, background: UInt8[np.ndarray, "*g 3 y x"]) -> Draft:
+        """The posed person before the background, (3, y, x) or one per frame."""
+        colours, covered = self.posed(target)
+        alpha = covered[:, None]
+        video = np.rint(colours * alpha + background * (1 - alpha)).clip(0, 255).astype(np.uint8)
+        return Draft(video, np.where(covered > 0.5, np.float32(MIDDLE_DEPTH), np.float32(0)))
+
+
 _SEAM = 0.08  # parts overlap by so much of the torso's length, or joints would gape
 # How far a bone may be stretched, against the whole body: what the picture foreshortens has no texture.
 _STRETCH = (0.15, 2.0)
@@ -96,26 +147,12 @@ def posed(
         target: The clip's joints, in frames of height y and width x.
 
     Returns:
-        Colours in [0, 255], and how much of each pixel they cover, in [0, 1]. A part is missing where its
-        joints are, in the picture or in the frame.
+        See `Doll.posed`.
 
     Raises:
         ValueError: If the pose is not of this picture.
     """
-    if pose.frames != 1 or (pose.height, pose.width) != mask.shape:
-        found = f"{pose.frames} frames of {pose.height} x {pose.width}"
-        raise ValueError(f"pose: found {found}, expected 1 of {mask.shape[0]} x {mask.shape[1]}")
-    source, joints = body_18(pose).keypoints[0], body_18(target).keypoints
-    size = target.height, target.width
-    layers = torch.zeros(len(joints), 4, *size)
-    scales = [body_scale(source, frame) for frame in joints]
-    for part, piece in _cut(image, mask, source).items():
-        for layer, frame, scale in zip(layers, joints, scales, strict=True):
-            back = _map(part, source, frame, scale)
-            if back is not None:
-                _lay(layer, piece, back)
-    colours, covered = layers[:, :3], layers[:, 3:]
-    return (colours / covered.clamp_min(1e-4)).clamp(0, 255).numpy(), covered[:, 0].numpy()
+    return Doll.cut_from(image, mask, pose).posed(target)
 
 
 def draft(
@@ -126,10 +163,7 @@ def draft(
     background: UInt8[np.ndarray, "*g 3 y x"],
 ) -> Draft:
     """The posed person before the background, (3, y, x) or one per frame; see `posed`."""
-    colours, covered = posed(image, mask, pose, target)
-    alpha = covered[:, None]
-    video = np.rint(colours * alpha + background * (1 - alpha)).clip(0, 255).astype(np.uint8)
-    return Draft(video, np.where(covered > 0.5, np.float32(MIDDLE_DEPTH), np.float32(0)))
+    return Doll.cut_from(image, mask, pose).draft(target, background)
 
 
 def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 3"]) -> float:

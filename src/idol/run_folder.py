@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,13 @@ from jaxtyping import Bool, UInt8
 
 from idol.assets import sha256_of
 from idol.clip import Clip, Pose
+from idol.clip_writer import ClipWriter
 from idol.config import from_dict, to_dict
 from idol.depth import ColourMap, colorize
 from idol.errors import UserError
 from idol.model.detail import Detail
-from idol.sheet import contact_sheet
-from idol.video import read_image, write_image, write_video
+from idol.sheet import contact_sheet, shown_frames
+from idol.video import read_image, video_writer, write_image
 
 
 @dataclass(frozen=True)
@@ -168,23 +169,56 @@ def _replace(out: Path, staging: Path) -> None:
         raise
 
 
-def write_run(folder: Path, clip: Clip, inputs: Inputs, cmap: ColourMap) -> tuple[Checksum, ...]:
+def write_run(
+    folder: Path, parts: Iterable[Clip], inputs: Inputs, settings: Settings
+) -> tuple[Checksum, ...]:
     """Write everything of a run folder but `run.json` into the new `folder`.
+
+    Args:
+        folder: Where to.
+        parts: The clip, some frames after the others: no more than one part need be in memory.
+        inputs: What it was made from.
+        settings: What decided it.
 
     Returns:
         The checksums of the prepared inputs, for the record.
     """
-    clip.save(folder)
-    frames, depth = clip.video, colorize(clip.depth, cmap)
-    write_video(folder / "video.mp4", frames, clip.fps, audio_from=inputs.audio)
-    write_video(folder / "depth.mp4", depth, clip.fps)
-    sheet = contact_sheet(frames, depth, inputs.pose, inputs.person, inputs.background)
+    folder.mkdir()
+    shown = shown_frames(inputs.pose.frames)
+    frames, depths = _write_parts(folder, parts, inputs, settings, shown)
+    sheet = contact_sheet(frames, depths, inputs.pose.select(shown), inputs.person, inputs.background)
     write_image(folder / "preview.png", sheet)
     write_image(folder / "person.png", inputs.person)
     write_image(folder / "person_mask.png", inputs.mask)
     poses = {"driving": _pose_to_json(inputs.pose), "person": _pose_to_json(inputs.person_pose)}
     (folder / "pose.json").write_text(json.dumps(poses))
     return _checksums(folder)
+
+
+def _write_parts(
+    folder: Path, parts: Iterable[Clip], inputs: Inputs, settings: Settings, shown: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The clip's files and both videos; returns the frames that are `shown`, and their coloured depth."""
+    clip, kept = ClipWriter(folder), []
+    form = settings.height, settings.width, settings.fps
+    with (
+        video_writer(folder / "video.mp4", *form) as video,
+        video_writer(folder / "depth.mp4", *form) as depth,
+    ):
+        if inputs.audio is not None:
+            video.add_sound(inputs.audio, inputs.pose.frames / settings.fps)
+        for part in parts:
+            coloured = colorize(part.depth, settings.cmap)
+            kept += [
+                (part.video[i - clip.frames], coloured[i - clip.frames])
+                for i in shown
+                if clip.frames <= i < clip.frames + part.frames
+            ]
+            clip.add(part)
+            video.add(part.video)
+            depth.add(coloured)
+    clip.finish()
+    return np.stack([frame for frame, _ in kept]), np.stack([depth for _, depth in kept])
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -34,11 +34,16 @@ def contact_sheet(
         The sheet, sRGB.
     """
     count, _, height, width = video.shape
-    shown = np.linspace(0, count - 1, min(columns, count)).round().astype(int)
+    shown = shown_frames(count, columns)
     skeletons = skeleton.draw(pose.select(shown), height, width)
     given = [fitted(person, height, width), background, np.full_like(background, _PAPER)]
     shown_rows = (video[shown], depth[shown], skeletons)
     return _above([_beside([left, *row]) for left, row in zip(given, shown_rows, strict=True)])
+
+
+def shown_frames(count: int, columns: int = 8) -> list[int]:
+    """Which of `count` frames a sheet of so many columns shows."""
+    return np.linspace(0, count - 1, min(columns, count)).round().astype(int).tolist()
 
 
 def fitted(

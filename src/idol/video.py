@@ -147,19 +147,62 @@ def write_video(
         ValueError: If the frames are not uint8 (f, 3, h, w) with at least one frame, or fps is not positive.
         UserError: If the sound cannot be decoded, or the file cannot be written.
     """
-    if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
-        raise ValueError(f"frames: found {frames.dtype} {frames.shape}, expected uint8 (f, 3, h, w)")
+    _check_frames(frames)
+    with video_writer(path, frames.shape[2], frames.shape[3], fps, crf) as writer:
+        if audio_from is not None:
+            writer.add_sound(audio_from, len(frames) / fps)
+        writer.add(frames)
+
+
+class VideoWriter:
+    """A video that grows; made by `video_writer`."""
+
+    def __init__(self, out: Any, height: int, width: int, fps: float, crf: int) -> None:
+        self._out, self._size = out, (height, width)
+        self._stream = _add_video_stream(out, height + height % 2, width + width % 2, fps, crf)
+
+    def add_sound(self, source: Path, seconds: float) -> None:
+        """The first `seconds` of the sound of a file; before any frame.
+
+        Raises:
+            UserError: If it cannot be decoded.
+        """
+        _encode_sound(self._out, source, seconds)
+
+    def add(self, frames: np.ndarray) -> None:
+        """More frames (f, 3, h, w) uint8.
+
+        Raises:
+            ValueError: If they are not, or of another size.
+        """
+        _check_frames(frames)
+        h, w = self._size
+        if frames.shape[2:] != (h, w):
+            raise ValueError(f"frames: found {frames.shape[2:]}, expected {h} x {w}")
+        for frame in np.pad(frames, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge"):
+            self._out.mux(self._stream.encode(_to_frame(frame)))
+
+    def finish(self) -> None:
+        """No more frames come."""
+        self._out.mux(self._stream.encode())
+
+
+@contextmanager
+def video_writer(
+    path: str | Path, height: int, width: int, fps: float, crf: int = 16
+) -> Iterator[VideoWriter]:
+    """As `write_video`, for frames that come a few at a time; the file appears when the block ends well."""
     if not 0 < fps < np.inf:
         raise ValueError(f"fps: found {fps}, expected a positive number")
-    odd = ((0, 0), (0, 0), (0, frames.shape[2] % 2), (0, frames.shape[3] % 2))
-    padded = np.pad(frames, odd, mode="edge")
     with _appearing(Path(path)) as fresh, _open_for_writing(fresh) as out:
-        video = _add_video_stream(out, padded, fps, crf)
-        if audio_from is not None:
-            _encode_sound(out, audio_from, len(frames) / fps)
-        for frame in padded:
-            out.mux(video.encode(_to_frame(frame)))
-        out.mux(video.encode())
+        writer = VideoWriter(out, height, width, fps, crf)
+        yield writer
+        writer.finish()
+
+
+def _check_frames(frames: np.ndarray) -> None:
+    if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise ValueError(f"frames: found {frames.dtype} {frames.shape}, expected uint8 (f, 3, h, w)")
 
 
 def _open_for_writing(path: Path) -> Any:
@@ -171,10 +214,10 @@ def _open_for_writing(path: Path) -> Any:
         ) from wrong
 
 
-def _add_video_stream(out: Any, frames: np.ndarray, fps: float, crf: int) -> Any:
+def _add_video_stream(out: Any, height: int, width: int, fps: float, crf: int) -> Any:
     rate = Fraction(fps).limit_denominator(1001)
     stream = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "medium"})
-    stream.height, stream.width, stream.pix_fmt = *frames.shape[2:], "yuv420p"
+    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
     context.color_range = 1  # studio range

@@ -15,7 +15,6 @@ from idol import skeleton
 from idol.clip import Pose
 from idol.crop import foreground_crop
 from idol.errors import UserError
-from idol.posing import draft
 
 
 @dataclass(frozen=True)
@@ -218,48 +217,6 @@ def crop_people(image: Any, mask: Any, pose: Any, size: int, margin: float, draw
         torch.from_numpy(np.stack([crop.mask for crop in crops]))[:, None].float(),
         as_poses([crop.pose for crop in crops], size, size, drawing)[:, 0],
     )
-
-
-def as_drafts(
-    image: Any, mask: Any, pose: Any, target: Any, plates: Float[Tensor, "b *f 3 y x"], margin: float
-) -> Drafts:
-    """The draft of every clip (`idol.posing`).
-
-    Args:
-        image: Pictures of the persons, as for `crop_people`, and so the next two.
-        mask: See there.
-        pose: See there; must be given.
-        target: `Pose` of every clip, or of all.
-        plates: `as_plates` of the backgrounds.
-        margin: Room round the person in the crop that the draft is made from.
-
-    Raises:
-        UserError: If poses are not given as joints, or the person cannot be cropped.
-    """
-    images, masks = as_images(image, "foreground"), as_masks(mask, "foreground_mask")
-    images, masks = images.reshape(-1, *images.shape[-3:]), masks.reshape(-1, *masks.shape[-2:])
-    people, targets = _listed(pose, "foreground_pose", len(images)), _listed(target, "pose", len(images))
-    height, width = plates.shape[-2:]
-    pixels = (images * 255).round().byte().cpu().numpy()
-    stills = ((plates + 1) * 127.5).round().byte().cpu().numpy()
-    videos, depths = [], []
-    for i, (person, clip) in enumerate(zip(people, targets, strict=True)):
-        crop = foreground_crop(pixels[i], masks[i].cpu().numpy(), person, max(height, width), margin)
-        made = draft(*crop, clip.resized(height, width), stills[i])
-        videos.append(made.video)
-        depths.append(made.depth)
-    video, depth = torch.from_numpy(np.stack(videos)), torch.from_numpy(np.stack(depths))
-    return Drafts(video.float() / 127.5 - 1, depth)
-
-
-def _listed(value: Any, argument: str, b: int) -> list[Pose]:
-    poses = [value] * b if isinstance(value, Pose) else value
-    if not isinstance(poses, (list, tuple)) or not all(isinstance(p, Pose) for p in poses):
-        raise UserError(argument, f"is a {type(value).__name__}", "this checkpoint needs joints: give a Pose")
-    poses = list(poses) * (b if len(poses) == 1 else 1)
-    if len(poses) != b:
-        raise UserError(argument, f"is for {len(poses)} pictures", f"give {b}")
-    return poses
 
 
 def expand_batch(x: Tensor, b: int, argument: str) -> Tensor:

@@ -1,9 +1,11 @@
 """How a checkpoint generates unless told otherwise, and what a pipeline returns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
@@ -74,3 +76,20 @@ class IdolOutput(BaseOutput):
     video: Tensor | np.ndarray
     depth: Tensor | np.ndarray | None
     latents: Tensor
+
+
+def joined(parts: Sequence[IdolOutput]) -> IdolOutput:
+    """Outputs of consecutive frames in one."""
+    depth = [part.depth for part in parts if part.depth is not None]
+    return IdolOutput(
+        video=torch.cat([torch.as_tensor(part.video) for part in parts], 1),
+        depth=torch.cat([torch.as_tensor(part) for part in depth], 1) if depth else None,
+        latents=torch.cat([part.latents for part in parts], 2),
+    )
+
+
+def as_numpy(output: IdolOutput) -> IdolOutput:
+    """The same with arrays for pictures."""
+    depth = output.depth.cpu().numpy() if isinstance(output.depth, Tensor) else output.depth
+    video = output.video.cpu().numpy() if isinstance(output.video, Tensor) else output.video
+    return IdolOutput(video=video, depth=depth, latents=output.latents)

@@ -1,6 +1,6 @@
 """One evaluation of the network while sampling: guidance, overlapping windows, and nothing computed twice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -92,6 +92,12 @@ class Given:
         latents[:, self.modality] = self.latents
         return latents
 
+    def select(self, frames: slice) -> "Given":
+        """The same for some of the frames."""
+        if self.pictures is None or self.latents is None:
+            return self
+        return replace(self, pictures=self.pictures[:, frames], latents=self.latents[:, frames])
+
     def times(self, t: Tensor, b: int, m: int) -> Tensor:
         """Diffusion times (b, m): 0 for the given modality."""
         times = t.expand(b, m).clone()
@@ -126,7 +132,7 @@ class Denoiser:
         foreground: Float[Tensor, "b n d"],
         unconditional: Float[Tensor, "b n d"] | None,
         background: Float[Tensor, "b c h w"] | Float[Tensor, "b f c h w"],
-        pose: Float[Tensor, "b f p y x"] | None,
+        pose: Iterable[Tensor | None],
         draft: Float[Tensor, "b m f c h w"] | None = None,
     ) -> Conditions:
         """Do all work that is the same at every step.
@@ -135,8 +141,8 @@ class Denoiser:
             foreground: Tokens of the person.
             unconditional: Tokens of no person; None samples without guidance.
             background: Latents of the background.
-            pose: Skeleton images in [0, 1], or their latents where the ControlNet takes those; not looked at
-                without pose control.
+            pose: Skeleton images (b, n, p, y, x) in [0, 1] of some frames after the others, or their latents
+                where the ControlNet takes those; not looked at without pose control.
             draft: Latents of the draft, where the network takes one.
         """
         guided = unconditional is not None
@@ -149,14 +155,17 @@ class Denoiser:
         )
         if self.background_control is not None:
             plates = background if background.ndim == 5 else background[:, None]
-            conditions = replace(conditions, plate=_reading(self.background_control, tokens, plates, guided))
+            conditions = replace(
+                conditions, plate=_reading(self.background_control, tokens, [plates], guided)
+            )
         match self.control:
-            case PoseAdapter() if pose is not None:
-                residuals = self.control(pose.to(dtype)).intrablock or ()
+            case PoseAdapter():
+                made = [self.control(part.to(dtype)).intrablock or () for part in pose if part is not None]
+                residuals = (torch.cat(levels, 2) for levels in zip(*made, strict=True))
                 control = Control(intrablock=tuple(_folded(x, guided) for x in residuals))
                 return replace(conditions, control=control)
-            case PoseControlNet() if pose is not None:
-                return replace(conditions, pose=_reading(self.control, tokens, pose.to(dtype), guided))
+            case PoseControlNet():
+                return replace(conditions, pose=_reading(self.control, tokens, pose, guided))
         return conditions
 
     def predict(
@@ -192,9 +201,19 @@ class Denoiser:
         return guidance(unconditional, conditional, self.scale)
 
 
-def _reading(network: PoseControlNet, tokens: Tensor, picture: Tensor, guided: bool) -> Reading:
-    """Tokens are folded already, the picture is not: it is embedded once."""
-    return Reading(network.encode_foreground(tokens), _folded(network.embed_pose(picture), guided))
+def of_frames(latents: Tensor | None, frames: slice) -> Tensor | None:
+    """What belongs to some of the frames: latents (b, c, h, w) serve all of them."""
+    if latents is None or latents.ndim == 4:
+        return latents
+    return latents[:, frames] if latents.ndim == 5 else latents[:, :, frames]
+
+
+def _reading(
+    network: PoseControlNet, tokens: Tensor, pictures: Iterable[Tensor | None], guided: bool
+) -> Reading:
+    """Tokens are folded already, the pictures are not: they are embedded once."""
+    parts = [network.embed_pose(part.to(network.dtype)) for part in pictures if part is not None]
+    return Reading(network.encode_foreground(tokens), _folded(torch.cat(parts, 2), guided))
 
 
 def windows(f: int, window: int, overlap: int) -> Iterator[slice]:
