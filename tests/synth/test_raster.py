@@ -194,3 +194,13 @@ def test_light_of_a_white_sky_is_white_from_everywhere():
     coefficients = harmonics(np.ones((64, 128, 3)))
     np.testing.assert_allclose(coefficients[0], 1, atol=1e-3)
     np.testing.assert_allclose(coefficients[1:], 0, atol=1e-3)
+
+
+def test_rasters_of_several_sizes_live_side_by_side(camera, drawn):
+    small = Raster(32)
+    small.set_stage(wall(), Camera(camera.eye, camera.view, camera.focal / 3, 32))
+    again = Raster(SIZE, 4)
+    again.set_stage(wall(), camera)
+    first = small.plate()  # drawn after the other was made
+    np.testing.assert_array_equal(again.plate().image, drawn[1].image)
+    np.testing.assert_allclose(first.z, drawn[1].z.reshape(32, 3, 32, 3).mean((1, 3)), rtol=1e-3)

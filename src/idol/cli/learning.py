@@ -24,6 +24,8 @@ def synth(
     frames: Annotated[int, typer.Option(help="Frames in a clip.")] = 8,
     split: Annotated[str, typer.Option(help="Whose people and motions: train, val or test.")] = "train",
     motion_dir: Annotated[Path | None, typer.Option(help="More motions: .bvh, DeepMimic .txt, .npz.")] = None,
+    depth: Annotated[str, typer.Option(help="Depth of the person or of the whole scene.")] = "person",
+    joints: Annotated[str, typer.Option(help="Joints: body (18) or whole-body (133).")] = "body",
     workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
     as_json: Json = False,
 ) -> None:
@@ -40,11 +42,14 @@ def synth(
             workers=workers,
             split=split,  # type: ignore[arg-type]  # checked there
             motion_dir=motion_dir,
+            depth=depth,  # type: ignore[arg-type]
+            joints=joints,  # type: ignore[arg-type]
             progress=progress,
         )
     terminal.say(f"{clips} clips in {folder}")
     if as_json:
-        terminal.emit({"ok": True, "folder": folder, "clips": clips, "seed": seed, "split": split})
+        kind = {"split": split, "depth": depth, "joints": joints}
+        terminal.emit({"ok": True, "folder": folder, "clips": clips, "seed": seed, **kind})
 
 
 @app.command()

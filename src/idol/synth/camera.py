@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 NEAR, FAR = 0.1, 60.0  # metres
+SKY = 1000.0  # metres: stands for infinity where a finite depth must be named
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,14 @@ class Camera:
         f = 2 * self.focal / self.size
         depth = (FAR + NEAR) / (NEAR - FAR), 2 * FAR * NEAR / (NEAR - FAR)
         return np.array([[f, 0, 0, 0], [0, f, 0, 0], [0, 0, *depth], [0, 0, -1, 0]])
+
+    @property
+    def rays(self) -> Float[np.ndarray, "{self.size} {self.size} 3"]:
+        """World directions (s, s, 3) through the pixels' centres, of length 1 along the view axis."""
+        y, x = np.mgrid[0 : self.size, 0 : self.size]
+        centre = self.size / 2 - 0.5
+        local = np.stack([(x - centre) / self.focal, (centre - y) / self.focal, -np.ones(x.shape)], -1)
+        return local @ self.view[:3, :3]
 
     def project(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
         """World points (..., 3) -> (..., 3): x, y in pixels (0, 0 the first pixel's centre), z in metres."""

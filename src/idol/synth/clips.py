@@ -11,11 +11,12 @@ from jaxtyping import Float, Float32
 
 from idol.assets import asset_path
 from idol.clip import Clip, Pose
-from idol.depth import normalise_person
+from idol.depth import normalise_person, normalise_scene
 from idol.errors import UserError
-from idol.skeleton import OPENPOSE_18
+from idol.skeleton import OPENPOSE_18, WHOLEBODY_133
 from idol.synth.body import BonePoses
 from idol.synth.camera import Camera
+from idol.synth.choices import DepthOf, JointSet
 from idol.synth.film import Film, random_film
 from idol.synth.framing import frame_points
 from idol.synth.motion import Motion
@@ -25,8 +26,9 @@ from idol.synth.raster import Raster, Rendering
 from idol.synth.readers import read_motion
 from idol.synth.retarget import retarget
 from idol.synth.rotations import from_vector
-from idol.synth.scene import Scene, make_scene
+from idol.synth.scene import Scene, make_scene, with_surroundings
 from idol.synth.splits import Split, generator, motion_files, split_of_motion
+from idol.synth.whole_body import whole_body_points
 
 CLIPS_PER_PERSON = 4
 _STYLES: dict[Split, Style] = {
@@ -36,8 +38,12 @@ _STYLES: dict[Split, Style] = {
 }
 _PERSON, _CLIP = 0, 1  # kinds of random streams
 _TRIES = 10
-_FACE = [OPENPOSE_18.index(f"{s}_{p}") for s in ("right", "left") for p in ("eye", "ear")]
-_FACE.append(OPENPOSE_18.index("nose"))
+_NAMES = {len(names): names for names in (OPENPOSE_18, WHOLEBODY_133)}
+_ON_FACE = {
+    k: [i for i, n in enumerate(names) if n.startswith(("nose", "face_")) or n.endswith(("_eye", "_ear"))]
+    for k, names in _NAMES.items()
+}
+_ON_HIPS = {k: [i for i, name in enumerate(names) if name.endswith("_hip")] for k, names in _NAMES.items()}
 _HIPS = [OPENPOSE_18.index("right_hip"), OPENPOSE_18.index("left_hip")]
 _LEGS = [OPENPOSE_18.index(f"{s}_{p}") for s in ("right", "left") for p in ("knee", "ankle")]
 
@@ -94,6 +100,8 @@ def make_clip(
     frames: int = 8,
     split: Split = "train",
     motion_dir: Path | None = None,
+    depth: DepthOf = "person",
+    joints: JointSet = "body",
 ) -> Clip:
     """Clip number `index` of the endless set that `seed` and `split` name.
 
@@ -107,9 +115,11 @@ def make_clip(
         frames: Frames in the clip, at least 2.
         split: Whose people and motions to use.
         motion_dir: More motion files, also divided among the splits.
+        depth: Of the person alone, or of the whole scene; nothing else differs.
+        joints: OpenPose's 18, or the 133 of the whole body; nothing else differs.
 
     Returns:
-        A clip with depth of kind `person`, metric range, OpenPose-18 joints and a clean plate.
+        A clip with depth of that kind, metric range, joints and a clean plate.
     """
     person = _person(seed, split, index // CLIPS_PER_PERSON)
     motions = motions_of(split, motion_dir)
@@ -118,7 +128,7 @@ def make_clip(
     for attempt in range(_TRIES):
         rng = generator(seed, split, _CLIP, index, attempt)
         take = _direct(rng, person, motions, frames, _STYLES[split])
-        clip = _shoot(rng, raster, person, take)
+        clip = _shoot(rng, raster, person, take, depth, joints)
         if clip is not None:
             return replace(clip, source=f"synth {split} {seed} {index} {take.motion.name}")
     raise RuntimeError(f"clip {index} of seed {seed} ({split}) shows nobody after {_TRIES} attempts")
@@ -155,7 +165,9 @@ def _outline(take: Take, person: Person) -> np.ndarray:
     return np.concatenate([above, crown.reshape(-1, 3), hips.reshape(-1, 3)])
 
 
-def _shoot(rng: np.random.Generator, raster: Raster, person: Person, take: Take) -> Clip | None:
+def _shoot(
+    rng: np.random.Generator, raster: Raster, person: Person, take: Take, depth: DepthOf, joints: JointSet
+) -> Clip | None:
     """Draw the frames and the plate; None if the person is hardly in the picture."""
     camera = frame_points(rng, _outline(take, person), raster.size)
     heads = take.poses.heads(person.body).reshape(-1, 3)
@@ -169,16 +181,17 @@ def _shoot(rng: np.random.Generator, raster: Raster, person: Person, take: Take)
     if area.min() < 0.01 or area.max() > 0.7:
         return None
     film, margin = random_film(rng, raster.size), float(rng.uniform(0.18, 0.45))
-    keypoints = np.stack([see_joints(camera, take.joints[k], shot, margin) for k, shot in enumerate(shots)])
+    keypoints = _see_all(camera, take.joints, shots, margin)
     if (keypoints[..., 2] > 0).sum(1).min() < 5:
         return None
-    return _record(film, camera, scene, raster, person, take, shots, keypoints)
+    if joints == "whole-body":
+        keypoints = _see_all(camera, whole_body_points(person.body).posed(take.poses), shots, margin)
+    clip = _record(film, raster, person, take, shots, keypoints)
+    return clip if depth == "person" else _with_scene_depth(clip, scene, camera, shots)
 
 
 def _record(
     film: Film,
-    camera: Camera,
-    scene: Scene,
     raster: Raster,
     person: Person,
     take: Take,
@@ -199,13 +212,25 @@ def _record(
     )
 
 
+def _with_scene_depth(clip: Clip, scene: Scene, camera: Camera, shots: list[Rendering]) -> Clip:
+    z = with_surroundings(scene, camera, np.stack([shot.z for shot in shots]), clip.mask)
+    depth, span = normalise_scene(z)
+    return replace(clip, depth=depth, depth_range=span, depth_kind="scene")
+
+
+def _see_all(
+    camera: Camera, joints: Float[np.ndarray, "f k 3"], shots: list[Rendering], margin: float
+) -> Float32[np.ndarray, "f k 3"]:
+    return np.stack([see_joints(camera, joints[i], shot, margin) for i, shot in enumerate(shots)])
+
+
 def see_joints(
-    camera: Camera, joints: Float[np.ndarray, "18 3"], shot: Rendering, margin: float
-) -> Float32[np.ndarray, "18 3"]:
-    """(18, 3) float32 of x, y in pixels and 1 where the joint is seen, all 0 where it is not.
+    camera: Camera, joints: Float[np.ndarray, "k 3"], shot: Rendering, margin: float
+) -> Float32[np.ndarray, "k 3"]:
+    """(k, 3) float32 of x, y in pixels and 1 where the joint is seen, all 0 where it is not.
 
     A joint is not seen outside the picture, or behind something that is nearer by more than a margin: a few
-    centimetres on the face, `margin` (metres) elsewhere, for joints lie inside the body.
+    centimetres on the face, `margin` (metres) elsewhere, for joints lie inside the body. k is 18 or 133.
     """
     at = camera.project(joints)
     size = camera.size
@@ -213,8 +238,8 @@ def see_joints(
     x, y = (np.clip(np.rint(at[:, k]), 1, size - 2).astype(int) for k in (0, 1))
     around = np.stack([shot.z[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
     allowed = np.full(len(joints), margin)
-    allowed[_FACE] = 0.06
-    allowed[_HIPS] += 0.05
+    allowed[_ON_FACE[len(joints)]] = 0.06
+    allowed[_ON_HIPS[len(joints)]] += 0.05
     seen = inside & (at[:, 2] < around.max(0) + allowed)
     return np.where(seen[:, None], np.concatenate([at[:, :2], np.ones((len(at), 1))], 1), 0).astype(
         np.float32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
+from idol.synth.choices import DEPTHS, JOINT_SETS, DepthOf, JointSet
 from idol.synth.splits import SPLITS, Split
 
 _SETTINGS = "synth.json"
@@ -33,6 +34,13 @@ class Order:
     samples_per_shard: int
     motions: str
     """Fingerprint of the motion files used."""
+    depth: DepthOf = "person"
+    joints: JointSet = "body"
+
+    def note(self) -> dict[str, int | str]:
+        """What `synth.json` says; it leaves out defaults that sets older than these two fields lack."""
+        later = {"depth": "person", "joints": "body"}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
 
 def generate(
@@ -46,6 +54,8 @@ def generate(
     split: Split = "train",
     motion_dir: Path | None = None,
     samples_per_shard: int = 32,
+    depth: DepthOf = "person",
+    joints: JointSet = "body",
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Draw synthetic clips into shards.
@@ -63,6 +73,8 @@ def generate(
         split: Whose people and motions: "train", "val" and "test" share neither.
         motion_dir: Folder of more motion files (.bvh, DeepMimic .txt, .npz), divided among the splits.
         samples_per_shard: Clips in a shard; best a multiple of the four clips that show one person.
+        depth: "person" for the person's alone, "scene" for the whole frame's; the pictures are the same.
+        joints: "body" for OpenPose's 18, "whole-body" for 133 with feet, face and hands.
         progress: Called with (clips done, clips wanted) after each shard.
 
     Returns:
@@ -72,9 +84,15 @@ def generate(
         UserError: If an argument is out of range, or `out` holds clips of other settings.
     """
     least = {"--clips": (clips, 1), "--seed": (seed, 0), "--size": (size, 32), "--frames": (frames, 2)}
-    _check(least | {"--workers": (1 if workers is None else workers, 1)}, split)
+    _check(least | {"--workers": (1 if workers is None else workers, 1)})
+    for argument, value, choices in (
+        ("--split", split, SPLITS),
+        ("--depth", depth, DEPTHS),
+        ("--joints", joints, JOINT_SETS),
+    ):
+        _check_choice(argument, value, choices)
     # Downloads and complaints belong into this process, before any other starts.
-    order = Order(seed, split, size, frames, samples_per_shard, fingerprint(split, motion_dir))
+    order = Order(seed, split, size, frames, samples_per_shard, fingerprint(split, motion_dir), depth, joints)
     writer = ShardWriter(out, samples_per_shard)
     _claim(writer, order)
     counts = [min(samples_per_shard, clips - at) for at in range(0, clips, samples_per_shard)]
@@ -133,7 +151,14 @@ def write_shard(out: Path, order: Order, motion_dir: Path | None, shard: int, co
     first = shard * order.samples_per_shard
     clips = (
         make_clip(
-            order.seed, index, size=order.size, frames=order.frames, split=order.split, motion_dir=motion_dir
+            order.seed,
+            index,
+            size=order.size,
+            frames=order.frames,
+            split=order.split,
+            motion_dir=motion_dir,
+            depth=order.depth,
+            joints=order.joints,
         )
         for index in range(first, first + count)
     )
@@ -155,23 +180,26 @@ def _claim(writer: ShardWriter, order: Order) -> None:
     """Note the settings in the folder, or make sure that they are the ones there."""
     note = writer.folder / _SETTINGS
     if note.exists():
-        found = json.loads(note.read_text())
-        if found != asdict(order):
-            differs = ", ".join(k for k, v in asdict(order).items() if found.get(k) != v)
+        found, wanted = json.loads(note.read_text()), order.note()
+        if found != wanted:
+            differs = ", ".join(k for k in found | wanted if found.get(k) != wanted.get(k))
             hint = "choose another folder, or the settings of its synth.json"
             raise UserError(str(writer.folder), f"holds synthetic clips with another {differs}", hint)
     else:
         partial = note.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(order), indent=1))
+        partial.write_text(json.dumps(order.note(), indent=1))
         partial.replace(note)
 
 
-def _check(least: dict[str, tuple[int, int]], split: str) -> None:
+def _check(least: dict[str, tuple[int, int]]) -> None:
     for argument, (value, lowest) in least.items():
         if value < lowest:
             raise UserError(argument, f"is {value}", f"give at least {lowest}")
-    if split not in SPLITS:
-        raise UserError("--split", f"is {split!r}", f"choose one of {', '.join(SPLITS)}")
+
+
+def _check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UserError(argument, f"is {value!r}", f"choose one of {', '.join(choices)}")
 
 
 def _cores() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -285,7 +286,9 @@ class _Screen:
         self._square.render(self._mode)
 
 
+@lru_cache(1)
 def _context() -> Any:
+    """The process's one OpenGL context: of several only the latest would be drawn into."""
     import moderngl
 
     try:

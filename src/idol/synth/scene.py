@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from idol.assets import asset_path
 from idol.synth import textures
+from idol.synth.camera import SKY, Camera
 
 _Numbers = tuple[float | int, ...]
 
@@ -113,6 +114,29 @@ def make_scene(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray, k
     ground = np.full((2, 2, 3), 200, np.uint8)
     floor = _quad((-5, 0, 5), (10, 0, 0), (0, 0, -10), (0, 1, 0), (1, 1), ground)
     return Scene(kind, (floor,), light, (panorama * rng.uniform(0.9, 1.4)).astype(np.float32))
+
+
+def with_surroundings(
+    scene: Scene, camera: Camera, z: Float[np.ndarray, "f h w"], mask: Bool[np.ndarray, "f h w"]
+) -> Float[np.ndarray, "f h w"]:
+    """Metric depth of the whole frame, from what the raster drew.
+
+    A room is drawn whole. A panorama has no depth of its own: below the horizon it is the plane of the floor,
+    on which the person stands, above it the sky. Both end at `SKY`, so that depth has no step at the horizon.
+
+    Args:
+        scene: What was drawn.
+        camera: Through which camera.
+        z: The raster's distances along the view axis, metres.
+        mask: The person, whose distances stay.
+
+    Returns:
+        Distances along the view axis, metres, at most `SKY`.
+    """
+    if scene.panorama is None:
+        return z
+    fall = np.maximum(-camera.rays[..., 1], 1e-9)  # of a line of sight, in metres a metre of depth
+    return np.where(mask, z, np.minimum(camera.eye[1] / fall, SKY).astype(z.dtype))
 
 
 def _choose_panorama(rng: np.random.Generator) -> np.ndarray:
