@@ -58,6 +58,7 @@ class AutoencoderConfig:
         latent_noise: Standard deviation of the noise between encoder and decoder.
         w_person: Weight of the person's pixels; all others weigh 1.
         w_latent: Weight of the latents' mean square above 1: the encoder must not outgrow the noise.
+        depth_colours: Colour map of the depth pictures.
         side: Pixels a side of the squares that are cut out of the pictures.
         perceptual: LPIPS network, weighted by `w_perceptual`.
         compile: Compile encoder and decoder.
@@ -72,6 +73,7 @@ class AutoencoderConfig:
     warmup: int = 100
     lr: float = 2e-3
     clips_per_step: int = 4
+    depth_colours: depth_codec.ColourMap = "hot"
     side: int = 128
     patch_clips: int = 64
     latent_noise: float = 0.05
@@ -128,34 +130,33 @@ class ImageBatches(Dataset[Images]):
         views = []
         for i in picked:
             frame = int(random.integers(self.reader.entry(int(i)).frames))
-            stacked = self.config.model.in_channels == 6
-            views += _views(self.reader.frames(int(i), [frame]), self.config.side, random, stacked)
+            views += _views(self.reader.frames(int(i), [frame]), self.config, random)
         pixels, person = (torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True))
         return Images(pixels.float() / 127.5 - 1, person[:, None])
 
 
 def _views(
-    clip: Clip, side: int, random: np.random.Generator, stacked: bool = False
+    clip: Clip, config: AutoencoderConfig, random: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Squares of a frame, of its coloured depth, and of the person on grey or of the background.
 
-    Of each (3, side, side) uint8, and where the person is in it. Most squares lie about the person. Stacked,
-    the depth is behind the frame in six channels, and an empty one behind the third picture.
+    Of each (3, side, side) uint8, and where the person is in it. Most squares lie about the person. In six
+    channels the depth is behind the frame, and an empty one behind the third picture.
     """
-    mask, coloured = clip.mask[0], depth_codec.colorize(clip.known_depth()[0], "hot")
+    mask, coloured = clip.mask[0], depth_codec.colorize(clip.known_depth()[0], config.depth_colours)
     if random.random() < 0.3:
         still = clip.background if clip.background.ndim == 3 else clip.background[0]
         third = still, np.zeros_like(mask)
     else:
         third = foreground_crop(clip.video[0], mask, clip.pose, clip.height)[:2]
     views = [(clip.video[0], mask), (coloured, mask), third]
-    if stacked:
-        empty = depth_codec.colorize(np.zeros_like(clip.depth[0]), "hot")
+    if config.model.in_channels == 6:
+        empty = depth_codec.colorize(np.zeros_like(clip.depth[0]), config.depth_colours)
         views = [
             (np.concatenate([clip.video[0], coloured]), mask),
             (np.concatenate([third[0], empty]), third[1]),
         ]
-    squares = [_square(*view, side, random) for view in views]
+    squares = [_square(*view, config.side, random) for view in views]
     if random.random() < 0.5:
         return squares
     return [(image[..., ::-1].copy(), person[..., ::-1].copy()) for image, person in squares]

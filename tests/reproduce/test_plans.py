@@ -43,6 +43,39 @@ def test_every_row_is_planned_or_says_why_not(table, scale, tmp_path):
         assert [s.model.init for s in diffusion] == [None, *(s.out for s in diffusion[:-1])]
 
 
+@pytest.mark.parametrize("table", TABLES)
+def test_one_small_machine_runs_every_row_that_is_ours(table, tmp_path):
+    found = study(table, "tiny", tmp_path, folder=FOLDER)
+    assert found.left_out.keys() == {row.name for row in found.table.rows if row.external}
+
+
+@pytest.mark.parametrize(
+    ("table", "depth", "joints"), [("table2", "scene", "body"), ("table3", "person", "whole-body")]
+)
+def test_a_table_about_other_clips_trains_and_is_tested_on_such(table, depth, joints, tmp_path):
+    usual, other = (study(name, "tiny", tmp_path, folder=FOLDER) for name in ("table1", table))
+    assert (other.scale.test.depth, other.scale.test.joints) == (depth, joints)
+    assert (usual.scale.test.depth, usual.scale.test.joints) == ("person", "body")
+    folders = {
+        stage.data.folders
+        for plan in other.plans.values()
+        for stage in plan.stages
+        if stage.stage != "autoencoder"
+    }
+    assert len(folders) == 1 and folders != {usual.plans["IDOL"].last.data.folders}
+    assert other.scale.about != usual.scale.about
+
+
+def test_a_scale_without_such_clips_says_so(tmp_path):
+    scale = tmp_path / "bare.yaml"
+    stage = FOLDER / "scales" / "tiny" / "image.yaml"
+    scale.write_text(f"about: bare\nstages: [{{config: {stage}, steps: 1}}]\n")
+    found = study("table2", str(scale), tmp_path, folder=FOLDER)
+    assert not found.plans and set(found.left_out.values()) == {
+        "this scale has no clips with body joints and depth of the scene"
+    }
+
+
 @pytest.mark.parametrize(
     ("table", "row", "keys"),
     [

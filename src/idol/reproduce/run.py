@@ -125,7 +125,8 @@ def study(
         UserError: If a file, a row or an override cannot be used.
     """
     config, out = load_table(table, Path(folder)), Path(out)
-    shared, beside = load_scale(scale, Path(folder))
+    own, beside = load_scale(scale, Path(folder))
+    shared = own.for_table(config) or own
     folders = {name: Path(path) for name, path in (given or {}).items()}
     known = {row.name: row for row in config.rows}
     for name in [*folders, *rows]:
@@ -133,7 +134,7 @@ def study(
             raise UserError("--rows" if name in rows else "--clips", repr(name), f"rows: {', '.join(known)}")
     plans, left_out = {}, {}
     for name, row in known.items():
-        why = _why_not(row, config, shared, folders, rows)
+        why = _why_not(row, config, own, folders, rows)
         if why is not None:
             left_out[name] = why
         elif name not in folders:
@@ -154,7 +155,7 @@ def _why_not(
 ) -> str | None:
     if rows and row.name not in rows:
         return "not asked for"
-    if row.name in given:
+    if row.name in given and scale.for_table(table) is not None:
         return None
     if row.external:
         return "made by its own code: give its clips"
@@ -273,8 +274,18 @@ def _true_clips(test: TestClips, out: Path, progress: Callable[[int, int], None]
         return test.folder
     from idol import synth
 
-    folder = out / f"{test.split}-{test.seed}-{test.size}-{test.clips}"
-    return synth.generate(folder, test.clips, test.seed, size=test.size, split=test.split, progress=progress)
+    kind = [k for k, usual in ((test.depth, "person"), (test.joints, "body")) if k != usual]
+    folder = out / "-".join([f"{test.split}-{test.seed}-{test.size}-{test.clips}", *kind])
+    return synth.generate(
+        folder,
+        test.clips,
+        test.seed,
+        size=test.size,
+        split=test.split,
+        depth=test.depth,
+        joints=test.joints,
+        progress=progress,
+    )
 
 
 def _key(folder: Path) -> str:

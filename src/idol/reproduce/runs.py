@@ -69,7 +69,7 @@ def planned(row: RowConfig, scale: ScaleConfig, beside: Path, out: Path) -> Plan
     shared = list(scale.set)
     if row.stacked:
         assert scale.stacked_autoencoder is not None, "asked for by ScaleConfig.why_not"
-        first = _autoencoder(scale.stacked_autoencoder, beside, out)
+        first = _autoencoder(scale.stacked_autoencoder, scale.autoencoder, beside, out)
         stages.append(first)
         shared.append(f"autoencoder.path={first.out / 'autoencoder'}")
     before: Path | None = None
@@ -122,8 +122,8 @@ def remade(
     return folder
 
 
-def _autoencoder(run: StageRun, beside: Path, out: Path) -> AutoencoderConfig:
-    config = load_config(AutoencoderConfig, beside / run.config, [f"steps={run.steps}"])
+def _autoencoder(run: StageRun, changes: tuple[str, ...], beside: Path, out: Path) -> AutoencoderConfig:
+    config = load_config(AutoencoderConfig, beside / run.config, [f"steps={run.steps}", *changes])
     return dataclasses.replace(config, out=out / f"autoencoder-{_digest(config)}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,8 @@ from idol.config import load_config
 from idol.errors import UserError
 
 Pretraining = Literal["none", "hap", "haop"]
+Depth = Literal["person", "scene"]
+Joints = Literal["body", "whole-body"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,10 @@ class TableConfig:
     title: str
     rows: tuple[RowConfig, ...]
     kind: Literal["quality", "cost"] = "quality"
-    depth: Literal["person", "scene"] = "person"
+    depth: Depth = "person"
     """Kind of the depth that the table is about."""
+    joints: Joints = "body"
+    """Joints that its clips need."""
     notes: tuple[str, ...] = ()
     """What a reader must know; printed below."""
 
@@ -94,6 +98,23 @@ class TestClips:
     split: Literal["val", "test"] = "test"
     seed: int = 20241015
     size: int = 256
+    depth: Depth = "person"
+    joints: Joints = "body"
+
+
+@dataclass(frozen=True)
+class TableClips:
+    """The clips of tables about another depth, or that need other joints, than a scale's own."""
+
+    about: str
+    """As `ScaleConfig.about`."""
+    depth: Depth = "person"
+    joints: Joints = "body"
+    set: tuple[str, ...] = ()
+    """a.b=value, applied to every diffusion stage's config: `data.folders`."""
+    autoencoder: tuple[str, ...] = ()
+    """a.b=value, applied to the config of the autoencoder of six channels: its data and depth colours."""
+    test: TestClips = field(default_factory=TestClips)
 
 
 @dataclass(frozen=True)
@@ -115,7 +136,7 @@ class LeftOut:
     """What this scale cannot run."""
 
     row: str
-    """Name of a row; or a kind of depth, for all rows of tables about it."""
+    """Name of a row."""
     why: str
 
 
@@ -135,20 +156,41 @@ class ScaleConfig:
     depth_estimator: DepthEstimator | None = None
     """Of rows that make no depth; None leaves them without."""
     test: TestClips = field(default_factory=TestClips)
+    clips: tuple[TableClips, ...] = ()
+    """Of tables about another depth or other joints; the scale's own have the body's joints and its depth."""
     set: tuple[str, ...] = ()
     """a.b=value, applied to every diffusion stage's config."""
+    autoencoder: tuple[str, ...] = ()
+    """a.b=value, applied to the config of the autoencoder of six channels."""
     left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("stages: name at least one")
 
+    def for_table(self, table: TableConfig) -> ScaleConfig | None:
+        """The scale with the clips that a table needs; None if it has none such."""
+        if (table.depth, table.joints) == ("person", "body") or table.kind == "cost":
+            return self
+        for clips in self.clips:
+            if (clips.depth, clips.joints) == (table.depth, table.joints):
+                return replace(
+                    self,
+                    about=clips.about,
+                    test=clips.test,
+                    set=(*self.set, *clips.set),
+                    autoencoder=(*self.autoencoder, *clips.autoencoder),
+                )
+        return None
+
     def why_not(self, row: RowConfig, table: TableConfig) -> str | None:
         """Why this scale cannot run the row; None if it can. What a row costs can always be measured."""
         if table.kind == "cost":
             return None
+        if self.for_table(table) is None:
+            return f"this scale has no clips with {table.joints} joints and depth of the {table.depth}"
         for out in self.left_out:
-            if out.row in (row.name, table.depth):
+            if out.row == row.name:
                 return out.why
         if row.stacked and self.stacked_autoencoder is None:
             return "this scale trains no autoencoder of six channels"
