@@ -17,6 +17,7 @@ from idol.pipeline import IdolPipeline
 from idol.posing import draft
 from idol.train import TrainConfig, export, fit, save_weights
 from idol.training.checkpoint import load_state, load_tensors
+from idol.training.networks import build_networks
 from idol.training.noise import NoiseConfig, draw_noise
 from idol.training.optimisation import Average, OptimiserConfig
 from idol.training.samples import numbers
@@ -127,6 +128,13 @@ def test_the_compared_methods_are_trained_and_generate_by_the_same_code(data, tm
         assert (pipe.background_control is not None) == (method is disco)
     with pytest.raises(UserError, match="takes 6 channels"):
         fit(config(data, "unfit", steps=1, autoencoder=ldm3d["autoencoder"]))
+
+
+@pytest.mark.parametrize("downscale", [4, 8, 16])
+def test_a_controlnet_of_skeleton_images_fits_every_autoencoder(data, downscale):
+    model = config(data, "sizes", model={"control": "controlnet"}).model
+    control = build_networks(model, downscale).control
+    assert control.embed_pose(torch.zeros(1, 2, 3, 64, 32)).shape[-2:] == (64 // downscale, 32 // downscale)
 
 
 def test_a_draft_that_nobody_draws_or_reads_is_told(data):

@@ -283,9 +283,16 @@ def _control(config: ModelConfig, unet: UnifiedUNet, downscale: int) -> PoseAdap
                 modalities=1 if config.unet.coupling == "shared" else config.unet.num_modalities,
             )
         case "controlnet":
-            return PoseControlNet.from_unet(unet, pose_input="rgb")
+            widths = _embedding_widths(downscale)
+            return PoseControlNet.from_unet(unet, pose_input="rgb", pose_embedding_channels=widths)
         case "controlnet_latent":
             return PoseControlNet.from_unet(unet, pose_input="latent")
+
+
+def _embedding_widths(downscale: int) -> tuple[int, ...]:
+    """Of the encoder of skeleton images, which halves once between each two: Stable Diffusion's are for 8."""
+    halvings = downscale.bit_length() - 1
+    return ((16, 32, 96, 256) + (256,) * halvings)[: halvings + 1]
 
 
 def _foreground(
