@@ -43,7 +43,7 @@ LEVELS = [
     ["clip"],
     ["depth", "video"],
     ["assets", "config", "media"],
-    ["errors"],
+    ["errors", "listening"],
 ]
 LEVEL = {name: len(LEVELS) - i for i, names in enumerate(LEVELS) for name in names}
 

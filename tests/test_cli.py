@@ -64,7 +64,9 @@ def test_repeating_a_run_gives_the_same_frames(run, place):
     first, again = everything(run.folder), everything(place / "again")
     assert first.keys() == again.keys()
     changed = {name for name in first if first[name] != again[name]}
-    assert changed <= {"run.json", "video.mp4", "depth.mp4"}
+    assert changed <= {"run.json", "video.mp4", "depth.mp4", "preview.png"}  # signed: of their own each time
+    sheets = [read_image(folder / "preview.png") for folder in (run.folder, place / "again")]
+    assert np.array_equal(*sheets)
     one, two = (json.loads(files["run.json"]) for files in (first, again))
     assert one | {"seconds": 0} == two | {"seconds": 0}
 

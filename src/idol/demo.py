@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from idol import media
-from idol.generate import Listener, Run, generate
+from idol.generate import Run, generate
+from idol.listening import Listener
 
 
 def demo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import math
 import platform
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -21,9 +22,12 @@ from idol.clip import Clip
 from idol.depth import PERSON_FLOOR, ColourMap
 from idol.errors import UserError
 from idol.inputs import Given, prepare_inputs
+from idol.listening import Listener, Reporter
 from idol.model.detail import Detail
 from idol.model.generation import as_numpy
+from idol.provenance import Facts, Provenance, provenance_of
 from idol.run_folder import (
+    SIGNED,
     Checksum,
     Inputs,
     Record,
@@ -40,32 +44,6 @@ if TYPE_CHECKING:
     from idol.pipeline import IdolPipeline
 
 _PACKAGES = ("idol-diffusion", "torch", "diffusers", "transformers", "numpy", "onnxruntime")
-
-
-class Listener(Protocol):
-    """Hears how a run goes."""
-
-    def stage(self, what: str) -> None:
-        """Something that takes a while begins."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know about their input."""
-
-    def step(self, done: int, total: int) -> None:
-        """`done` of `total` denoising steps are behind us."""
-
-
-class Reporter:
-    """The listener that tells nobody."""
-
-    def stage(self, what: str) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def step(self, done: int, total: int) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +84,9 @@ def generate(
     cmap: ColourMap = "hot",
     detail: Detail | None = None,
     device: str | None = None,
+    watermark: bool = True,
+    certificate: str | Path | None = None,
+    private_key: str | Path | None = None,
     overwrite: bool = False,
     reporter: Listener | None = None,
 ) -> Run:
@@ -132,6 +113,9 @@ def generate(
             model made of the background and puts its lost detail back, `none` leaves all as decoded; the
             checkpoint's own by default.
         device: Where to compute: "cpu", "cuda", ...; a GPU if there is one by default.
+        watermark: Put the invisible mark into the frames (`idol.provenance`).
+        certificate: PEM of a certificate chain that signs the videos; one of this machine's by default.
+        private_key: PEM of its key.
         overwrite: Replace a run folder at `out`.
         reporter: Hears how it goes.
 
@@ -147,6 +131,8 @@ def generate(
         raise UserError("--cmap", repr(cmap), f"choose one of {', '.join(get_args(ColourMap))}")
     if detail is not None and detail not in get_args(Detail):
         raise UserError("--detail", repr(detail), f"choose one of {', '.join(get_args(Detail))}")
+
+    provenance = provenance_of(watermark, certificate, private_key)
 
     reporter.stage("loading the weights")
     pipe = load_pipeline(weights, device or best_device())
@@ -170,6 +156,7 @@ def generate(
         threads=torch.get_num_threads(),
         cmap=cmap,
         detail=detail or pipe.defaults.detail,
+        watermark=watermark,
     )
     record = Record(
         settings=settings,
@@ -182,7 +169,7 @@ def generate(
         notes=ready.notes,
         seconds=0.0,
     )
-    return run_prepared(pipe, ready.inputs, record, out, overwrite, reporter)
+    return run_prepared(pipe, ready.inputs, record, out, overwrite, reporter, provenance)
 
 
 def repeat(
@@ -260,6 +247,7 @@ def run_prepared(
     out: str | Path,
     overwrite: bool = False,
     reporter: Listener | None = None,
+    provenance: Provenance | None = None,
 ) -> Run:
     """Denoise prepared inputs, and write the run folder.
 
@@ -270,14 +258,20 @@ def run_prepared(
         out: As of `generate`, and so the next two.
         overwrite: See there.
         reporter: See there.
+        provenance: Who signs; this machine by default. The settings say whether frames are marked.
     """
     settings, out, reporter = record.settings, Path(out), reporter or Reporter()
     if pipe.unet.config["num_modalities"] == 1 and not pipe.codec.stacked:
         raise UserError("--weights", f"{settings.weights} makes no depth", "give weights of both modalities")
     reporter.stage(f"denoising {record.frames} frames, {settings.steps} steps, on {settings.device}")
     started = time.monotonic()
+    provenance = replace(provenance or Provenance(), watermark=settings.watermark)
     with staged_folder(out, overwrite) as folder, _threads(settings.threads):
-        checksums = write_run(folder, generated(pipe, inputs, settings, reporter), inputs, settings)
+        parts = generated(pipe, inputs, settings, reporter)
+        marked = (replace(part, video=provenance.marked(part.video)) for part in parts)
+        checksums = write_run(folder, marked, inputs, settings)
+        for name, kind in SIGNED.items():
+            provenance.sign(folder / name, Facts(settings.weights, _digest(record), settings.seed, kind))
         record = replace(record, inputs=checksums, seconds=time.monotonic() - started)
         write_record(folder, record)
     return Run(out, record)
@@ -297,6 +291,13 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
 
     Its mask is the silhouette that the depth holds; it is without depth, if none is made.
     """
+
+    def told(_pipe: Any, step: int, _time: Any, seen: dict[str, Any]) -> None:
+        done, middle = step + 1, inputs.pose.frames // 2
+        reporter.step(done, settings.steps)
+        if done < settings.steps:
+            reporter.preview(lambda: _side_by_side(seen["decode"](slice(middle, middle + 1))))
+
     outputs = pipe.stream(
         inputs.person,
         inputs.mask,
@@ -309,7 +310,7 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
         height=settings.height,
         width=settings.width,
         detail=settings.detail,
-        callback_on_step_end=lambda _pipe, step, *_: reporter.step(step + 1, settings.steps),
+        callback_on_step_end=told,
     )
     reporter.stage("decoding the frames")
     first = 0
@@ -318,6 +319,12 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
         video = np.rint(np.clip(pictures.video[0], 0, 1) * 255).astype(np.uint8)
         yield _part(video, pictures.depth, first, inputs, settings)
         first += len(video)
+
+
+def _side_by_side(pictures: torch.Tensor) -> np.ndarray:
+    """The streams (1, m, 1, 3, h, w) of a frame in [-1, 1], beside one another."""
+    beside = torch.cat(list(pictures[0, :, 0]), -1)
+    return ((beside.float().cpu() + 1) * 127.5).round().byte().numpy()
 
 
 def _part(video: np.ndarray, depth: Any, first: int, inputs: Inputs, settings: Settings) -> Clip:
@@ -347,6 +354,12 @@ def checkpoint_files(pipe: IdolPipeline) -> tuple[Checksum, ...]:
     folder = Path(pipe.config["_name_or_path"])
     files = sorted(path for ending in ("json", "safetensors") for path in folder.rglob(f"*.{ending}"))
     return tuple(Checksum(str(file.relative_to(folder)), sha256_of(file)) for file in files)
+
+
+def _digest(record: Record) -> str:
+    """One SHA-256 for all files of the checkpoint."""
+    listed = "".join(f"{file.sha256}  {file.name}\n" for file in record.checkpoint)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def package_versions() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from idol.model.detail import Detail, KnownPictures
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
 from idol.model.generation import GenerationConfig, IdolOutput, as_numpy, joined
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
-from idol.model.sampling import Denoiser, Given, of_frames
+from idol.model.sampling import Denoiser, Given, decode_frames
 from idol.model.sequence import FrameSequence, cut_dolls, encode_drafts, encode_plates
 
 COMPONENTS: tuple[type, ...] = (
@@ -175,8 +176,9 @@ class IdolPipeline(DiffusionPipeline):
             detail: What becomes of known detail (`model.detail`).
             decode_chunk: Frames whose pixels are worked on at a time.
             output_type: Torch tensors or numpy arrays.
-            callback_on_step_end: Called as (pipeline, step, time, {"latents": ...}) after every step, as in
-                diffusers; may return {"latents": ...} to replace them.
+            callback_on_step_end: Called as (pipeline, step, time, {"latents": ..., "decode": ...}) after a
+                step, as in diffusers; `decode` shows a slice of frames as they are by now, (b, m, n, 3, h, w)
+                in [-1, 1]. May return {"latents": ...} to replace them.
             return_dict: Return `IdolOutput` rather than a tuple.
 
         Raises:
@@ -229,8 +231,7 @@ class IdolPipeline(DiffusionPipeline):
         # 1. Settings
         settings = self._settings(asked)
         how = settings.guidance_scale, settings.window, settings.overlap, self.background_control
-        denoiser = Denoiser(self.unet, self.control, *how)
-        codec, device = self.codec, self._execution_device
+        denoiser, codec, device = Denoiser(self.unet, self.control, *how), self.codec, self._execution_device
 
         # 2. Inputs
         person = foreground, foreground_mask, foreground_pose
@@ -265,7 +266,8 @@ class IdolPipeline(DiffusionPipeline):
                 prediction = denoiser.predict(noisy, given.times(t, b, m), conditions)
             latents = self.scheduler.step(prediction, t, noisy).prev_sample
             if callback_on_step_end is not None:
-                changed = callback_on_step_end(self, step, t, {"latents": latents})
+                seen = {"latents": latents, "decode": partial(decode_frames, codec, latents, reference)}
+                changed = callback_on_step_end(self, step, t, seen)
                 latents = (changed or {}).get("latents", latents)
 
         # 6. Pictures
@@ -284,13 +286,12 @@ class IdolPipeline(DiffusionPipeline):
         """Decode part by part, and put back what is known."""
         codec, settings, device = self.codec, sequence.settings, latents.device
         for part in parts:
-            own, of = latents[:, :, part], given.select(part)
-            size = part.stop - part.start
-            output = self._output(codec.decode(own, of_frames(reference, part), size), own, of, settings)
+            pictures = decode_frames(codec, latents, reference, part)
+            output = self._output(pictures, latents[:, :, part], given.select(part), settings)
             if settings.detail != "none" and given.modality != 0:
                 drafts = sequence.drafts(part)
                 drafts = None if drafts is None else drafts.to(device)
-                known = KnownPictures(codec, sequence.plates(part).to(device), drafts, size)
+                known = KnownPictures(codec, sequence.plates(part).to(device), drafts)
                 output.video = known.put_back(output.video, output.depth, settings.detail)
             yield output
         self.maybe_free_model_hooks()

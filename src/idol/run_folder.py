@@ -48,6 +48,7 @@ class Settings:
         threads: Number of CPU threads: sums depend on it in the last bit.
         cmap: Colour map of `depth.mp4` and of the contact sheet.
         detail: What became of the background's and the draft's detail (`model.detail`).
+        watermark: Whether the frames carry the invisible mark; those of the first versions do not.
     """
 
     weights: str
@@ -61,6 +62,7 @@ class Settings:
     threads: int
     cmap: ColourMap = "hot"
     detail: Detail = "none"
+    watermark: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,11 @@ def _write_parts(
             depth.add(coloured)
     clip.finish()
     return np.stack([frame for frame, _ in kept]), np.stack([depth for _, depth in kept])
+
+
+SIGNED = {"video.mp4": "video", "depth.mp4": "depth", "preview.png": "preview"}
+"""Files of a run folder that bear content credentials, and what they show. Frames do not: they are compared
+and trained on, and signed files of equal runs differ in their bytes."""
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -131,6 +131,9 @@ class Reporter:
         """A line for what the user should know."""
         self._progress.console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
 
+    def preview(self, frame: Callable[[], Any]) -> None:
+        """A terminal shows no pictures."""
+
     def step(self, done: int, total: int) -> None:
         """Moves the bar."""
         if self._task is None:

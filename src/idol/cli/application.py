@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,14 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Also print one line of JSON on stdout.")]
+Watermark = Annotated[
+    bool | None,
+    typer.Option("--watermark/--no-watermark", help="Mark the frames, invisibly.  [default: on]"),
+]
+Certificate = Annotated[
+    Path | None, typer.Option(help="PEM chain that signs the files.  [default: one of this machine's]")
+]
+PrivateKey = Annotated[Path | None, typer.Option(help="PEM of the certificate's key.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder if it is there.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from idol import terminal
-from idol.cli.application import Json, Overwrite, app
+from idol.cli.application import Certificate, Json, Overwrite, PrivateKey, Watermark, app
 from idol.errors import UserError
 
 
@@ -72,6 +72,9 @@ def generate(
         typer.Option(help="composite: the background as given; restore: as generated, sharpened; none."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    watermark: Watermark = None,
+    certificate: Certificate = None,
+    private_key: PrivateKey = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from idol.diffusion import guidance
+from idol.model.codec import LatentCodec
 from idol.model.control import PoseAdapter, PoseControlNet
 from idol.model.trunk import Control, ForegroundKV
 from idol.model.unet import UnifiedUNet
@@ -206,6 +207,15 @@ def of_frames(latents: Tensor | None, frames: slice) -> Tensor | None:
     if latents is None or latents.ndim == 4:
         return latents
     return latents[:, frames] if latents.ndim == 5 else latents[:, :, frames]
+
+
+@torch.no_grad()
+def decode_frames(
+    codec: LatentCodec, latents: Tensor, reference: Tensor | None, frames: slice
+) -> Float[Tensor, "b p n 3 h w"]:
+    """Pictures of some of the frames; see `LatentCodec.decode`."""
+    own = latents[:, :, frames]
+    return codec.decode(own, of_frames(reference, frames), own.shape[2])
 
 
 def _reading(

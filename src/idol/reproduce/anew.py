@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from idol.clip import Clip
-from idol.generate import Reporter, denoised
+from idol.generate import denoised
+from idol.listening import Reporter
 from idol.pipeline import IdolPipeline
 from idol.run_folder import Inputs, Settings
 

@@ -1,0 +1,277 @@
+"""Is the watermark found, not seen, and not found where it is not? `python benchmarks/watermark.py` says.
+
+Clips of 8 frames, 256 x 256: films (the bundled motions, the dancer), slow pans over the bundled photos, and
+clips made by this program (`--clips`, folders of clips or shards). Each is marked, attacked and searched,
+whole and by one frame; each unmarked frame is attacked and searched, too, for false alarms. Two attacks join
+three of the others: `all` cuts, halves and encodes in one go, as who shares a clip anew would do;
+`all, encoded first` halves and cuts what a site has encoded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.table import Table
+
+from idol import media
+from idol.assets import asset_path
+from idol.evaluate import open_clips
+from idol.evaluation import extra
+from idol.evaluation.image_quality import grey, psnr, ssim
+from idol.provenance import Detection, detect, embed
+from idol.provenance.watermark import FALSE_ALARM
+from idol.terminal import progress_bar, show, write_json
+from idol.video import read_image, read_video, write_video
+
+FRAMES, SIZE = 8, 256
+Attack = Callable[[np.ndarray], np.ndarray]
+
+
+def encoded(video: np.ndarray, crf: int) -> np.ndarray:
+    """After H.264."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_video(Path(folder, "clip.mp4"), video, 10.0, crf=crf)
+        return read_video(Path(folder, "clip.mp4")).frames[..., : video.shape[2], : video.shape[3]]
+
+
+def pictures(video: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Frame by frame, by Pillow."""
+    changed = (change(Image.fromarray(frame.transpose(1, 2, 0))) for frame in video)
+    return np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in changed])
+
+
+def halved(video: np.ndarray) -> np.ndarray:
+    """Half the size, bicubic."""
+    return pictures(video, lambda p: p.resize((p.width // 2, p.height // 2), Image.Resampling.BICUBIC))
+
+
+def cropped(video: np.ndarray) -> np.ndarray:
+    """A tenth of height and width cut off, unevenly from both sides."""
+    h, w = video.shape[2:]
+    top, left = round(0.06 * h), round(0.04 * w)
+    return video[:, :, top : top + round(0.9 * h), left : left + round(0.9 * w)]
+
+
+def jpeg(video: np.ndarray) -> np.ndarray:
+    """Each frame as JPEG of quality 75, colours subsampled."""
+
+    def change(picture: Image.Image) -> Image.Image:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=75)
+        return Image.open(buffer)
+
+    return pictures(video, change)
+
+
+def brighter(video: np.ndarray) -> np.ndarray:
+    """20 % more of each channel, and 10 grey levels."""
+    return np.clip(video * 1.2 + 10, 0, 255).astype(np.uint8)
+
+
+ATTACKS: dict[str, Attack] = {
+    "none": lambda v: v,
+    "H.264 CRF 23": lambda v: encoded(v, 23),
+    "H.264 CRF 28": lambda v: encoded(v, 28),
+    "H.264 CRF 33": lambda v: encoded(v, 33),
+    "half size": halved,
+    "10 % crop": cropped,
+    "JPEG 75": jpeg,
+    "brighter": brighter,
+    "mirrored": lambda v: np.ascontiguousarray(v[..., ::-1]),
+    "all": lambda v: encoded(halved(cropped(v)), 28),
+    "all, encoded first": lambda v: cropped(halved(encoded(v, 28))),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one clip under one attack: the marked clip, one marked frame, the clean clip, each clean frame."""
+
+    marked: Detection
+    marked_frame: Detection
+    clean: Detection
+    clean_frames: tuple[Detection, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One clip: how near the marked one is to it, milliseconds, and what was found."""
+
+    kind: str
+    psnr: float
+    ssim: float
+    delta_e: float
+    embed_ms: float
+    detect_ms: float
+    found: dict[str, Found]
+
+
+def judged(kind: str, clip: np.ndarray) -> Judged:
+    """Marks, compares, attacks, searches."""
+    started = time.perf_counter()
+    marked = embed(clip)
+    embed_ms = (time.perf_counter() - started) * 1000 / len(clip)
+    started = time.perf_counter()
+    detect(marked[:1])
+    detect_ms = (time.perf_counter() - started) * 1000
+    found = {name: _searched(attack(clip), attack(marked)) for name, attack in ATTACKS.items()}
+    near = ssim(grey(marked), grey(clip))
+    return Judged(kind, psnr(marked, clip), near, _delta_e(marked, clip), embed_ms, detect_ms, found)
+
+
+def _searched(clean: np.ndarray, marked: np.ndarray) -> Found:
+    middle = len(marked) // 2
+    alone = tuple(detect(frame[None]) for frame in clean)
+    return Found(detect(marked), detect(marked[middle : middle + 1]), detect(clean), alone)
+
+
+def _delta_e(marked: np.ndarray, clip: np.ndarray) -> float:
+    """CIEDE2000, the mean of the middle frame's pixels."""
+    colour = extra.module("skimage.color")
+    one, other = (colour.rgb2lab(v[len(v) // 2].transpose(1, 2, 0)) for v in (marked, clip))
+    return float(colour.deltaE_ciede2000(one, other).mean())
+
+
+def clips(folders: list[Path], most: int) -> Iterator[tuple[str, np.ndarray]]:
+    """What is examined, with its kind."""
+    films = [media.path(name) for name in media.MOTIONS] + [asset_path("dancer")]
+    for film in films:
+        frames = read_video(film, max_frames=600).frames
+        starts = np.linspace(0, len(frames) - FRAMES, 7).astype(int)
+        for start in starts:
+            yield "film", _square(frames[start : start + FRAMES])
+    for name in (*media.PEOPLE, "two-people.jpg", *media.BACKGROUNDS):
+        yield "pan", _pan(read_image(media.path(name)))
+    for folder in folders:
+        found = open_clips(folder)
+        for key in list(found)[:most]:
+            yield "generated", _square(found[key].video[:FRAMES])
+
+
+def _square(video: np.ndarray) -> np.ndarray:
+    """(f, 3, SIZE, SIZE): the middle, resized."""
+    side = min(video.shape[2:])
+    top, left = (video.shape[2] - side) // 2, (video.shape[3] - side) // 2
+    middle = video[:, :, top : top + side, left : left + side]
+    return (
+        middle
+        if side == SIZE
+        else pictures(middle, lambda p: p.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    )
+
+
+def _pan(photo: np.ndarray) -> np.ndarray:
+    """A window that moves over the middle of a photo of twice its size, 2 pixels a frame."""
+    whole = Image.fromarray(photo.transpose(1, 2, 0))
+    shrink = 2 * SIZE / min(whole.size)
+    whole = whole.resize(
+        (round(whole.width * shrink), round(whole.height * shrink)), Image.Resampling.LANCZOS
+    )
+    pixels = np.asarray(whole).transpose(2, 0, 1)
+    top, left = ((n - SIZE) // 2 for n in pixels.shape[1:])
+    return np.stack([pixels[:, top : top + SIZE, left + 2 * f :][:, :, :SIZE] for f in range(FRAMES)])
+
+
+def rates(results: list[Judged]) -> dict[str, dict[str, float]]:
+    """Per attack: shares found and falsely found, and the least and greatest scores."""
+    table = {}
+    for name in ATTACKS:
+        of = [result.found[name] for result in results]
+        alone = [d for found in of for d in found.clean_frames]
+        table[name] = {
+            "clips_found": float(np.mean([f.marked.found for f in of])),
+            "generated_clips_found": float(
+                np.mean([r.found[name].marked.found for r in results if r.kind == "generated"] or [np.nan])
+            ),
+            "frames_found": float(np.mean([f.marked_frame.found for f in of])),
+            "least_score": min(f.marked.score for f in of),
+            "median_score": float(np.median([f.marked.score for f in of])),
+            "clean_clips_found": float(np.mean([f.clean.found for f in of])),
+            "clean_frames_found": float(np.mean([d.found for d in alone])),
+            "clean_frames": len(alone),
+            "greatest_clean_score": max(d.score for d in alone),
+        }
+    return table
+
+
+def calibration(results: list[Judged]) -> dict[str, float]:
+    """Share of clean frames of all attacks whose stated false-alarm probability is at most so much."""
+    stated = np.array([d.false_alarm for r in results for f in r.found.values() for d in f.clean_frames])
+    return {f"{p:g}": float(np.mean(stated <= p)) for p in (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001)}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options = _options()
+    given = list(clips(options.clips, options.most))
+    results: list[Judged] = []
+    with progress_bar("clips") as progress, ProcessPoolExecutor(options.workers) as pool:
+        for one in pool.map(judged, *zip(*given, strict=True)):
+            results.append(one)
+            progress(len(results), len(given))
+            print(f"{len(results)} of {len(given)}", flush=True)
+    values = _summary(results)
+    show(_table(values["attacks"]))
+    print({key: values[key] for key in ("kinds", "quality", "milliseconds", "calibration")})
+    if options.out is not None:
+        write_json(options.out, values)
+
+
+def _summary(results: list[Judged]) -> dict:
+    kinds = {kind: sum(r.kind == kind for r in results) for kind in sorted({r.kind for r in results})}
+    means = {key: float(np.mean([getattr(r, key) for r in results])) for key in ("psnr", "ssim", "delta_e")}
+    speed = {key: float(np.median([getattr(r, key) for r in results])) for key in ("embed_ms", "detect_ms")}
+    return {
+        "kinds": kinds,
+        "frames_per_clip": FRAMES,
+        "size": SIZE,
+        "threshold": FALSE_ALARM,
+        "quality": {
+            **means,
+            "least_psnr": min(r.psnr for r in results),
+            "least_ssim": min(r.ssim for r in results),
+        },
+        "milliseconds": {**speed, "processors": os.cpu_count()},
+        "attacks": rates(results),
+        "calibration": calibration(results),
+        "clips": [
+            {"kind": r.kind, "psnr": r.psnr, **{n: asdict(f.marked)["score"] for n, f in r.found.items()}}
+            for r in results
+        ],
+    }
+
+
+def _table(attacks: dict[str, dict[str, float]]) -> Table:
+    table = Table(
+        "attack", "clips", "generated", "one frame", "least score", "clean frames", "greatest clean score"
+    )
+    for name, row in attacks.items():
+        shares = (f"{row[key]:.1%}" for key in ("clips_found", "generated_clips_found", "frames_found"))
+        false = f"{row['clean_frames_found']:.2%} of {row['clean_frames']}"
+        table.add_row(name, *shares, f"{row['least_score']:.1f}", false, f"{row['greatest_clean_score']:.1f}")
+    return table
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=Path, nargs="*", default=[], help="folders of clips, or shards")
+    parser.add_argument("--most", type=int, default=16, help="clips of each folder")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("-o", "--out", type=Path, help="write the numbers here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

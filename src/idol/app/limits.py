@@ -1,0 +1,122 @@
+"""What an upload may be: checked before anything decodes it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from PIL import Image
+
+from idol.errors import UserError
+
+_PICTURES = ("PNG", "JPEG", "WEBP")
+_SHORTEST_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one visitor may ask for.
+
+    Attributes:
+        photo_megabytes: Size of a picture's file.
+        photo_megapixels: Size of a picture.
+        video_megabytes: Size of a motion video's file; no upload at all may be larger.
+        video_seconds: Length of a motion video.
+        frames: Of the result.
+        steps: Of denoising.
+        waiting: Jobs that may wait; more are turned away.
+        keep_minutes: How long results stay on the server's disk.
+    """
+
+    photo_megabytes: float = 25.0
+    photo_megapixels: float = 40.0
+    video_megabytes: float = 100.0
+    video_seconds: float = 60.0
+    frames: int = 64
+    steps: int = 100
+    waiting: int = 16
+    keep_minutes: float = 60.0
+
+
+def check_picture(path: Path, argument: str, limits: Limits) -> None:
+    """Refuse what is not a picture, or too large a one, by its header.
+
+    Args:
+        path: The upload.
+        argument: How an error names it.
+        limits: See there.
+
+    Raises:
+        UserError: If it is no PNG, JPEG or WebP, or larger or smaller than allowed.
+    """
+    _check_bytes(path, argument, limits.photo_megabytes)
+    try:
+        with Image.open(path, formats=_PICTURES) as picture:
+            width, height = picture.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as wrong:
+        raise UserError(argument, "this file is not a picture", "give a PNG, JPEG or WebP") from wrong
+    if width * height > limits.photo_megapixels * 1e6:
+        found = f"{width * height / 1e6:.0f} megapixels"
+        raise UserError(argument, found, f"give a picture of at most {limits.photo_megapixels:g}")
+    if min(width, height) < _SHORTEST_SIDE:
+        found = f"{width} x {height} pixels"
+        raise UserError(argument, found, f"give a picture of at least {_SHORTEST_SIDE} x {_SHORTEST_SIDE}")
+
+
+def check_film(path: Path, argument: str, limits: Limits) -> None:
+    """Refuse what is not a video, or too long a one, by its first bytes and header.
+
+    Args:
+        path: The upload.
+        argument: How an error names it.
+        limits: See there.
+
+    Raises:
+        UserError: If it is no MP4, MOV, WebM, MKV or AVI, or larger or longer than allowed.
+    """
+    _check_bytes(path, argument, limits.video_megabytes)
+    not_one = UserError(argument, "this file is not a video", "give an MP4, MOV, WebM, MKV or AVI")
+    with path.open("rb") as file:
+        if not _is_film(file.read(12)):
+            raise not_one
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise not_one
+            seconds = (container.duration or 0) / av.time_base
+    except av.error.FFmpegError as wrong:
+        raise not_one from wrong
+    if seconds > limits.video_seconds:
+        found = f"{seconds:.0f} seconds long"
+        raise UserError(argument, found, f"cut it to at most {limits.video_seconds:g} seconds")
+
+
+def _is_film(start: bytes) -> bool:
+    """Whether a file is a container of its own.
+
+    FFmpeg also takes play lists, which name other files and addresses: those must not be opened.
+    """
+    is_mp4 = start[4:8] == b"ftyp"
+    is_matroska = start[:4] == b"\x1a\x45\xdf\xa3"
+    is_avi = start[:4] == b"RIFF" and start[8:12] == b"AVI "
+    return is_mp4 or is_matroska or is_avi
+
+
+def check_number(argument: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside its range.
+
+    Raises:
+        UserError: If `value` is not finite or not from `low` to `high`.
+    """
+    if not (math.isfinite(value) and low <= value <= high):
+        raise UserError(argument, f"{value:g}", f"give a number from {low:g} to {high:g}")
+
+
+def _check_bytes(path: Path, argument: str, megabytes: float) -> None:
+    size = path.stat().st_size
+    if size > megabytes * 1e6:
+        raise UserError(
+            argument, f"{size / 1e6:.0f} megabytes", f"give a file of at most {megabytes:g} megabytes"
+        )

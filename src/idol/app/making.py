@@ -1,0 +1,220 @@
+"""One order of a visitor's: checked, made, and packed to be taken home."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import torch
+
+from idol.app import choices
+from idol.app.limits import Limits, check_film, check_number, check_picture
+from idol.app.orbit import orbit_page
+from idol.errors import UserError
+from idol.generate import Run, checkpoint_files, package_versions, run_prepared
+from idol.inputs import Given, prepare_inputs
+from idol.listening import Listener
+from idol.model.detail import Detail
+from idol.run_folder import Checksum, Record, Settings
+from idol.skeleton import draw
+from idol.video import write_video
+
+if TYPE_CHECKING:
+    from idol.pipeline import IdolPipeline
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a visitor asks for. An uploaded file goes before a name; its own name is never used.
+
+    Attributes:
+        frames: Length of the result.
+        fps: Frames per second.
+        steps: Denoising steps.
+        seed: Of the starting noise.
+        detail: What becomes of the background's detail (`model.detail`).
+        photo: An uploaded photo, or None.
+        person: Name of a bundled photo (`choices.people`).
+        background: A name, a colour, or "photo" (`choices.background_named`).
+        background_file: An uploaded picture, or None.
+        motion: Name of a motion (`choices.motions`).
+        motion_file: An uploaded video, or None.
+    """
+
+    frames: int
+    fps: float
+    steps: int
+    seed: int
+    detail: Detail
+    photo: Path | None = None
+    person: str = ""
+    background: str = choices.PHOTO
+    background_file: Path | None = None
+    motion: str = ""
+    motion_file: Path | None = None
+
+    @property
+    def is_filmed(self) -> bool:
+        """Whether the motion has to be found in a film first, which takes its time."""
+        return self.motion_file is not None or self.motion in choices.filmed()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is made of an order.
+
+    Attributes:
+        video: `video.mp4` of the run folder.
+        depth: `depth.mp4` of it, coloured.
+        skeleton: A video of the skeleton that drove it.
+        archive: A zip of the run folder, the skeleton and the view from the side.
+        page: The view from the side (`orbit.orbit_page`).
+        notes: What the visitor should know about what they gave.
+        seed: Of the starting noise.
+        seconds: Spent denoising.
+    """
+
+    video: Path
+    depth: Path
+    skeleton: Path
+    archive: Path
+    page: str
+    notes: tuple[str, ...]
+    seed: int
+    seconds: float
+
+
+def check_order(order: Order, limits: Limits) -> None:
+    """Refuse what cannot be made, before it waits for its turn.
+
+    Raises:
+        UserError: Naming the argument.
+    """
+    check_number("--frames", float(order.frames), 2.0, float(limits.frames))
+    check_number("--fps", float(order.fps), 1.0, 60.0)
+    check_number("--steps", float(order.steps), 1.0, float(limits.steps))
+    check_number("--seed", float(order.seed), 0.0, 2.0**32 - 1)
+    if order.detail not in get_args(Detail):
+        raise UserError("--detail", f"{order.detail!r:.60}", f"choose one of {', '.join(get_args(Detail))}")
+    if order.photo is None:
+        if not order.person:
+            raise UserError("--person", "there is none", "give a photo of the person")
+        choices.person_named(order.person)
+    else:
+        check_picture(order.photo, "--person", limits)
+    if order.background_file is None:
+        choices.background_named(order.background)
+    else:
+        check_picture(order.background_file, "--background", limits)
+    if order.motion_file is None:
+        choices.motion_named(order.motion)
+    else:
+        check_film(order.motion_file, "--motion", limits)
+
+
+def make(pipe: IdolPipeline, weights: str, order: Order, folder: Path, listener: Listener) -> Result:
+    """Make what was ordered.
+
+    Args:
+        pipe: The loaded weights.
+        weights: Their name, for `run.json`.
+        order: Checked.
+        folder: An empty folder of the order's own; everything is written there.
+        listener: Hears how it goes; what it raises ends the work.
+
+    Raises:
+        UserError: If what was given cannot be used.
+    """
+    listener.stage("looking at the photo, the motion and the background")
+    run = _run(pipe, weights, _given(order, folder), order, folder / "run", listener)
+    listener.stage("making the view from the side")
+    skeleton, archive, page = folder / "skeleton.mp4", folder / "idol.zip", orbit_page(run.clip)
+    pose = run.clip.pose
+    write_video(skeleton, draw(pose, pose.height, pose.width), run.clip.fps)
+    pack(run.folder, {"skeleton.mp4": skeleton.read_bytes(), "orbit.html": page.encode()}, archive)
+    return Result(
+        video=run.folder / "video.mp4",
+        depth=run.folder / "depth.mp4",
+        skeleton=skeleton,
+        archive=archive,
+        page=page,
+        notes=run.record.notes,
+        seed=order.seed,
+        seconds=run.record.seconds,
+    )
+
+
+def _given(order: Order, folder: Path) -> Given:
+    """The order's sources, uploads under names of ours inside `folder`."""
+
+    def ours(upload: Path, name: str) -> str:
+        return str(shutil.copyfile(upload, folder / name))
+
+    photo, background, motion = order.photo, order.background_file, order.motion_file
+    return Given(
+        ours(photo, "photo") if photo else choices.person_named(order.person),
+        ours(background, "background") if background else choices.background_named(order.background),
+        ours(motion, "motion") if motion else choices.motion_named(order.motion),
+    )
+
+
+def _run(pipe: IdolPipeline, weights: str, given: Given, order: Order, out: Path, listener: Listener) -> Run:
+    """As `idol.generate.generate`, with weights that are loaded already."""
+    height, width = pipe.defaults.height, pipe.defaults.width
+    ready = prepare_inputs(given, height, width, order.frames, order.fps)
+    for note in ready.notes:
+        listener.note(note)
+    settings = Settings(
+        weights=weights,
+        steps=order.steps,
+        guidance=pipe.defaults.guidance_scale,
+        seed=order.seed,
+        fps=ready.fps,
+        height=height,
+        width=width,
+        device=str(pipe.device),
+        threads=torch.get_num_threads(),
+        detail=order.detail,
+        watermark=True,
+    )
+    # Without the server's folders: the visitor takes run.json home.
+    named = replace(
+        given,
+        person=_last(given.person),
+        background=_last(given.background),
+        motion=_last(given.motion),
+    )
+    record = Record(
+        settings=settings,
+        frames=ready.inputs.pose.frames,
+        preparation=tuple(f"{k}={v}" for k, v in vars(named).items()),
+        sources=tuple(Checksum(_last(source.name), source.sha256) for source in given.checksums()),
+        inputs=(),
+        checkpoint=checkpoint_files(pipe),
+        versions=package_versions(),
+        notes=ready.notes,
+        seconds=0.0,
+    )
+    return run_prepared(pipe, ready.inputs, record, out, reporter=listener)
+
+
+def _last(source: str) -> str:
+    return Path(source).name
+
+
+def pack(folder: Path, more: dict[str, bytes], archive: Path) -> None:
+    """Zip a folder; all is compressed already.
+
+    Args:
+        folder: What is packed, files in folders too.
+        more: Other files that go with it, by name.
+        archive: The zip; everything lies in one folder `idol` in it.
+    """
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            zipped.write(path, Path("idol", path.relative_to(folder)))
+        for name, data in more.items():
+            zipped.writestr(f"idol/{name}", data)

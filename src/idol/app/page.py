@@ -1,0 +1,299 @@
+"""The page itself: what is asked for, and where what is made is shown."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from idol.app import choices
+from idol.app.limits import Limits
+from idol.errors import UserError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from idol.app.desk import Desk
+
+FRAMES, FPS = 24, 10
+"""What is made unless told otherwise: 2.4 seconds."""
+OWN, PICTURE, COLOUR = "The photo's own", "A picture", "A colour"
+LISTED, FILMED = "From the list", "My video"
+
+_TITLE = "IDOL: a photo in motion, with depth"
+_MASTHEAD = """<header class="masthead"><h1>One photo, a moving person</h1>
+<p>Give a photo of a person, a background and a motion: IDOL makes a video of that person moving so,
+and its depth with it, so that you can look round them.</p>
+<p class="consent"><b>Only people who agreed:</b> take photos of yourself, or of people who said yes to this.
+What you give stays on this server, and is removed after you leave.</p></header>"""
+EMPTY = '<div class="empty">to be dragged, once it is here</div>'
+IDLE = "All is filled in: press Generate, or choose your own photo, background and motion first."
+_DETAILS = {
+    "composite": "The background exactly as given",
+    "restore": "As generated, with the detail put back",
+    "none": "As generated",
+}
+
+
+def build(weights: str = "mini", *, device: str | None = None, limits: Limits | None = None) -> gr.Blocks:
+    """The page with its weights loaded, ready for `launch(**look())`.
+
+    All that visitors send and get lies in one temporary folder, which is removed when the process ends.
+    Gradio is told of it by the environment variable GRADIO_TEMP_DIR, which stays set.
+
+    Args:
+        weights: "mini", a folder, or a hub id.
+        device: Where to compute; a GPU if there is one by default.
+        limits: How much a visitor may ask for.
+
+    Raises:
+        UserError: If gradio is not installed, or the weights cannot be used.
+    """
+    try:
+        import gradio as gr
+    except ImportError as error:
+        hint = "pip install 'idol-diffusion[app]'"
+        raise UserError("idol app", "needs gradio, which is not installed", hint) from error
+    from idol.app.desk import Desk
+    from idol.app.events import connect, offer_to_programs
+    from idol.app.previews import motion_previews
+    from idol.generate import best_device, load_pipeline
+
+    limits = limits or Limits()
+    pipe = load_pipeline(weights, device or best_device())
+    folder = Path(tempfile.mkdtemp(prefix="idol-app-"))
+    desk = Desk(pipe, weights, folder / "jobs", limits)
+    atexit.register(_close, desk, folder)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "cache")
+
+    age = round(60 * limits.keep_minutes)
+    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(min(600, age), age)) as blocks:
+        gr.HTML(_MASTHEAD)
+        with gr.Row():
+            with gr.Column(scale=5, min_width=320):
+                asked = _ask(desk, motion_previews(folder / "motions"))
+            with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                shown = _show()
+        connect(desk, asked, shown)
+        offer_to_programs(desk)
+        blocks.unload(_forgetting(desk))
+    return blocks
+
+
+def look() -> dict[str, Any]:
+    """How the page looks: arguments of `gr.Blocks.launch`. Fonts are the system's, none is fetched."""
+    import gradio as gr
+
+    from idol.app.orbit import static
+
+    theme = gr.themes.Soft(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="stone",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_600",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+    )
+    return {"theme": theme, "css": static("page.css")}
+
+
+def _close(desk: Desk, folder: Path) -> None:
+    desk.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forgetting(desk: Desk) -> Any:
+    import gradio as gr
+
+    def forget(request: Any) -> None:
+        desk.forget(request.session_hash)
+
+    forget.__annotations__["request"] = gr.Request  # by this gradio knows what to hand over
+    return forget
+
+
+def _ask(desk: Desk, previews: dict[str, Path]) -> dict[str, Any]:
+    """The components that make up an order, by the name they have in `events`."""
+    asked = _ask_for_person()
+    asked |= _ask_for_background()
+    asked |= _ask_for_motion(previews)
+    return asked | _ask_for_settings(desk)
+
+
+def _ask_for_person() -> dict[str, Any]:
+    import gradio as gr
+
+    from idol.app.events import as_sent, on_pick
+
+    known = [str(path) for path in choices.people().values()]
+    with gr.Column(elem_classes="card"):
+        gr.HTML("<h2><span>1</span>Person</h2>")
+        photo = gr.Image(
+            known[0],
+            sources=["upload", "webcam"],
+            type="filepath",
+            height=230,
+            label="Photo",
+            show_label=False,
+            buttons=["fullscreen"],
+            elem_id="photo",
+        )
+        on_pick(_strip([(path, None) for path in known], "people"), known, photo)
+    return {"photo": as_sent(photo)}
+
+
+def _ask_for_background() -> dict[str, Any]:
+    import gradio as gr
+
+    from idol.app.events import as_sent, on_pick, show_if
+
+    known = [str(path) for path in choices.backgrounds().values()]
+    with gr.Column(elem_classes="card"):
+        gr.HTML("<h2><span>2</span>Background</h2>")
+        kind = gr.Radio(
+            [PICTURE, OWN, COLOUR], value=PICTURE, show_label=False, container=False, elem_id="kind"
+        )
+        with gr.Column() as picture_part:
+            picture = gr.Image(
+                known[0],
+                sources=["upload"],
+                type="filepath",
+                height=150,
+                label="Background",
+                show_label=False,
+                buttons=[],
+                elem_id="background",
+            )
+            on_pick(_strip([(path, None) for path in known], "backgrounds"), known, picture)
+        colour = gr.ColorPicker("#8fa3b0", label="Colour", visible=False)
+        show_if(kind, {PICTURE: picture_part, COLOUR: colour})
+    return {"background_kind": kind, "background_file": as_sent(picture), "colour": colour}
+
+
+def _ask_for_motion(previews: dict[str, Path]) -> dict[str, Any]:
+    import gradio as gr
+
+    from idol.app.events import as_sent, on_pick, show_if
+
+    with gr.Column(elem_classes="card"):
+        gr.HTML("<h2><span>3</span>Motion</h2>")
+        kind = gr.Radio(
+            [LISTED, FILMED], value=LISTED, show_label=False, container=False, elem_id="motion-kind"
+        )
+        names = list(previews)
+        motion = gr.State(names[0])
+        with gr.Column() as list_part:
+            labelled = [
+                (str(path), name.removesuffix("-film").replace("-", " ")) for name, path in previews.items()
+            ]
+            on_pick(_strip(labelled, "motions"), names, motion)
+        film = gr.Video(
+            label="A video of one person, whole body in view",
+            sources=["upload", "webcam"],
+            visible=False,
+            height=260,
+        )
+        show_if(kind, {LISTED: list_part, FILMED: film})
+    return {"motion_kind": kind, "motion": motion, "motion_file": as_sent(film)}
+
+
+def _strip(pictures: Sequence[tuple[str, str | None]], name: str) -> Any:
+    """Thumbnails to pick from, the first one picked."""
+    import gradio as gr
+
+    return gr.Gallery(
+        pictures,
+        show_label=False,
+        container=False,
+        allow_preview=False,
+        interactive=False,
+        object_fit="cover",
+        selected_index=0,
+        buttons=[],
+        elem_id=name,
+        elem_classes="strip",
+    )
+
+
+def _ask_for_settings(desk: Desk) -> dict[str, Any]:
+    import gradio as gr
+
+    from idol.model.detail import Detail
+
+    limits, defaults = desk.limits, desk.pipe.defaults
+    with gr.Accordion("Settings", open=False, elem_classes="card"):
+        with gr.Row():
+            frames = gr.Slider(4, limits.frames, FRAMES, step=1, label="Frames", elem_id="frames")
+            fps = gr.Slider(4, 30, FPS, step=1, label="Frames per second")
+        with gr.Row():
+            steps = gr.Slider(
+                1,
+                limits.steps,
+                defaults.num_inference_steps,
+                step=1,
+                label="Denoising steps",
+                elem_id="steps",
+            )
+            seed = gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed")
+        ways = [(_DETAILS[way], way) for way in get_args(Detail)]
+        detail = gr.Dropdown(ways, value=defaults.detail, label="Background in the result")
+    return {"frames": frames, "fps": fps, "steps": steps, "seed": seed, "detail": detail}
+
+
+def _show() -> dict[str, Any]:
+    """The buttons, and the components that results go to, by the name they have in `events`."""
+    import gradio as gr
+
+    from idol.app.wording import told_html
+
+    with gr.Row(equal_height=True):
+        go = gr.Button("Generate", variant="primary", size="lg", scale=3, elem_id="generate")
+        stop = gr.Button("Cancel", size="lg", interactive=False, min_width=100, elem_id="cancel")
+    status = gr.HTML(told_html(IDLE, "idle"), elem_id="status")
+    forming = gr.HTML(elem_id="forming")
+    with gr.Column(elem_classes="plates"):
+        video = _plate("Video", "video")
+        with gr.Column(min_width=120):
+            gr.HTML("<h2>From the side</h2>")
+            orbit = gr.HTML(EMPTY, elem_id="orbit")
+        depth = _plate("Depth", "depth")
+        skeleton = _plate("Skeleton", "skeleton")
+    archive = gr.DownloadButton("Download everything (zip)", interactive=False, elem_id="download")
+    return {
+        "go": go,
+        "stop": stop,
+        "status": status,
+        "forming": forming,
+        "video": video,
+        "depth": depth,
+        "skeleton": skeleton,
+        "orbit": orbit,
+        "archive": archive,
+    }
+
+
+def _plate(title: str, name: str) -> Any:
+    import gradio as gr
+
+    with gr.Column(min_width=120):
+        gr.HTML(f"<h2>{title}</h2>")
+        return gr.Video(
+            label=title,
+            show_label=False,
+            container=False,
+            interactive=False,
+            autoplay=True,
+            loop=True,
+            buttons=["download"],
+            elem_id=name,
+        )

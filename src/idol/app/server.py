@@ -1,0 +1,97 @@
+"""Serving the page."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from idol.app.limits import Limits
+from idol.app.page import build, look
+from idol.errors import UserError
+
+HOST, PORT = "127.0.0.1", 7860
+
+
+def app(
+    weights: str = "mini",
+    *,
+    host: str = HOST,
+    port: int = PORT,
+    device: str | None = None,
+    browser: bool = False,
+    limits: Limits | None = None,
+    block: bool = True,
+    ready: Callable[[str], None] = lambda address: None,
+) -> str:
+    """Serve the page until the process is told to stop.
+
+    Args:
+        weights: "mini", a folder, or a hub id.
+        host: Address to listen on; 127.0.0.1 is this machine alone.
+        port: To listen on; 0 takes a free one.
+        device: Where to compute; a GPU if there is one by default.
+        browser: Open the page in the browser.
+        limits: How much a visitor may ask for.
+        block: Wait; else return at once, and serve as long as the process lives.
+        ready: Called with the address once the page is served.
+
+    Returns:
+        The page's address.
+
+    Raises:
+        UserError: If gradio is not installed, or the weights, the port or the address cannot be used.
+    """
+    if not 0 <= port <= 65535:
+        raise UserError("--port", str(port), "give a number from 0 to 65535")
+    limits = limits or Limits()
+    blocks = build(weights, device=device, limits=limits)
+    if block:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary files are removed
+    address = _launch(blocks, host, port, browser, limits)
+    ready(address)
+    if block:
+        _wait(blocks)
+    return address
+
+
+def _wait(blocks: Any) -> None:
+    """Until Ctrl-C; gradio's own way would talk on stdout, which belongs to machines."""
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        blocks.close(verbose=False)
+
+
+def _launch(blocks: Any, host: str, port: int, browser: bool, limits: Limits) -> str:
+    try:
+        _, address, _ = blocks.launch(
+            server_name=host,
+            server_port=port or _free_port(host),
+            inbrowser=browser,
+            share=False,
+            show_error=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            footer_links=["api"],
+            run_history=False,
+            max_file_size=round(limits.video_megabytes * 1e6),
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            **look(),
+        )
+    except OSError as error:
+        raise UserError("--port", f"{host}:{port} cannot be used ({error})", "choose another") from error
+    return str(address)
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    with socket.socket() as free:
+        free.bind((host, 0))
+        return int(free.getsockname()[1])

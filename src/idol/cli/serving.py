@@ -1,0 +1,33 @@
+"""The verb that serves the web page: `app`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from idol import terminal
+from idol.cli.application import Json
+from idol.cli.application import app as program
+
+
+@program.command()
+def app(
+    weights: Annotated[str, typer.Option(help="mini, a folder, or a hub id.")] = "mini",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default is this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 7860,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    browser: Annotated[bool, typer.Option("--browser", help="Open the page in the browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The web page: upload a photo, choose a motion, look round the result."""
+    import idol.app
+
+    def ready(address: str) -> None:
+        terminal.say(f"the page is at {address}, Ctrl-C ends it")
+        if as_json:
+            terminal.emit({"ok": True, "url": address})
+
+    idol.app.app(weights, host=host, port=port, device=device, browser=browser, ready=ready)

@@ -1,0 +1,43 @@
+"""Who hears how a run goes: the terminal, the web page, or nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+Preview = Callable[[], np.ndarray]
+"""Decodes a clip's middle frame and its depth as they are by now: (3, h, 2 w) uint8 sRGB, side by side."""
+
+
+class Listener(Protocol):
+    """Hears how a run goes."""
+
+    def stage(self, what: str) -> None:
+        """Something that takes a while begins."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know about their input."""
+
+    def step(self, done: int, total: int) -> None:
+        """`done` of `total` denoising steps are behind us."""
+
+    def preview(self, frame: Preview) -> None:
+        """Between two steps: `frame()` shows what has formed so far, for those who want to wait for it."""
+
+
+class Reporter:
+    """The listener that tells nobody."""
+
+    def stage(self, what: str) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def step(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def preview(self, frame: Preview) -> None:
+        """Nothing."""

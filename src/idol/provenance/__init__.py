@@ -1,0 +1,19 @@
+"""Where media came from: a watermark in the pixels, signed credentials in the file, and their check."""
+
+from idol.provenance.credentials import Credentials, Facts
+from idol.provenance.marking import Provenance, provenance_of
+from idol.provenance.report import FileReport, Report, verify
+from idol.provenance.watermark import Detection, detect, embed
+
+__all__ = [
+    "Credentials",
+    "Detection",
+    "Facts",
+    "FileReport",
+    "Provenance",
+    "Report",
+    "detect",
+    "embed",
+    "provenance_of",
+    "verify",
+]

@@ -1,0 +1,233 @@
+"""C2PA content credentials: signed statements of how a file was made, in the file or beside it.
+
+Everything happens on this machine: no time stamp authority is asked, nothing is fetched, nothing reported.
+Formats that cannot hold a manifest (PLY, GLB, EXR, MKV, ...) get it beside them, in a file of the same name
+with `.c2pa` after it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import c2pa
+
+from idol import __version__
+from idol.errors import UserError
+from idol.provenance.signing import Signer
+
+LABEL = "org.idol-diffusion.generation"
+"""Of the assertion that holds the `Facts`."""
+
+GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""IPTC's word for media made by a trained model."""
+
+State = Literal["none", "valid", "trusted", "tampered"]
+
+_FORMATS = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+}
+_OTHER = "application/octet-stream"  # of files that only their bytes are known of
+_OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
+_UNTRUSTED = "signingCredential.untrusted"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the credentials say of how a file was made; anyone who gets the file can read it.
+
+    Attributes:
+        model: The checkpoint's name. Of a folder only its own name is published, never the way to it.
+        checkpoint: SHA-256 of the checkpoint, "" if not known.
+        seed: Of the starting noise, None if there was none.
+        kind: What the file shows: "video", "depth", "preview", "stereo", ...
+    """
+
+    model: str
+    checkpoint: str = ""
+    seed: int | None = None
+    kind: str = "video"
+
+    def to_json(self) -> dict[str, Any]:
+        """The assertion; what is not known is left out."""
+        kept = {key: value for key, value in asdict(self).items() if value not in (None, "")}
+        return {**kept, "model": _public_name(self.model)}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What was found in a file, or beside it.
+
+    Attributes:
+        state: "none"; "valid": as signed, by a signer nobody vouches for; "trusted": as signed, by one that a
+            given authority vouches for; "tampered": file or manifest are not what was signed.
+        signer: Name on the certificate, "" if there is none.
+        organisation: That it belongs to.
+        generator: The program that made the claim.
+        sources: IPTC digital source types of the actions, their last words alone.
+        facts: The assertion of `LABEL`, {} if there is none.
+        problems: What is wrong, in C2PA's words; trust apart.
+        embedded: In the file itself, not beside it.
+    """
+
+    state: State = "none"
+    signer: str = ""
+    organisation: str = ""
+    generator: str = ""
+    sources: tuple[str, ...] = ()
+    facts: dict[str, Any] | None = None
+    problems: tuple[str, ...] = ()
+    embedded: bool = True
+
+
+def sidecar(path: Path) -> Path:
+    """Where the manifest of a file lies that cannot hold it itself."""
+    return path.with_name(path.name + ".c2pa")
+
+
+def sign(path: Path, facts: Facts, signer: Signer) -> Path:
+    """Signs a file in place; it changes, or its manifest appears beside it, by rename.
+
+    Args:
+        path: Any file; PNG, JPEG, WebP, GIF, TIFF, MP4 and MOV hold their manifest themselves.
+        facts: What to say.
+        signer: Who says it.
+
+    Returns:
+        The file that now holds the manifest.
+
+    Raises:
+        UserError: If the file is missing or broken, or the certificate is not fit for signing.
+    """
+    kind = _FORMATS.get(path.suffix.lower())
+    builder = c2pa.Builder(_manifest(path.name, facts), _context())
+    if kind is None:
+        builder.set_no_embed()
+    try:
+        info = c2pa.C2paSignerInfo(signer.algorithm.encode(), signer.chain, signer.key, None)
+        with c2pa.Signer.from_info(info) as native, path.open("rb") as source, _fresh(path) as (fresh, file):
+            manifest = builder.sign(native, kind or _OTHER, source, file)
+            file.flush()
+            if kind is not None:
+                shutil.copymode(path, fresh)
+                os.replace(fresh, path)
+                return path
+            fresh.write_bytes(manifest)
+            shutil.copymode(path, fresh)
+            os.replace(fresh, sidecar(path))
+            return sidecar(path)
+    except c2pa.C2paError as wrong:
+        hint = "give a whole file and a certificate of C2PA's profile"
+        raise UserError(str(path), f"cannot be signed ({wrong})", hint) from wrong
+    except OSError as wrong:
+        raise UserError(
+            str(path), f"cannot be signed ({wrong.strerror})", "check the place and the space left"
+        ) from wrong
+
+
+@contextmanager
+def _fresh(path: Path) -> Iterator[tuple[Path, Any]]:
+    """An empty file beside `path`, open; gone at the end unless renamed."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield Path(name), file
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _manifest(title: str, facts: Facts) -> dict[str, Any]:
+    program = {"name": "idol-diffusion", "version": __version__}
+    created = {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": program}
+    assertions = [
+        {"label": "c2pa.actions", "data": {"actions": [created]}},
+        {"label": LABEL, "data": facts.to_json()},
+    ]
+    return {"claim_generator_info": [program], "title": title, "assertions": assertions}
+
+
+def _public_name(model: str) -> str:
+    """Of a folder on this machine its last part; hub ids ("owner/name") and plain names stay."""
+    is_place = Path(model).exists() or model.startswith(("/", ".", "~")) or "\\" in model
+    return model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if is_place else model
+
+
+def _context(trust: Path | None = None) -> c2pa.Context:
+    settings: dict[str, Any] = {"verify": _OFFLINE, "builder": {"thumbnail": {"enabled": False}}}
+    if trust is not None:
+        try:
+            settings["trust"] = {"user_anchors": trust.read_text()}
+        except (OSError, ValueError) as wrong:
+            raise UserError("--trust", f"{trust} cannot be read", "give PEM certificates") from wrong
+    return c2pa.Context.from_dict(settings)
+
+
+def read_credentials(path: Path, trust: Path | None = None) -> Credentials:
+    """What the credentials of a file say, and whether it still is what was signed.
+
+    Args:
+        path: The file; a manifest beside it is taken where it holds none itself.
+        trust: PEM of the authorities whose signers are to be trusted; none by default.
+
+    Raises:
+        UserError: If a file cannot be read.
+    """
+    context, kind = _context(trust), _FORMATS.get(path.suffix.lower())
+    beside = sidecar(path)
+    try:
+        with path.open("rb") as file:
+            if beside.is_file():
+                return _read(kind or _OTHER, file, beside.read_bytes(), context)
+            return Credentials() if kind is None else _read(kind, file, None, context)
+    except OSError as wrong:
+        raise UserError(str(path), f"cannot be read ({wrong.strerror})", "give another file") from wrong
+
+
+def _read(kind: str, file: Any, manifest: bytes | None, context: c2pa.Context) -> Credentials:
+    embedded = manifest is None
+    try:
+        with c2pa.Reader(kind, file, manifest, context=context) as reader:
+            return _understood(json.loads(reader.json()), embedded)
+    except c2pa.C2paError.ManifestNotFound:
+        return Credentials()
+    except c2pa.C2paError as wrong:  # there is a manifest, or what is left of one
+        return Credentials("tampered", problems=(str(wrong),), embedded=embedded)
+
+
+def _understood(store: dict[str, Any], embedded: bool) -> Credentials:
+    manifest = store["manifests"][store["active_manifest"]]
+    signature = manifest.get("signature_info", {})
+    data = {a["label"]: a["data"] for a in manifest.get("assertions", [])}
+    actions = [a for label in data if label.startswith("c2pa.actions") for a in data[label]["actions"]]
+    sources = (a.get("digitalSourceType", "").rsplit("/", 1)[-1] for a in actions)
+    programs = (
+        f"{g['name']} {g.get('version', '')}".strip() for g in manifest.get("claim_generator_info", [])
+    )
+    status = [s for s in store.get("validation_status", []) if s["code"] != _UNTRUSTED]
+    states: dict[str, State] = {"Valid": "valid", "Trusted": "trusted"}
+    return Credentials(
+        state=states.get(store.get("validation_state", ""), "tampered"),
+        signer=signature.get("common_name") or "",
+        organisation=signature.get("issuer") or "",
+        generator=", ".join(programs),
+        sources=tuple(source for source in sources if source),
+        facts=data.get(LABEL, {}),
+        problems=tuple(f"{s['code']}: {s.get('explanation', '')}" for s in status),
+        embedded=embedded,
+    )

@@ -1,0 +1,161 @@
+"""What a file tells about where it came from: its watermark and its content credentials, in plain words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from idol.errors import UserError
+from idol.provenance.credentials import Credentials, read_credentials
+from idol.provenance.watermark import SMALLEST, Detection, detect
+from idol.video import read_image, read_video
+
+FRAMES = 32
+"""So many frames of a video are examined, from its start."""
+
+_DEPTH = "depth, which is never marked"
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What one file tells, or the frames of a folder together.
+
+    Attributes:
+        path: The file.
+        watermark: What the detector found, None if it was not asked.
+        unasked: Why it was not: "" if it was.
+        credentials: What the credentials say.
+    """
+
+    path: Path
+    watermark: Detection | None
+    unasked: str
+    credentials: Credentials
+
+    def sentences(self) -> tuple[str, ...]:
+        """For people."""
+        return (_of_watermark(self.watermark, self.unasked), *_of_credentials(self.credentials))
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        mark = {"examined": False, "why": self.unasked}
+        if self.watermark is not None:
+            mark = {"examined": True, **asdict(self.watermark)}
+        return {"path": str(self.path), "watermark": mark, "credentials": asdict(self.credentials)}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in the files of `path`: one, or those of a folder.
+
+    Attributes:
+        path: What was given.
+        files: One report each.
+    """
+
+    path: Path
+    files: tuple[FileReport, ...]
+
+    @property
+    def watermark_found(self) -> bool:
+        """Whether any of them carries the mark."""
+        return any(f.watermark is not None and f.watermark.found for f in self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        found = self.watermark_found
+        return {"path": str(self.path), "watermark_found": found, "files": [f.to_json() for f in self.files]}
+
+
+def verify(path: str | Path, trust: str | Path | None = None) -> Report:
+    """Looks for the watermark and the content credentials.
+
+    Args:
+        path: A picture, a video, any file with its `.c2pa` beside it, or the folder of a run or a clip.
+        trust: PEM of the authorities whose signers are to be trusted; nobody is by default.
+
+    Raises:
+        UserError: If there is no such file, or nothing in it can be examined.
+    """
+    path, trust = Path(path), None if trust is None else Path(trust)
+    if path.is_dir():
+        return Report(path, _of_folder(path, trust))
+    if not path.is_file():
+        raise UserError(str(path), "no such file", "give a picture, a video or a run folder")
+    return Report(path, (_of_file(path, trust),))
+
+
+def _of_folder(folder: Path, trust: Path | None) -> tuple[FileReport, ...]:
+    frames = [p for p in sorted((folder / "frames").glob("*")) if p.suffix in (".png", ".jpg")]
+    if not frames:
+        raise UserError(str(folder), "not the folder of a run or a clip", "give one, or single files")
+    together = np.stack([read_image(p) for p in frames[:FRAMES]])
+    mark, unasked = _asked(together)
+    reports = [FileReport(folder / "frames", mark, unasked, read_credentials(frames[0], trust))]
+    for name in ("video.mp4", "preview.png", "depth.mp4"):
+        if (folder / name).is_file():
+            reports.append(_of_file(folder / name, trust, _DEPTH if name == "depth.mp4" else ""))
+    return tuple(reports)
+
+
+def _of_file(path: Path, trust: Path | None, unasked: str = "") -> FileReport:
+    credentials = read_credentials(path, trust)
+    if unasked:
+        return FileReport(path, None, unasked, credentials)
+    try:
+        mark, unasked = _asked(_frames(path))
+    except UserError:
+        if credentials.state == "none":
+            raise
+        mark, unasked = None, "it cannot be decoded as a picture or a video"
+    return FileReport(path, mark, unasked, credentials)
+
+
+def _frames(path: Path) -> np.ndarray:
+    """(f, 3, h, w): of a video its first frames, of a picture one."""
+    try:
+        with Image.open(path):
+            return read_image(path)[None]
+    except (OSError, SyntaxError):
+        return read_video(path, max_frames=FRAMES).frames
+
+
+def _asked(frames: np.ndarray) -> tuple[Detection | None, str]:
+    h, w = frames.shape[2:]
+    if min(h, w) < SMALLEST:
+        return None, f"{w} x {h} pixels are too few"
+    return detect(frames), ""
+
+
+def _of_watermark(mark: Detection | None, unasked: str) -> str:
+    if mark is None:
+        return f"watermark: not examined: {unasked}"
+    score = f"score {mark.score:.1f}"
+    if not mark.found:
+        return f"watermark: not found ({score}); that proves nothing"
+    rate = max(1, math.floor(-math.log10(max(mark.false_alarm, 1e-300))))
+    flipped = ", mirrored" if mark.mirrored else ""
+    seen = f"at {mark.scale:.2f} of its size{flipped}"
+    return f"watermark: found ({score}, {seen}): by chance fewer than one in 10^{rate} score as high"
+
+
+def _of_credentials(found: Credentials) -> tuple[str, ...]:
+    if found.state == "none":
+        return ("credentials: none",)
+    if found.state == "tampered":
+        return (f"credentials: TAMPERED: not what was signed ({'; '.join(found.problems)})",)
+    trust = "which a trusted authority vouches for" if found.state == "trusted" else "whom nobody vouches for"
+    who = ", ".join(filter(None, (found.signer, found.organisation)))
+    claims = [f"made by {found.generator}", *found.sources]
+    claims += [f"{key} {value}" for key, value in (found.facts or {}).items()]
+    place = "" if found.embedded else ", beside the file"
+    return (
+        f"credentials: valid, unchanged since signing{place}",
+        f"signed by: {who} ({found.state if found.state == 'trusted' else 'untrusted'} signer, {trust})",
+        f"claims: {', '.join(claims)}",
+    )

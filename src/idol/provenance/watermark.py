@@ -1,0 +1,283 @@
+"""An invisible mark in the pixels that says "made by a machine", and the detector that finds it again.
+
+One fixed pseudo-random tile, periodic in both directions, is added to every frame: to the luma at middle
+frequencies, more where the picture is busy, and a little to the blue-difference chroma at lower ones, where
+eyes hardly see it. Because the tile repeats, a crop only shifts it; because it is the
+same in every frame, motion compensation of a video codec keeps it, and a detector may average over a video.
+
+The detector takes the spectrum of both planes at the harmonics of the tile only, keeps the phases, which for
+pictures without the mark know nothing of the tile's own, and correlates them with the tile's at all shifts,
+at a set of scales, as seen and mirrored. Without a mark each correlation is a standard normal variable
+whatever the picture shows, so that the chance of a false alarm is known.
+
+The tile is public: whoever reads this file can find the mark, and can also remove or forge it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Complex, Float, UInt8
+from scipy import fft, ndimage
+from scipy.signal import windows
+
+from idol.errors import UserError
+
+KEY = b"idol watermark, version 4"
+"""The public key: what the phases of the tile are hashed from."""
+
+TILE = 128
+"""Period of the mark, in pixels of the frame as it was made."""
+
+BANDS = ((4, 14), (3, 8))
+"""Frequencies of luma and chroma, in cycles per tile, from and to: periods of 32 to 9 and 43 to 16 pixels."""
+
+PSNR = 40.5
+"""What a clip is marked down to, in dB over R, G and B, unless the next limit comes first."""
+
+FLAT_LUMA = 1.2
+"""Root mean square of the luma's mark in grey levels, at most, where the picture is flat."""
+
+CHROMA = 0.7
+"""Root mean square of the chroma's mark: its blotches are the first thing that is seen on grey."""
+
+FALSE_ALARM = 5e-3
+"""A mark counts as found when a picture without one scores as high with at most this probability."""
+
+SMALLEST = 48
+"""Pictures with a side shorter than this hold too little of the tile to be examined."""
+
+_SCALES = (0.45, 2.05)  # of the frames that are examined, against the frames that were marked
+_LARGEST = 512  # the middle of larger frames is examined: more would only ask for finer scales
+_REACH = BANDS[0][1]  # the highest harmonic
+_TO_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as in JPEG
+_FROM_BLUE = np.array([0, -0.344, 1.772], np.float32)[:, None, None]
+_FLOOR = (4.0, 2.0)  # grey levels that a codec leaves uncertain in luma and chroma where nothing is seen
+_TINY = np.finfo(np.float32).tiny
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What was found.
+
+    Attributes:
+        found: Whether `false_alarm` is at most `FALSE_ALARM`.
+        score: The greatest correlation with the tile, in standard deviations of that of a picture without it.
+        false_alarm: Probability that a picture without the mark scores as high.
+        scale: Size of the frames against that when they were marked; means nothing unless found.
+        mirrored: Whether they have been flipped left to right; means nothing unless found.
+        frames: How many frames were examined together.
+    """
+
+    found: bool
+    score: float
+    false_alarm: float
+    scale: float
+    mirrored: bool
+    frames: int
+
+
+@lru_cache
+def harmonics() -> Complex[np.ndarray, "planes rows columns"]:
+    """The tiles' spectra on a half plane: numbers of modulus 1 and hashed phase in the band, else 0.
+
+    Returns:
+        Luma, chroma. Rows are 0 to K cycles per tile downwards, columns -K to K cycles to the right; the
+        other half plane is the complex conjugate, as the tiles are real.
+    """
+    shape = (len(BANDS), _REACH + 1, 2 * _REACH + 1)
+    hashed = hashlib.shake_256(KEY).digest(2 * int(np.prod(shape)))
+    phases = np.frombuffer(hashed, "<u2").reshape(shape) * (2 * np.pi / 65536)
+    down, right = _cycles()
+    radius = np.hypot(down, right)
+    half = (down > 0) | (right > 0)
+    inside = np.stack([(radius >= low) & (radius < high) & half for low, high in BANDS])
+    return np.where(inside, np.exp(1j * phases), 0).astype(np.complex64)
+
+
+def _cycles() -> tuple[np.ndarray, np.ndarray]:
+    """Cycles per tile of rows (K + 1, 1) and columns (1, 2 K + 1)."""
+    return np.arange(_REACH + 1)[:, None], np.arange(-_REACH, _REACH + 1)[None]
+
+
+@lru_cache
+def tiles() -> Float[np.ndarray, "planes size size"]:
+    """One period of the mark of luma and chroma: float32 of mean 0 and mean square 1."""
+    patterns = _sums(harmonics())
+    return (patterns / patterns.std((1, 2), keepdims=True)).astype(np.float32)
+
+
+def _sums(half: np.ndarray) -> np.ndarray:
+    """(..., TILE, TILE): the real part, at each shift, of the sum over a half plane (..., K + 1, 2 K + 1)."""
+    grid = np.zeros((*half.shape[:-2], TILE // 2 + 1, TILE), np.complex64)
+    grid[..., : _REACH + 1, : _REACH + 1] = half[..., _REACH:]
+    grid[..., : _REACH + 1, -_REACH:] = half[..., :_REACH]
+    grid[..., 1:, :] /= 2  # the transform adds their conjugates, but to row 0 none
+    return fft.irfft2(grid, axes=(-1, -2), norm="forward")
+
+
+def embed(video: np.ndarray, strength: float = 1.0) -> UInt8[np.ndarray, "f 3 h w"]:
+    """Adds the mark to every frame; the same clip always gives the same result.
+
+    Args:
+        video: (f, 3, h, w) uint8 sRGB.
+        strength: Multiple of the amplitude for which `docs/provenance.md` gives figures; 0 marks nothing.
+
+    Returns:
+        The marked frames, (f, 3, h, w) uint8.
+
+    Raises:
+        UserError: If the frames are not uint8 (f, 3, h, w), or the strength is negative.
+    """
+    _check(video)
+    if not 0 <= strength < np.inf:
+        raise UserError("strength", str(strength), "give 0 or a positive number")
+    h, w = video.shape[2:]
+    repeats = (1, -(-h // TILE), -(-w // TILE))
+    luma, blue = np.tile(tiles(), repeats)[:, :h, :w]
+    power = np.mean([np.mean(np.square(hiding(_luma(frame)) * luma)) for frame in video])
+    amplitude = np.float32(strength * _amplitude(float(power)))
+    tint = np.float32(strength * CHROMA) * blue * _FROM_BLUE
+    marked = np.empty_like(video)
+    for frame, out in zip(video, marked, strict=True):  # hidden anew: films of gains would not fit in memory
+        change = amplitude * hiding(_luma(frame)) * luma + tint
+        out[:] = np.clip(np.rint(frame + change), 0, 255)
+    return marked
+
+
+def _amplitude(power: float) -> float:
+    """Of the luma's mark, which at amplitude 1 has this mean square, to reach `PSNR` together with chroma."""
+    left = 255**2 / 10 ** (PSNR / 10) - CHROMA**2 * float(np.mean(np.square(_FROM_BLUE)))
+    return min(FLAT_LUMA, float(np.sqrt(left / power)))
+
+
+def hiding(luma: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """How much more of the luma's mark a place hides than a flat one: 1 to 2.5 by the spread in 9 x 9 pixels.
+
+    The calmest of the windows around a place counts, so that a flat area stays flat up to its edge. Less in
+    the dark, down to 0.4 of that, where a grey level is a larger part of the light.
+    """
+    mean = ndimage.uniform_filter(luma, 9, mode="nearest")
+    square = ndimage.uniform_filter(luma * luma, 9, mode="nearest")
+    spread = ndimage.minimum_filter(np.sqrt(np.maximum(square - mean * mean, 0)), 9, mode="nearest")
+    return np.clip(1 + (spread - 1) / 5, 1, 2.5) * np.clip(mean / 48, 0.4, 1)
+
+
+def _luma(frame: np.ndarray) -> np.ndarray:
+    """(h, w) float32 in [0, 255] of a frame (3, h, w) uint8."""
+    return np.tensordot(_TO_LUMA, frame.astype(np.float32), 1)
+
+
+def _check(video: np.ndarray) -> None:
+    if video.ndim != 4 or video.shape[1] != 3 or video.dtype != np.uint8 or 0 in video.shape:
+        raise UserError("video", f"{video.dtype} {video.shape}", "give colour frames, uint8 (f, 3, h, w)")
+
+
+def detect(video: np.ndarray) -> Detection:
+    """Looks for the mark in the frames of one video, or in one picture (f = 1).
+
+    Args:
+        video: (f, 3, h, w) uint8 sRGB, perhaps compressed, cropped, mirrored, scaled with its shape kept.
+
+    Raises:
+        UserError: If the frames are not uint8 (f, 3, h, w), or smaller than `SMALLEST`.
+    """
+    _check(video)
+    h, w = video.shape[2:]
+    if min(h, w) < SMALLEST:
+        raise UserError("video", f"frames of {w} x {h} pixels", f"give {SMALLEST} x {SMALLEST} or more")
+    rest = residual(video)
+    scales = search_scales(max(rest.shape))
+    score, mirrored, scale = max((*best_shift(rest, scale), scale) for scale in scales)
+    chance = false_alarm(score, len(scales))
+    return Detection(chance <= FALSE_ALARM, score, chance, scale, mirrored, len(video))
+
+
+def search_scales(longest: int) -> tuple[float, ...]:
+    """The scales tried on frames of which the longer side has so many pixels, 1 always among them.
+
+    Neighbours differ by 3 pixels of the marked frame over its whole length, so that next to one of them no
+    corner is off by more than a fraction of the shortest period.
+    """
+    # equal steps of 1 / scale, which is what the marked frame's length is proportional to
+    first, last = (int(np.floor((1 / scale - 1) * longest / 3)) for scale in reversed(_SCALES))
+    return tuple(float(longest / (longest + 3 * step)) for step in range(first, last + 1))
+
+
+def false_alarm(score: float, scales: int) -> float:
+    """Probability, at most, that the greatest correlation of a picture without the mark reaches `score`.
+
+    Over the shifts the correlation is a smooth normal field of variance 1; the expected Euler characteristic
+    of the places where it exceeds a high z is, for area A and covariance L of its gradient,
+    A sqrt(det L) z exp(-z^2 / 2) / (2 pi)^(3/2) (R. J. Adler, The Geometry of Random Fields, 1981), the
+    chance of one. Each scale counts, as seen and mirrored, as if on its own, which errs upwards.
+    """
+    used = np.abs(harmonics())
+    down, right = _cycles()
+    slopes = [(2 * np.pi * used * cycles) ** 2 for cycles in (down, right)]  # per tile; A is 1 tile
+    area = np.sqrt(np.prod([slope.sum() / used.sum() for slope in slopes]))
+    z = max(score, 1.0)
+    expected = 2 * scales * area * z * np.exp(-z * z / 2) / (2 * np.pi) ** 1.5
+    return float(-np.expm1(-expected))
+
+
+def residual(video: UInt8[np.ndarray, "f 3 h w"]) -> Float[np.ndarray, "planes rows columns"]:
+    """Luma and chroma without the picture's shapes and contrasts, averaged over the frames.
+
+    Large shapes are taken off, and what is left is divided by its local variance: the weight of a place in a
+    matched filter. Faded out at the edges; of frames larger than 512 pixels only the middle.
+    """
+    middle = [slice((n - min(n, _LARGEST)) // 2, (n + min(n, _LARGEST)) // 2) for n in video.shape[2:]]
+    total = sum(_planes(frame[:, middle[0], middle[1]]) for frame in video) / np.float32(len(video))
+    rows, columns = (windows.tukey(n, 0.2).astype(np.float32) for n in total.shape[1:])
+    return total * rows[:, None] * columns
+
+
+def _planes(frame: np.ndarray) -> np.ndarray:
+    luma = _luma(frame)
+    both = luma, np.float32(0.564) * (frame[2] - luma)
+    return np.stack([_evened(plane, floor) for plane, floor in zip(both, _FLOOR, strict=True)])
+
+
+def _evened(plane: np.ndarray, floor: float) -> np.ndarray:
+    rest = plane - ndimage.gaussian_filter(plane, 6, truncate=2.5)
+    variance = ndimage.gaussian_filter(rest * rest, 6, truncate=2.5)
+    return rest / (variance + np.float32(floor**2))
+
+
+def best_shift(rest: Float[np.ndarray, "planes rows columns"], scale: float) -> tuple[float, bool]:
+    """The greatest correlation with the tiles at one scale, over all shifts, and whether with mirrored ones.
+
+    Args:
+        rest: As `residual` gives it.
+        scale: Of the frames against those that were marked.
+    """
+    seen, key = spectra(rest, scale), harmonics()
+    size = np.abs(seen)
+    # next to nothing is no phase: a weight below 1 for what is small among the harmonics of its plane
+    typical = np.array([np.median(s[k != 0]) for s, k in zip(size, key, strict=True)])[:, None, None]
+    phases = seen / np.maximum(size + typical.astype(np.float32), _TINY)
+    products = np.stack([phases * np.conj(key), phases * np.conj(key[..., ::-1])])
+    variance = np.square(np.abs(products)).sum((1, 2, 3)) / 2  # of a sum of cosines of random phase
+    scores = _sums(products.sum(1)).max((1, 2)) / np.sqrt(np.maximum(variance, _TINY))
+    return float(scores.max()), bool(scores[1] > scores[0])
+
+
+def spectra(
+    planes: Float[np.ndarray, "planes h w"], scale: float
+) -> Complex[np.ndarray, "planes rows columns"]:
+    """Fourier sums at the harmonics of a tile of period `TILE * scale`, laid out as `harmonics()`."""
+    rows, columns = (_waves(n, scale) for n in planes.shape[1:])
+    rows = rows[_REACH:]
+    parts = np.concatenate([rows.real, rows.imag]) @ planes  # real numbers: half the work
+    return (parts[:, : _REACH + 1] + 1j * parts[:, _REACH + 1 :]) @ columns.T
+
+
+@lru_cache(maxsize=1024)
+def _waves(length: int, scale: float) -> np.ndarray:
+    """(2 K + 1, length) complex64: waves of -K to K cycles per scaled tile along `length` pixels."""
+    cycles = np.arange(-_REACH, _REACH + 1) / (TILE * scale)
+    return np.exp(-2j * np.pi * np.outer(cycles, np.arange(length) - length / 2)).astype(np.complex64)

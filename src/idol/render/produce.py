@@ -1,0 +1,232 @@
+"""CLIP -> a folder of views, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from idol import __version__
+from idol.clip import Clip
+from idol.config import to_dict
+from idol.errors import UserError
+from idol.provenance import Facts, Provenance, provenance_of
+from idol.render.job import Job, Settings
+from idol.render.kinds import KINDS
+from idol.render.scale import PERSON_HEIGHT
+from idol.render.separate import separate
+from idol.render.space import Camera
+from idol.render.stereo import BASELINE, LAYOUTS, Layout
+
+_SIZES = range(16, 8193)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What `render` has written.
+
+    Attributes:
+        folder: Holds everything below, and `render.json`.
+        files: The views, in the order asked for.
+        settings: As given.
+        camera: The clip's, with the field of view that was used.
+        metric: Whether the distances are the clip's own; if not, they follow from the field of view and the
+            person's height.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    settings: Settings
+    camera: Camera
+    metric: bool
+
+
+def render(
+    clip: Clip | str | Path,
+    out: str | Path,
+    kinds: Sequence[str] = ("parallax",),
+    *,
+    path: str | None = None,
+    amount: float | None = None,
+    stereo: Layout = "side-by-side",
+    baseline: float = BASELINE,
+    convergence: float | None = None,
+    fov: float | None = None,
+    person_height: float = PERSON_HEIGHT,
+    height: int | None = None,
+    width: int | None = None,
+    watermark: bool = True,
+    certificate: str | Path | None = None,
+    private_key: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Rendered:
+    """Write 2.5-D views of a clip.
+
+    Args:
+        clip: A clip, or the folder of one (a run of `idol generate`): then sound is kept, too.
+        out: The new folder. It appears whole or not at all.
+        kinds: Names of `KINDS`: "parallax", "stereo", ...
+        path: The camera's: "sway", "dolly", "orbit", "still", or a file of keyframes (`paths.Keyframes`). By
+            default sway for parallax and still for stereo.
+        amount: How far a move goes, in distances of the person.
+        stereo: Layout of the stereo video.
+        baseline: Metres between the eyes; a negative one swaps them.
+        convergence: Metres to what appears at the screen; the person by default.
+        fov: Vertical field of view of the clip in degrees; by default the one that fits known distances and
+            `person_height`, else 35.
+        person_height: Metres; the scale where the clip's distances are not known.
+        height: Of the videos in pixels; the clip's by default, or what keeps the shape if `width` is given.
+        width: Alike.
+        watermark: Put the invisible mark into videos (`idol.provenance`).
+        certificate: PEM of a certificate chain that signs every file; one of this machine's by default.
+        private_key: PEM of its key.
+        overwrite: Replace `out` if it is a folder of views.
+        progress: Told (frames done, frames) after each frame, for each video anew.
+
+    Raises:
+        UserError: If the clip has no depth or no person, an argument is wrong, or `out` cannot be written.
+    """
+    _check_choices(kinds, stereo)
+    asked = Settings(
+        tuple(dict.fromkeys(kinds)),
+        path,
+        amount,
+        stereo,
+        baseline,
+        convergence,
+        fov,
+        person_height,
+        height,
+        width,
+        watermark,
+    )
+    _check_numbers(asked)
+    provenance = provenance_of(watermark, certificate, private_key)
+    out = Path(out)
+    check_destination(out, overwrite)
+    source = clip if isinstance(clip, Clip) else Clip.load(clip)
+    sound = None if isinstance(clip, Clip) else Path(clip) / "video.mp4"
+    camera = output_camera(Camera(45.0, source.height, source.width), asked)  # refused before any work
+    layers = separate(source, fov=fov, person_height=person_height)
+    camera = output_camera(layers.camera, asked)
+    with _staged(out) as folder:
+        audio = sound if sound and sound.is_file() else None
+        job = Job(layers, camera, asked, folder, provenance, audio, progress)
+        files = [file for kind in asked.kinds for file in KINDS[kind](job)]
+        _sign(folder, provenance, source)
+        names = [str(file.relative_to(folder)) for file in files]
+        record = _record(asked, clip, layers.camera, layers.metric, names)
+        (folder / "render.json").write_text(json.dumps(record, indent=2) + "\n")
+    return Rendered(out, tuple(out / name for name in names), asked, layers.camera, layers.metric)
+
+
+def _sign(folder: Path, provenance: Provenance, clip: Clip) -> None:
+    """Sign every file, in itself or beside it; of the clip's own making nothing is known here."""
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        kind = file.stem if file.parent == folder else file.parent.name
+        provenance.sign(file, Facts(model=clip.source or "unknown", kind=kind))
+
+
+def output_camera(camera: Camera, settings: Settings) -> Camera:
+    """The clip's camera with the pixels of the output, which shows as much of the clip as fits its shape.
+
+    Raises:
+        UserError: If a size is out of range, or cannot be halved where the stereo layout asks for it.
+    """
+    shape = camera.width / camera.height
+    height = settings.height or (round(settings.width / shape) if settings.width else camera.height)
+    width = settings.width or (round(settings.height * shape) if settings.height else camera.width)
+    for name, size in (("--height", height), ("--width", width)):
+        if size not in _SIZES:
+            raise UserError(name, f"{size} pixels", f"give {_SIZES[0]} to {_SIZES[-1]}")
+    if "stereo" in settings.kinds and settings.stereo.endswith("-half"):
+        name, size = ("--width", width) if settings.stereo.startswith("side") else ("--height", height)
+        if size % 2:
+            raise UserError(
+                name, f"{size} pixels cannot be halved for {settings.stereo}", "give an even number"
+            )
+    focal = camera.focal * max(height / camera.height, width / camera.width)
+    return Camera(float(2 * np.degrees(np.arctan(height / 2 / focal))), height, width)
+
+
+def _check_choices(kinds: Sequence[str], stereo: str) -> None:
+    if not kinds:
+        raise UserError("--kind", "none is given", f"give one of {', '.join(KINDS)}")
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UserError("--kind", f"{kind!r}", f"choose from {', '.join(KINDS)}")
+    if stereo not in LAYOUTS:
+        raise UserError("--stereo", f"{stereo!r}", f"choose from {', '.join(LAYOUTS)}")
+
+
+def _check_numbers(settings: Settings) -> None:
+    if settings.amount is not None and settings.path is None and "parallax" not in settings.kinds:
+        raise UserError("--amount", "no camera moves", "add --path sway, dolly or orbit")
+    if not abs(settings.baseline) <= 1:
+        raise UserError("--baseline", f"{settings.baseline}", "give metres from -1 to 1")
+    if settings.convergence is not None and not 0.1 <= settings.convergence <= 1000:
+        raise UserError("--convergence", f"{settings.convergence}", "give metres from 0.1 to 1000")
+
+
+def _record(
+    settings: Settings, clip: Clip | str | Path, camera: Camera, metric: bool, files: list[str]
+) -> dict[str, Any]:
+    return {
+        "settings": to_dict(settings),
+        "clip": clip.source if isinstance(clip, Clip) else str(clip),
+        "fov": camera.fov,
+        "metric": metric,
+        "files": files,
+        "versions": [f"idol-diffusion=={__version__}"],
+    }
+
+
+def check_destination(out: Path, overwrite: bool) -> None:
+    """Refuse a place that views cannot be put at, before any work is done.
+
+    Raises:
+        UserError: If `out` holds something: always when that is no folder of views, else unless `overwrite`.
+    """
+    try:
+        if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
+            return
+        replaceable = (out / "render.json").is_file()
+    except OSError as error:
+        raise UserError("-o", f"{out} cannot be read ({error.strerror})", "choose another folder") from error
+    if not replaceable:
+        raise UserError("-o", f"{out} exists and is not a folder of views", "choose another folder")
+    if not overwrite:
+        raise UserError("-o", f"{out} exists", "choose another folder, or add --overwrite")
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that takes its place when the block ends well, and is removed when not."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UserError("-o", f"{out} cannot be made ({error.strerror})", "choose another folder") from error
+    try:
+        fresh = staging / "new"
+        fresh.mkdir()
+        yield fresh
+        if os.path.lexists(out):
+            out.rename(staging / "old")
+        try:
+            fresh.rename(out)
+        except BaseException:  # Ctrl-C too: what was there before must not go down with the staging folder
+            if os.path.lexists(staging / "old"):
+                (staging / "old").rename(out)
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,61 @@
+"""The two videos: a moving camera, and two eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from idol.render.frames import each_frame
+from idol.render.job import Job
+from idol.render.paths import camera_path
+from idol.render.space import Camera, Layers, View
+from idol.render.stereo import eyes, join
+from idol.render.views import render_view, zoom_inside
+
+
+def write_parallax(job: Job) -> list[Path]:
+    """`parallax.mp4`: the clip seen by a moving camera, by default one that sways."""
+    views = _path(job, "sway")
+    camera = _zoomed(job.layers, views, job.camera)
+
+    def one(i: int) -> UInt8[np.ndarray, "3 h w"]:
+        return render_view(job.layers, i, views[i], camera)
+
+    return [job.write_video("parallax.mp4", np.stack(each_frame(one, len(views), job.progress)))]
+
+
+def write_stereo(job: Job) -> list[Path]:
+    """`stereo.mp4`: the clip for two eyes, by default from where it was taken."""
+    settings, layers = job.settings, job.layers
+    distance = settings.convergence or float(np.linalg.norm(person_centre(layers)))
+    pairs = [eyes(view, settings.baseline, distance) for view in _path(job, "still")]
+    camera = _zoomed(layers, [eye for pair in pairs for eye in pair], job.camera)
+
+    def one(i: int) -> UInt8[np.ndarray, "3 h w"]:
+        left, right = (render_view(layers, i, eye, camera) for eye in pairs[i])
+        return join(left, right, settings.stereo)
+
+    return [job.write_video("stereo.mp4", np.stack(each_frame(one, len(pairs), job.progress)))]
+
+
+def person_centre(layers: Layers) -> Float[np.ndarray, " 3"]:
+    """Where the person is over the clip, metres: the median of what is seen of it."""
+    there = layers.alpha > 0.5
+    z = float(np.median(layers.z[there]))
+    _, rows, columns = np.nonzero(there)
+    (cx, cy), focal = layers.camera.centre, layers.camera.focal
+    return np.array([(np.median(columns) - cx) * z / focal, (np.median(rows) - cy) * z / focal, z])
+
+
+def _path(job: Job, default: str) -> list[View]:
+    times = np.arange(job.layers.frames) / job.layers.fps
+    path = job.settings.path or default
+    amount = job.settings.amount if job.settings.path or default != "still" else None
+    return camera_path(path, amount, times, person_centre(job.layers))
+
+
+def _zoomed(layers: Layers, views: Sequence[View], camera: Camera) -> Camera:
+    return camera.zoomed(zoom_inside(layers, views, camera))

@@ -1,0 +1,175 @@
+"""The page as visitors have it: in a real browser, with the weights that ship."""
+
+import re
+import zipfile
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from idol import media
+
+PATIENCE = 40_000  # milliseconds: jobs are short, but machines may be busy
+
+
+@contextmanager
+def visitor(browser, address, width=1280, height=900):
+    """A page of a visitor of their own; at its end nothing may have been asked of anyone but the server."""
+    context = browser.new_context(viewport={"width": width, "height": height})
+    context.set_default_timeout(PATIENCE)
+    page, asked, broken = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.goto(address)
+    page.wait_for_selector("#photo img")
+    yield page
+    elsewhere = [url for url in asked if urlsplit(url).hostname not in ("127.0.0.1", None)]
+    assert asked and not elsewhere, elsewhere
+    assert not broken, broken
+    context.close()
+
+
+def choose(page, motion="walk", frames=4, seed=0):
+    """A short job: a motion that needs no estimator, and few frames."""
+    page.get_by_text("Settings", exact=True).click()
+    page.locator(
+        "#motions button", has=page.get_by_text(motion, exact=True)
+    ).last.click()  # the film is first
+    page.wait_for_timeout(500)  # fields that are not quite there yet forget what is typed
+    for label, value in (("number input for Frames", frames), ("Seed", seed)):
+        box = page.get_by_label(label, exact=True)
+        box.fill(str(value))
+        box.press("Tab")
+    page.wait_for_timeout(200)
+
+
+def finished(page):
+    page.wait_for_selector(".status.done, .status.failed")
+    return page.inner_text("#status")
+
+
+def test_from_a_photo_to_a_download(browser, address, tmp_path):
+    with visitor(browser, address) as page:
+        page.set_input_files("#photo input[type=file]", str(media.path("man-standing.jpg")))
+        page.wait_for_selector("#photo img[src*=man-standing]")
+        choose(page)
+        page.click("#generate")
+        page.wait_for_selector(".status.running progress")
+        assert "Done" in finished(page)
+
+        for name in ("video", "depth", "skeleton"):
+            page.wait_for_function(f"document.querySelector('#{name} video').readyState >= 2")
+        assert page.evaluate("document.querySelector('#video video').loop")
+        page.wait_for_function("document.querySelector('#video video').played.length > 0")
+        _orbit(page)
+
+        with page.expect_download() as waiting:
+            page.click("#download")
+        waiting.value.save_as(tmp_path / "idol.zip")
+    with zipfile.ZipFile(tmp_path / "idol.zip") as archive:
+        assert archive.testzip() is None
+        names = {name.removeprefix("idol/") for name in archive.namelist()}
+        record = archive.read("idol/run.json").decode()
+    assert {"video.mp4", "depth.mp4", "preview.png", "run.json", "clip.json", "orbit.html"} <= names
+    for kind in ("frames", "depth", "mask"):
+        assert {n for n in names if n.startswith(kind + "/")} == {f"{kind}/0000{i}.png" for i in range(4)}
+    assert "/tmp" not in record and "idol-app" not in record  # nothing of the server's disk goes home
+
+
+def _orbit(page):
+    """Dragging turns the view, a double click turns it back to what the video shows."""
+    canvas = page.frame_locator("iframe.orbit").locator("#view")
+
+    def drawn():
+        before = int(canvas.get_attribute("data-frames") or 0)
+        while int(canvas.get_attribute("data-frames") or 0) < before + 3:
+            page.wait_for_timeout(50)
+        x, y, side = box["x"], box["y"], box["width"]  # without the mark of the focus, and the hint below
+        return page.screenshot(clip={"x": x + 8, "y": y + 8, "width": side - 16, "height": 0.75 * side})
+
+    canvas.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    box = canvas.bounding_box()
+    canvas.focus()
+    page.keyboard.press("Home")  # no swaying
+    page.keyboard.press(" ")  # no playing
+    drawn()
+    first = drawn()
+    assert drawn() == first
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 10, steps=4)
+    page.mouse.up()
+    turned = first
+    while turned == first:  # until the browser has passed the movement on
+        turned = drawn()
+    page.mouse.wheel(0, -200)
+    while (nearer := drawn()) == turned:
+        pass
+    assert nearer != first
+    canvas.dblclick()
+    while (again := drawn()) == nearer:
+        pass
+    assert again == first
+
+
+def test_a_file_that_is_no_picture_gets_a_sentence(browser, address, tmp_path):
+    wrong = tmp_path / "person.png"
+    wrong.write_text("This is a text.\n")
+    with visitor(browser, address, 390, 844) as page:
+        page.set_input_files("#photo input[type=file]", str(wrong))
+        page.wait_for_timeout(1500)
+        page.click("#generate")
+        told = finished(page)
+        assert told.strip() == "The photo: this file is not a picture. Please give a PNG, JPEG or WebP."
+        assert page.is_enabled("#generate")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390  # nothing sticks out of a phone
+
+
+def test_two_visitors_at_once_get_each_their_own(browser, address):
+    with visitor(browser, address) as one, visitor(browser, address) as two:
+        for page, seed in ((one, 11), (two, 22)):
+            choose(page, seed=seed)
+        one.click("#generate")
+        two.click("#generate")
+        two.wait_for_selector("text=/Waiting: 1 job before yours/")
+        assert re.search(r"seed 11\b", finished(one)) and re.search(r"seed 22\b", finished(two))
+        sources = [page.get_attribute("#video video", "src") for page in (one, two)]
+        assert all(sources) and sources[0] != sources[1]
+
+
+def test_cancel_stops_the_job(browser, address):
+    with visitor(browser, address) as page:
+        choose(page, frames=32)
+        page.click("#generate")
+        page.wait_for_selector(".status.running")
+        page.click("#cancel")
+        page.wait_for_selector("text=Cancelled.")
+        assert page.is_enabled("#generate") and page.is_disabled("#cancel")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_schemes(browser, address, scheme):
+    """WCAG's contrast of 4.5, of the main texts against what is behind them."""
+    context = browser.new_context(color_scheme=scheme)
+    page = context.new_page()
+    page.goto(address)
+    for selector in (".masthead h1", ".masthead p", ".results h2", ".status p", "#generate"):
+        page.wait_for_selector(selector)
+        assert page.evaluate(_CONTRAST, selector) >= 4.5, selector
+    context.close()
+
+
+_CONTRAST = """selector => {
+  const channels = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  let element = document.querySelector(selector), behind = element;
+  const text = light(channels(getComputedStyle(element).color));
+  const clear = (e) => channels(getComputedStyle(e).backgroundColor)[3] === 0;
+  while (behind.parentElement && clear(behind)) behind = behind.parentElement;
+  const back = light(channels(getComputedStyle(behind).backgroundColor));
+  return (Math.max(text, back) + 0.05) / (Math.min(text, back) + 0.05);
+}"""

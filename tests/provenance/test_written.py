@@ -1,0 +1,87 @@
+"""What `generate` and `render` write is marked and signed, and only an explicit flag leaves the mark away."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cli_runs import SIZE, call, refused, save_run, save_tiny_pipeline
+from idol.clip import Clip
+from idol.generate import load_pipeline, repeat, run_prepared
+from idol.provenance import embed, verify
+from idol.run_folder import read_inputs, read_record
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A run without the mark."""
+    folder = tmp_path_factory.mktemp("written")
+    return save_run(folder / "plain", save_tiny_pipeline(folder / "weights"), frames=10)
+
+
+@pytest.fixture(scope="module")
+def marked(plain):
+    """The same with it."""
+    record = read_record(plain.folder)
+    pipe = load_pipeline(record.settings.weights, "cpu")
+    record = replace(record, settings=replace(record.settings, watermark=True))
+    return run_prepared(pipe, read_inputs(plain.folder, record), record, plain.folder.with_name("marked"))
+
+
+def test_frames_bear_the_mark_and_depth_does_not(plain, marked):
+    parts = [plain.clip.video[:8], plain.clip.video[8:]]  # written a few frames at a time
+    assert np.array_equal(marked.clip.video, np.concatenate([embed(part) for part in parts]))
+    assert np.array_equal(marked.clip.depth, plain.clip.depth)
+    assert not np.array_equal(marked.clip.video, plain.clip.video)
+
+
+def test_run_json_says_so_and_the_run_can_be_repeated(plain, marked, tmp_path):
+    said = json.loads((marked.folder / "run.json").read_text())["settings"]
+    assert said["watermark"] is True
+    assert json.loads((plain.folder / "run.json").read_text())["settings"]["watermark"] is False
+    again = repeat(marked.folder, tmp_path / "again")
+    assert np.array_equal(again.clip.video, marked.clip.video)
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "depth.mp4", "preview.png"])
+def test_videos_and_sheet_are_signed(marked, name):
+    (file,) = verify(marked.folder / name).files
+    assert file.credentials.state == "valid" and file.credentials.embedded
+    facts = file.credentials.facts
+    assert facts["seed"] == marked.record.settings.seed and facts["kind"] == name.split(".")[0]
+    assert len(facts["checkpoint"]) == 64 and str(marked.folder.parent) not in json.dumps(facts)
+
+
+def test_views_are_marked_and_signed_in_themselves_or_beside(marked, tmp_path):
+    done = call(
+        "render", marked.folder, "-o", tmp_path / "views", "--kind", "parallax", "--kind", "mesh", "--json"
+    )
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "views" / "render.json").read_text())["settings"]["watermark"] is True
+    for name in ("parallax.mp4", "clip.glb"):
+        (file,) = verify(tmp_path / "views" / name).files
+        assert file.credentials.state == "valid" and file.credentials.embedded == (name == "parallax.mp4")
+
+
+def test_the_mark_of_views_can_be_switched_off(marked, tmp_path):
+    for flag in ("--watermark", "--no-watermark"):
+        done = call("render", marked.folder, "-o", tmp_path / flag, "--path", "still", flag)
+        assert done.code == 0, done.err
+    record = json.loads((tmp_path / "--no-watermark" / "render.json").read_text())
+    assert record["settings"]["watermark"] is False
+    on, off = ((tmp_path / flag / "parallax.mp4").read_bytes() for flag in ("--watermark", "--no-watermark"))
+    assert on != off
+
+
+def test_a_certificate_without_its_key_is_refused_before_any_work(tmp_path, marked):
+    (tmp_path / "chain.pem").write_text("no certificate")
+    told = refused("render", marked.folder, "-o", tmp_path / "v", "--certificate", tmp_path / "chain.pem")
+    assert "--private-key" in told
+    both = ("--certificate", tmp_path / "chain.pem", "--private-key", tmp_path / "chain.pem")
+    assert "chain.pem" in refused("render", marked.folder, "-o", tmp_path / "v", *both)
+    assert not (tmp_path / "v").exists()
+
+
+def test_a_clip_is_still_a_clip(marked):
+    assert Clip.load(marked.folder).video.shape == (10, 3, SIZE, SIZE)
