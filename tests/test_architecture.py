@@ -43,6 +43,7 @@ LEVELS = [
     ["clip"],
     ["depth", "video"],
     ["assets", "config", "media"],
+    ["staging"],
     ["errors", "listening"],
 ]
 LEVEL = {name: len(LEVELS) - i for i, names in enumerate(LEVELS) for name in names}

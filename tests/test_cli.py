@@ -146,7 +146,6 @@ def test_an_empty_folder_is_filled(run, place):
 )
 def test_what_the_machine_refuses_is_told_and_leaves_nothing(run, tmp_path, monkeypatch, error, told):
     def refuse(folder, *_):
-        folder.mkdir()
         (folder / "half").touch()
         raise error
 

@@ -27,18 +27,18 @@ from idol.model.detail import Detail
 from idol.model.generation import as_numpy
 from idol.provenance import Facts, Provenance, provenance_of
 from idol.run_folder import (
+    RUN,
     SIGNED,
     Checksum,
     Inputs,
     Record,
     Settings,
-    check_destination,
     read_inputs,
     read_record,
-    staged_folder,
     write_record,
     write_run,
 )
+from idol.staging import check_destination, staged_folder
 
 if TYPE_CHECKING:
     from idol.pipeline import IdolPipeline
@@ -123,7 +123,7 @@ def generate(
         UserError: If something given cannot be used; nothing is written then.
     """
     reporter, out = reporter or Reporter(), Path(out)
-    check_destination(out, overwrite)
+    check_destination(out, overwrite, RUN)
     _check_numbers(steps=steps, guidance=guidance, frames=frames, fps=fps, height=height, width=width)
     if not 0 <= seed < 2**63:
         raise UserError("--seed", str(seed), "give a number from 0 to 2^63 - 1")
@@ -187,7 +187,7 @@ def repeat(
         UserError: If the run folder is not whole, or the weights are not those of the run.
     """
     reporter, out = reporter or Reporter(), Path(out)
-    check_destination(out, overwrite)
+    check_destination(out, overwrite, RUN)
     record = read_record(Path(run))
     inputs = read_inputs(Path(run), record)
     reporter.stage("loading the weights")
@@ -266,7 +266,7 @@ def run_prepared(
     reporter.stage(f"denoising {record.frames} frames, {settings.steps} steps, on {settings.device}")
     started = time.monotonic()
     provenance = replace(provenance or Provenance(), watermark=settings.watermark)
-    with staged_folder(out, overwrite) as folder, _threads(settings.threads):
+    with staged_folder(out, overwrite, RUN) as folder, _threads(settings.threads):
         parts = generated(pipe, inputs, settings, reporter)
         marked = (replace(part, video=provenance.marked(part.video)) for part in parts)
         checksums = write_run(folder, marked, inputs, settings)

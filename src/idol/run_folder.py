@@ -9,11 +9,7 @@ the same frames again.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +25,7 @@ from idol.depth import ColourMap, colorize
 from idol.errors import UserError
 from idol.model.detail import Detail
 from idol.sheet import contact_sheet, shown_frames
+from idol.staging import FolderKind
 from idol.video import read_image, video_writer, write_image
 
 
@@ -121,54 +118,7 @@ class Record:
     seconds: float
 
 
-def check_destination(out: Path, overwrite: bool) -> None:
-    """Refuse a place that a run folder cannot be put at, before any work is done.
-
-    Raises:
-        UserError: If `out` holds something: always when that is no run folder, else unless `overwrite`.
-    """
-    try:
-        if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
-            return
-        is_run = (out / "run.json").is_file()
-    except OSError as error:
-        raise UserError("-o", f"{out} cannot be read ({error.strerror})", "choose another folder") from error
-    if not is_run:
-        raise UserError("-o", f"{out} exists and is not a run folder", "choose another folder")
-    if not overwrite:
-        raise UserError("-o", f"{out} exists", "choose another folder, or add --overwrite")
-
-
-@contextmanager
-def staged_folder(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A new folder beside `out`, put in its place when the block ends well and removed when it does not.
-
-    Raises:
-        UserError: As `check_destination`, and if nothing can be made beside `out`.
-    """
-    check_destination(out, overwrite)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError("-o", f"{out} cannot be made ({error.strerror})", "choose another folder") from error
-    try:
-        staging.chmod(0o755)  # mkdtemp makes it private
-        yield staging / "new"
-        _replace(out, staging)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _replace(out: Path, staging: Path) -> None:
-    if os.path.lexists(out):
-        out.rename(staging / "old")
-    try:
-        (staging / "new").rename(out)
-    except BaseException:  # Ctrl-C too: the old run must not go down with the staging folder
-        if os.path.lexists(staging / "old"):
-            (staging / "old").rename(out)
-        raise
+RUN = FolderKind("a run folder", "run.json")
 
 
 def write_run(
@@ -177,7 +127,7 @@ def write_run(
     """Write everything of a run folder but `run.json` into the new `folder`.
 
     Args:
-        folder: Where to.
+        folder: Where to; new or empty.
         parts: The clip, some frames after the others: no more than one part need be in memory.
         inputs: What it was made from.
         settings: What decided it.
@@ -185,7 +135,7 @@ def write_run(
     Returns:
         The checksums of the prepared inputs, for the record.
     """
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     shown = shown_frames(inputs.pose.frames)
     frames, depths = _write_parts(folder, parts, inputs, settings, shown)
     sheet = contact_sheet(frames, depths, inputs.pose.select(shown), inputs.person, inputs.background)

@@ -1,5 +1,8 @@
 """Jobs without a page: what is taken and what is refused, how they wait, end and leave nothing behind."""
 
+import base64
+import io
+import re
 import time
 from pathlib import Path
 
@@ -59,25 +62,24 @@ def test_a_picture_forms_while_it_denoises(desk, monkeypatch):
     monkeypatch.setattr("idol.app.desk.TICK", 0.002)
     monkeypatch.setattr("idol.app.desk.PICTURE_EVERY", 0.0)
     seen, size = [], desk.pipe.defaults.height
-    news = desk.serve(_with(frames=16, steps=3), "someone")
+    news = desk.serve(_with(frames=32, steps=3), "someone")
     for progress in news:
         if isinstance(progress, Result):
             break
         seen.append((progress.done, progress.picture))
-    assert {done for done, _ in seen} >= {0, 1, 2}
-    assert all(picture is None for done, picture in seen[:1])
+    assert all(picture is None for done, picture in seen if done == 0)
     pictures = [picture for _, picture in seen if picture is not None]
     assert all(p.shape == (3, size, 2 * size) and p.dtype == np.uint8 for p in pictures)
-    assert len({p.tobytes() for p in pictures}) == 2  # one between the first two steps, one before the last
+    assert len({p.tobytes() for p in pictures}) in (1, 2)  # after the first two steps; a look may miss one
     assert all(job.progress(0).picture is None for _, job in desk._jobs)  # the result is in its place
     desk.forget("someone")
 
 
 def test_pictures_are_decoded_once_in_a_while(tmp_path):
-    job, decoded = Job(ORDER, tmp_path, Pace()), []
-    for shade in range(5):
-        job.preview(lambda shade=shade: decoded.append(shade) or np.full((3, 4, 8), shade, np.uint8))
-    assert decoded == [0] and (job.progress(0).picture == 0).all()
+    job, shades = Job(ORDER, tmp_path, Pace()), iter(range(5))
+    for _ in range(4):
+        job.preview(lambda: np.full((3, 4, 8), next(shades), np.uint8))
+    assert next(shades) == 1 and (job.progress(0).picture == 0).all()
 
 
 def test_a_job_ends_at_the_next_step(desk):
@@ -255,5 +257,11 @@ def test_words_are_for_the_page():
     )
     note = "3 people in the photo: the largest is taken (--person-index chooses another)"
     assert said(note) == "3 people in the photo: the largest is taken."
+    picture = np.zeros((3, 16, 32), np.uint8)
+    picture[:, :, :16] = 255
+    (data,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', forming_html(picture))
+    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).transpose(2, 0, 1)
+    np.testing.assert_allclose(back.astype(float), picture, atol=4)
     shown = progress_html(Progress("a <b>", 0, 1, 4, 5.0, 15.0, ("<i>",)))
-    assert "A &lt;b&gt;: step 1 of 4" in shown and 'value="0.250"' in shown and "&lt;i&gt;" in shown
+    assert "about 9 min left" in progress_html(Progress("a", 0, 0, 0, 5.0, 519.0, ()))
+    assert "about 15 s left" in shown and "A &lt;b&gt;: step 1 of 4" in shown and 'value="0.250"' in shown and "&lt;i&gt;" in shown

@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+import threading
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from idol import media
 from idol.video import read_video
@@ -47,19 +50,62 @@ def test_paths_are_no_names(client, name, text):
 
 @pytest.mark.parametrize("place", [0, 3, 5])
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "../../etc/passwd", str(ROOT / "README.md"), "http://127.0.0.1:1/x"]
+    "path", ["/etc/passwd", "../../etc/passwd", str(ROOT / "README.md")]
 )
 def test_only_uploads_are_files(address, place, path):
-    """Sent without gradio's client, which would upload the file."""
+    told = _order(address, place, {"path": path})
+    assert "event: error" in told and "event: generating" not in told, told
+    assert "root:" not in told and "Traceback" not in told
+
+
+@pytest.fixture
+def elsewhere():
+    """A server that would answer with a picture: its address, and who has asked it."""
+    asked = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Type", "image/png")
+            self.end_headers()
+            Image.new("RGB", (128, 128)).save(self.wfile, "PNG")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with urllib.request.urlopen(f"{url}/try.png") as answer, Image.open(answer) as picture:
+            assert picture.size == (128, 128) and asked == ["/try.png"]
+        asked.clear()
+        yield url, asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize("place", [0, 3, 5])
+def test_addresses_are_not_fetched(address, elsewhere, place):
+    url, asked = elsewhere
+    for file in ({"path": f"{url}/a.png"}, {"path": f"{url}/b.png", "url": f"{url}/b.png"}):
+        told = _order(address, place, file)
+        assert "event: error" in told and "Give a file, not an address." in told, told
+    told = _order(address, place, {"path": "c.png", "url": f"{url}/c.png"})
+    assert "event: error" in told and "Traceback" not in told
+    assert not asked
+
+
+def _order(address, place, file):
+    """What the server says to an order with this file, sent without gradio's client, which would upload it."""
     order: list = [None, "man-standing", "park", None, "walk", None, 4, 10, 1, 0, "none"]
-    order[place] = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "x.png"}
+    order[place] = {**file, "meta": {"_type": "gradio.FileData"}, "orig_name": "x.png"}
     call = f"{address}/gradio_api/call/generate"
     body = json.dumps({"data": order}).encode()
     request = urllib.request.Request(call, body, {"Content-Type": "application/json"})
     event = json.load(urllib.request.urlopen(request))["event_id"]
-    told = urllib.request.urlopen(f"{call}/{event}").read().decode()
-    assert "event: error" in told and "event: generating" not in told, told
-    assert "root:" not in told and "Traceback" not in told
+    return urllib.request.urlopen(f"{call}/{event}").read().decode()
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../../../etc/passwd", str(ROOT / "pyproject.toml")])

@@ -98,9 +98,9 @@ def look() -> dict[str, Any]:
         font_mono=["ui-monospace", "monospace"],
     ).set(
         button_primary_background_fill="*primary_700",
-        button_primary_background_fill_hover="*primary_600",
+        button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
         checkbox_label_background_fill_selected="*primary_700",
         checkbox_label_background_fill_selected_dark="*primary_700",
     )

@@ -59,7 +59,7 @@ def progress_html(progress: Progress) -> str:
     time = f"{progress.elapsed:.0f} s so far"
     value = ""
     if progress.left is not None:
-        time = f"about {max(1, round(progress.left))} s left"
+        time = _left(progress.left)
         value = f' value="{progress.elapsed / (progress.elapsed + progress.left):.3f}"'
     bar = f'<progress max="1"{value} aria-label="progress"></progress>'
     stage = f"{stage[:1].upper()}{stage[1:]}"
@@ -76,6 +76,10 @@ def forming_html(picture: UInt8[np.ndarray, "3 h w2"]) -> str:
     return (
         f'<figure><img src="data:image/jpeg;base64,{data}" alt=""><figcaption>{label}</figcaption></figure>'
     )
+
+
+def _left(seconds: float) -> str:
+    return f"about {seconds / 60:.0f} min left" if seconds >= 100 else f"about {max(1.0, seconds):.0f} s left"
 
 
 def done_html(result: Result) -> str:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +21,10 @@ from idol.render.scale import PERSON_HEIGHT
 from idol.render.separate import separate
 from idol.render.space import Camera
 from idol.render.stereo import BASELINE, LAYOUTS, Layout
+from idol.staging import FolderKind, check_destination, staged_folder
 
 _SIZES = range(16, 8193)
+VIEWS = FolderKind("a folder of views", "render.json")
 
 
 @dataclass(frozen=True)
@@ -112,13 +110,13 @@ def render(
     _check_numbers(asked)
     provenance = provenance_of(watermark, certificate, private_key)
     out = Path(out)
-    check_destination(out, overwrite)
+    check_destination(out, overwrite, VIEWS)
     source = clip if isinstance(clip, Clip) else Clip.load(clip)
     sound = None if isinstance(clip, Clip) else Path(clip) / "video.mp4"
     camera = output_camera(Camera(45.0, source.height, source.width), asked)  # refused before any work
     layers = separate(source, fov=fov, person_height=person_height)
     camera = output_camera(layers.camera, asked)
-    with _staged(out) as folder:
+    with staged_folder(out, overwrite, VIEWS) as folder:
         audio = sound if sound and sound.is_file() else None
         job = Job(layers, camera, asked, folder, provenance, audio, progress)
         files = [file for kind in asked.kinds for file in KINDS[kind](job)]
@@ -188,45 +186,3 @@ def _record(
         "files": files,
         "versions": [f"idol-diffusion=={__version__}"],
     }
-
-
-def check_destination(out: Path, overwrite: bool) -> None:
-    """Refuse a place that views cannot be put at, before any work is done.
-
-    Raises:
-        UserError: If `out` holds something: always when that is no folder of views, else unless `overwrite`.
-    """
-    try:
-        if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
-            return
-        replaceable = (out / "render.json").is_file()
-    except OSError as error:
-        raise UserError("-o", f"{out} cannot be read ({error.strerror})", "choose another folder") from error
-    if not replaceable:
-        raise UserError("-o", f"{out} exists and is not a folder of views", "choose another folder")
-    if not overwrite:
-        raise UserError("-o", f"{out} exists", "choose another folder, or add --overwrite")
-
-
-@contextmanager
-def _staged(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place when the block ends well, and is removed when not."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError("-o", f"{out} cannot be made ({error.strerror})", "choose another folder") from error
-    try:
-        fresh = staging / "new"
-        fresh.mkdir()
-        yield fresh
-        if os.path.lexists(out):
-            out.rename(staging / "old")
-        try:
-            fresh.rename(out)
-        except BaseException:  # Ctrl-C too: what was there before must not go down with the staging folder
-            if os.path.lexists(staging / "old"):
-                (staging / "old").rename(out)
-            raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
