@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from idol import terminal
-from idol.cli import checking, creating, learning, measuring, rendering, serving, viewing  # noqa: F401
+from idol.cli import creating, learning, measuring, rendering, serving, verifying, viewing  # noqa: F401
 from idol.cli.application import app
 
 __all__ = ["app", "main"]
