@@ -17,7 +17,7 @@ FLAGS = (
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory):
-    """The page, served by `idol app --json` with the weights that ship; told to stop it leaves nothing behind."""
+    """The page, served by `idol app --json` with the weights that ship; stopped, it leaves nothing behind."""
     temporary = tmp_path_factory.mktemp("served")
     command = [sys.executable, "-m", "idol", "app", "--port", "0", "--device", "cpu", "--json"]
     environment = {**os.environ, "TMPDIR": str(temporary)}

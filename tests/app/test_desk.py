@@ -61,14 +61,10 @@ def test_a_job_is_made_and_forgotten(desk):
 def test_a_picture_forms_while_it_denoises(desk, monkeypatch):
     monkeypatch.setattr("idol.app.desk.TICK", 0.002)
     monkeypatch.setattr("idol.app.desk.PICTURE_EVERY", 0.0)
-    seen, size = [], desk.pipe.defaults.height
-    news = desk.serve(_with(frames=32, steps=3), "someone")
-    for progress in news:
-        if isinstance(progress, Result):
-            break
-        seen.append((progress.done, progress.picture))
-    assert all(picture is None for done, picture in seen if done == 0)
-    pictures = [picture for _, picture in seen if picture is not None]
+    *news, result = desk.serve(_with(frames=32, steps=3), "someone")
+    size, seen = desk.pipe.defaults.height, [progress.picture for progress in news]
+    pictures = [picture for picture in seen if picture is not None]
+    assert isinstance(result, Result) and seen[0] is None and pictures
     assert all(p.shape == (3, size, 2 * size) and p.dtype == np.uint8 for p in pictures)
     assert len({p.tobytes() for p in pictures}) in (1, 2)  # after the first two steps; a look may miss one
     assert all(job.progress(0).picture is None for _, job in desk._jobs)  # the result is in its place
@@ -264,4 +260,9 @@ def test_words_are_for_the_page():
     np.testing.assert_allclose(back.astype(float), picture, atol=4)
     shown = progress_html(Progress("a <b>", 0, 1, 4, 5.0, 15.0, ("<i>",)))
     assert "about 9 min left" in progress_html(Progress("a", 0, 0, 0, 5.0, 519.0, ()))
-    assert "about 15 s left" in shown and "A &lt;b&gt;: step 1 of 4" in shown and 'value="0.250"' in shown and "&lt;i&gt;" in shown
+    assert (
+        "about 15 s left" in shown
+        and "A &lt;b&gt;: step 1 of 4" in shown
+        and 'value="0.250"' in shown
+        and "&lt;i&gt;" in shown
+    )

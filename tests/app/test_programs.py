@@ -49,9 +49,7 @@ def test_paths_are_no_names(client, name, text):
 
 
 @pytest.mark.parametrize("place", [0, 3, 5])
-@pytest.mark.parametrize(
-    "path", ["/etc/passwd", "../../etc/passwd", str(ROOT / "README.md")]
-)
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", str(ROOT / "README.md")])
 def test_only_uploads_are_files(address, place, path):
     told = _order(address, place, {"path": path})
     assert "event: error" in told and "event: generating" not in told, told
@@ -98,7 +96,7 @@ def test_addresses_are_not_fetched(address, elsewhere, place):
 
 
 def _order(address, place, file):
-    """What the server says to an order with this file, sent without gradio's client, which would upload it."""
+    """The server's answer to an order with this file, sent without gradio's client: that would upload it."""
     order: list = [None, "man-standing", "park", None, "walk", None, 4, 10, 1, 0, "none"]
     order[place] = {**file, "meta": {"_type": "gradio.FileData"}, "orig_name": "x.png"}
     call = f"{address}/gradio_api/call/generate"

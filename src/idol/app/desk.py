@@ -45,7 +45,7 @@ class Progress:
         elapsed: Seconds since it was ordered.
         left: Seconds it will probably take yet; None if not known.
         notes: What the visitor should know about what they gave.
-        picture: The middle frame and its depth as they form, (3, h, 2 w) uint8 sRGB; None before there is one.
+        picture: The middle frame and its depth as they form, (3, h, 2 w) uint8 sRGB; None if not yet.
     """
 
     stage: str
