@@ -44,7 +44,7 @@ FLAT_LUMA = 1.2
 CHROMA = 0.7
 """Root mean square of the chroma's mark: its blotches are the first thing that is seen on grey."""
 
-FALSE_ALARM = 5e-3
+FALSE_ALARM = 0.01
 """A mark counts as found when a picture without one scores as high with at most this probability."""
 
 SMALLEST = 48
@@ -199,12 +199,12 @@ def detect(video: np.ndarray) -> Detection:
 def search_scales(longest: int) -> tuple[float, ...]:
     """The scales tried on frames of which the longer side has so many pixels, 1 always among them.
 
-    Neighbours differ by 3 pixels of the marked frame over its whole length, so that next to one of them no
-    corner is off by more than a fraction of the shortest period.
+    Neighbours differ by 4 pixels of the marked frame over its whole length, so that at the nearest one no
+    corner is off by more than 1, a ninth of the shortest period.
     """
     # equal steps of 1 / scale, which is what the marked frame's length is proportional to
-    first, last = (int(np.floor((1 / scale - 1) * longest / 3)) for scale in reversed(_SCALES))
-    return tuple(float(longest / (longest + 3 * step)) for step in range(first, last + 1))
+    first, last = (int(np.floor((1 / scale - 1) * longest / 4)) for scale in reversed(_SCALES))
+    return tuple(float(longest / (longest + 4 * step)) for step in range(first, last + 1))
 
 
 def false_alarm(score: float, scales: int) -> float:
