@@ -20,7 +20,7 @@ def saved(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", [mini, stable])
+@pytest.mark.parametrize("kind", [mini, stable, lambda: mini(background="controlnet")])
 def test_save_and_load_round_trip(kind, tmp_path):
     pipe, folder = kind(), tmp_path
     pipe.save_pretrained(folder)
@@ -29,7 +29,9 @@ def test_save_and_load_round_trip(kind, tmp_path):
     again = IdolPipeline.from_pretrained(folder)
     assert isinstance(again, DiffusionPipeline)
     assert again.codec_config == pipe.codec_config and again.defaults == pipe.defaults
-    assert set(again.components) == {"vae", "unet", "control", "foreground_encoder", "scheduler"}
+    named = {"vae", "unet", "control", "foreground_encoder", "scheduler", "background_control"}
+    assert set(again.components) == named
+    assert (again.background_control is None) == (pipe.background_control is None)
     again.set_progress_bar_config(disable=True)
     before, after = (p(**clip_inputs(), generator=noise(2)) for p in (pipe, again))
     assert torch.equal(before.video, after.video) and torch.equal(before.depth, after.depth)

@@ -34,7 +34,7 @@ def address(tmp_path_factory):
     assert not list(temporary.glob("idol-app-*"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # only one Playwright may be at work in a process
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

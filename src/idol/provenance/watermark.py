@@ -16,6 +16,7 @@ The tile is public: whoever reads this file can find the mark, and can also remo
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -138,14 +139,16 @@ def embed(video: np.ndarray, strength: float = 1.0) -> UInt8[np.ndarray, "f 3 h 
     h, w = video.shape[2:]
     repeats = (1, -(-h // TILE), -(-w // TILE))
     luma, blue = np.tile(tiles(), repeats)[:, :h, :w]
-    power = np.mean([np.mean(np.square(hiding(_luma(frame)) * luma)) for frame in video])
-    amplitude = np.float32(strength * _amplitude(float(power)))
-    tint = np.float32(strength * CHROMA) * blue * _FROM_BLUE
-    marked = np.empty_like(video)
-    for frame, out in zip(video, marked, strict=True):  # hidden anew: films of gains would not fit in memory
-        change = amplitude * hiding(_luma(frame)) * luma + tint
-        out[:] = np.clip(np.rint(frame + change), 0, 255)
-    return marked
+    with ThreadPoolExecutor() as pool:
+        powers = pool.map(lambda frame: np.mean(np.square(hiding(_luma(frame)) * luma)), video)
+        amplitude = np.float32(strength * _amplitude(float(np.mean(list(powers)))))
+        tint = np.float32(strength * CHROMA) * blue * _FROM_BLUE
+
+        def mark(frame: np.ndarray) -> np.ndarray:  # hidden anew: films of gains would not fit in memory
+            change = amplitude * hiding(_luma(frame)) * luma + tint
+            return np.clip(np.rint(frame + change), 0, 255).astype(np.uint8)
+
+        return np.stack(list(pool.map(mark, video)))
 
 
 def _amplitude(power: float) -> float:
