@@ -131,7 +131,12 @@ def _to_array(frame: Any, max_side: int | None) -> np.ndarray:
 
 
 def write_video(
-    path: str | Path, frames: np.ndarray, fps: float, audio_from: Path | None = None, crf: int = 16
+    path: str | Path,
+    frames: np.ndarray,
+    fps: float,
+    audio_from: Path | None = None,
+    crf: int = 16,
+    preset: str = "medium",
 ) -> None:
     """Encodes H.264 in yuv420p (BT.709), which plays everywhere; the file appears whole or not at all.
 
@@ -142,13 +147,14 @@ def write_video(
         fps: Frames per second.
         audio_from: A file whose sound is kept, cut to the length of the video.
         crf: Quality: 0 is best, 51 worst.
+        preset: x264's: faster ones make larger files.
 
     Raises:
         ValueError: If the frames are not uint8 (f, 3, h, w) with at least one frame, or fps is not positive.
         UserError: If the sound cannot be decoded, or the file cannot be written.
     """
     _check_frames(frames)
-    with video_writer(path, frames.shape[2], frames.shape[3], fps, crf) as writer:
+    with video_writer(path, frames.shape[2], frames.shape[3], fps, crf, preset) as writer:
         if audio_from is not None:
             writer.add_sound(audio_from, len(frames) / fps)
         writer.add(frames)
@@ -157,9 +163,9 @@ def write_video(
 class VideoWriter:
     """A video that grows; made by `video_writer`."""
 
-    def __init__(self, out: Any, height: int, width: int, fps: float, crf: int) -> None:
+    def __init__(self, out: Any, height: int, width: int, fps: float, crf: int, preset: str) -> None:
         self._out, self._size = out, (height, width)
-        self._stream = _add_video_stream(out, height + height % 2, width + width % 2, fps, crf)
+        self._stream = _add_video_stream(out, height + height % 2, width + width % 2, fps, crf, preset)
 
     def add_sound(self, source: Path, seconds: float) -> None:
         """The first `seconds` of the sound of a file; before any frame.
@@ -189,13 +195,13 @@ class VideoWriter:
 
 @contextmanager
 def video_writer(
-    path: str | Path, height: int, width: int, fps: float, crf: int = 16
+    path: str | Path, height: int, width: int, fps: float, crf: int = 16, preset: str = "medium"
 ) -> Iterator[VideoWriter]:
     """As `write_video`, for frames that come a few at a time; the file appears when the block ends well."""
     if not 0 < fps < np.inf:
         raise ValueError(f"fps: found {fps}, expected a positive number")
     with _appearing(Path(path)) as fresh, _open_for_writing(fresh) as out:
-        writer = VideoWriter(out, height, width, fps, crf)
+        writer = VideoWriter(out, height, width, fps, crf, preset)
         yield writer
         writer.finish()
 
@@ -214,9 +220,9 @@ def _open_for_writing(path: Path) -> Any:
         ) from wrong
 
 
-def _add_video_stream(out: Any, height: int, width: int, fps: float, crf: int) -> Any:
+def _add_video_stream(out: Any, height: int, width: int, fps: float, crf: int, preset: str) -> Any:
     rate = Fraction(fps).limit_denominator(1001)
-    stream = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "medium"})
+    stream = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709

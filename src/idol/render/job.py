@@ -73,5 +73,6 @@ class Job:
     def write_video(self, name: str, frames: UInt8[np.ndarray, "f 3 h w"]) -> Path:
         """Write one video with the clip's rate and sound; every video of a render goes through here."""
         path = self.folder / name
-        write_video(path, self.provenance.marked(frames), self.layers.fps, audio_from=self.audio)
+        marked = self.provenance.marked(frames)
+        write_video(path, marked, self.layers.fps, audio_from=self.audio, preset="veryfast")
         return path
