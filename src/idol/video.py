@@ -168,19 +168,11 @@ class VideoWriter:
         self._stream = _add_video_stream(out, height + height % 2, width + width % 2, fps, crf, preset)
 
     def add_sound(self, source: Path, seconds: float) -> None:
-        """The first `seconds` of the sound of a file; before any frame.
-
-        Raises:
-            UserError: If it cannot be decoded.
-        """
+        """The first `seconds` of the sound of a file, before any frame; `UserError` if it cannot be read."""
         _encode_sound(self._out, source, seconds)
 
     def add(self, frames: np.ndarray) -> None:
-        """More frames (f, 3, h, w) uint8.
-
-        Raises:
-            ValueError: If they are not, or of another size.
-        """
+        """More frames (f, 3, h, w) uint8; `ValueError` if they are not, or of another size."""
         _check_frames(frames)
         h, w = self._size
         if frames.shape[2:] != (h, w):
