@@ -14,18 +14,18 @@ import json
 import multiprocessing
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from idol.benchmark import drawn_inputs, processor
-from idol.clip import Clip, Pose
+from idol.clip import Clip
 from idol.evaluate import open_clips
-from idol.generate import generated, load_pipeline
+from idol.generate import denoised, generated, load_pipeline
 from idol.listening import Reporter
 from idol.pipeline import IdolPipeline
-from idol.reproduce.anew import inputs_of, settings_of
+from idol.reproduce.anew import anew, inputs_of, settings_of
 from idol.run_folder import Inputs, Settings, write_run
 from idol.synth import generate as draw_clips
 
@@ -43,49 +43,20 @@ def unrest(depth: np.ndarray) -> float:
     return float(np.nanmean(np.abs(np.diff(means, 2))))
 
 
-def at_once(pipe: IdolPipeline, clip: Clip, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def at_once(pipe: IdolPipeline, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     """Video (f, 3, h, w) and depth (f, h, w) of a clip made anew in overlapping windows."""
-    given = inputs_of(clip)
-    output = pipe(
-        given.person,
-        given.mask,
-        given.background,
-        given.pose,
-        foreground_pose=given.person_pose,
-        generator=torch.Generator().manual_seed(seed),
-        output_type="np",
-    )
-    assert not isinstance(output, tuple)
-    return output.video[0], output.depth[0]
+    made = anew(pipe, clip)
+    return made.video, made.depth
 
 
 def stitched(pipe: IdolPipeline, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     """The same in snippets without overlap, each with noise of its own."""
-    size, person = pipe.defaults.window or 8, clip.select([0])
+    given, settings, size = inputs_of(clip), settings_of(pipe, clip), pipe.defaults.window or 8
     parts = []
     for number, start in enumerate(range(0, clip.frames, size)):
-        part = clip.select(slice(start, start + size))
-        led = Clip(  # by the clip's first frame, whose person the snippet shows
-            np.concatenate([person.video, part.video]),
-            np.concatenate([person.depth, part.depth]),
-            np.concatenate([person.mask, part.mask]),
-            Pose(np.concatenate([person.pose.keypoints, part.pose.keypoints]), clip.height, clip.width),
-            clip.background,
-            clip.fps,
-        )
-        given = inputs_of(led)
-        output = pipe(
-            given.person,
-            given.mask,
-            given.background,
-            part.pose,
-            foreground_pose=given.person_pose,
-            generator=torch.Generator().manual_seed(number),
-            output_type="np",
-        )
-        assert not isinstance(output, tuple)
-        parts.append((output.video[0], output.depth[0]))
-    return np.concatenate([video for video, _ in parts]), np.concatenate([depth for _, depth in parts])
+        snippet = replace(given, pose=clip.pose.select(slice(start, start + size)))
+        parts.append(denoised(pipe, snippet, replace(settings, seed=number), Reporter()))
+    return tuple(np.concatenate([getattr(part, name) for part in parts]) for name in ("video", "depth"))
 
 
 def seams(weights: str, clips: int, frames: int, seed: int) -> dict[str, dict[str, float]]:
@@ -94,7 +65,7 @@ def seams(weights: str, clips: int, frames: int, seed: int) -> dict[str, dict[st
     window, overlap = pipe.defaults.window or 8, pipe.defaults.overlap
     borders, own = range(window, frames, window), range(window - overlap, frames, window - overlap)
     ways: dict[str, Callable[[Clip], tuple[np.ndarray, np.ndarray]]] = {
-        "true": lambda clip: (clip.video / 255, clip.depth),
+        "true": lambda clip: (clip.video, clip.depth),
         "windows": lambda clip: at_once(pipe, clip),
         "stitched": lambda clip: stitched(pipe, clip),
     }

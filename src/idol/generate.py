@@ -21,7 +21,7 @@ from idol.assets import sha256_of
 from idol.clip import Clip
 from idol.depth import PERSON_FLOOR, ColourMap
 from idol.errors import UserError
-from idol.inputs import Given, prepare_inputs
+from idol.inputs import Given, Prepared, prepare_inputs
 from idol.listening import Listener, Reporter
 from idol.model.detail import Detail
 from idol.model.generation import as_numpy
@@ -158,17 +158,7 @@ def generate(
         detail=detail or pipe.defaults.detail,
         watermark=watermark,
     )
-    record = Record(
-        settings=settings,
-        frames=ready.inputs.pose.frames,
-        preparation=tuple(f"{k}={v}" for k, v in vars(given).items()),
-        sources=given.checksums(),
-        inputs=(),
-        checkpoint=checkpoint_files(pipe),
-        versions=package_versions(),
-        notes=ready.notes,
-        seconds=0.0,
-    )
+    record = first_record(pipe, settings, given, ready)
     return run_prepared(pipe, ready.inputs, record, out, overwrite, reporter, provenance)
 
 
@@ -238,6 +228,21 @@ def load_pipeline(weights: str, device: str) -> IdolPipeline:
         return pipe.to(device)
     except (RuntimeError, AssertionError) as error:  # torch's words for a device it does not have
         raise UserError("--device", f"{device} cannot be used ({error})", "try --device cpu") from error
+
+
+def first_record(pipe: IdolPipeline, settings: Settings, given: Given, ready: Prepared) -> Record:
+    """What is known of a run before it is made, for `run_prepared`."""
+    return Record(
+        settings=settings,
+        frames=ready.inputs.pose.frames,
+        preparation=given.listed(),
+        sources=given.checksums(),
+        inputs=(),
+        checkpoint=checkpoint_files(pipe),
+        versions=package_versions(),
+        notes=ready.notes,
+        seconds=0.0,
+    )
 
 
 def run_prepared(

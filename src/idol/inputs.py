@@ -30,6 +30,10 @@ class Given:
     person_index: int | None = None
     estimator: str = "rtmpose"
 
+    def listed(self) -> tuple[str, ...]:
+        """One `argument=value` each."""
+        return tuple(f"{name}={value}" for name, value in vars(self).items())
+
     def checksums(self) -> tuple[Checksum, ...]:
         """Person, background and motion by name, with the checksum of what is a file."""
         named = (self.person, self.background, self.motion)

@@ -14,11 +14,11 @@ from idol.app import choices
 from idol.app.limits import Limits, check_film, check_number, check_picture
 from idol.app.orbit import orbit_page
 from idol.errors import UserError
-from idol.generate import Run, checkpoint_files, package_versions, run_prepared
+from idol.generate import Run, first_record, run_prepared
 from idol.inputs import Given, prepare_inputs
 from idol.listening import Listener
 from idol.model.detail import Detail
-from idol.run_folder import Checksum, Record, Settings
+from idol.run_folder import Checksum, Settings
 from idol.skeleton import draw
 from idol.video import write_video
 
@@ -187,16 +187,10 @@ def _run(pipe: IdolPipeline, weights: str, given: Given, order: Order, out: Path
         background=_last(given.background),
         motion=_last(given.motion),
     )
-    record = Record(
-        settings=settings,
-        frames=ready.inputs.pose.frames,
-        preparation=tuple(f"{k}={v}" for k, v in vars(named).items()),
+    record = replace(
+        first_record(pipe, settings, given, ready),
+        preparation=named.listed(),
         sources=tuple(Checksum(_last(source.name), source.sha256) for source in given.checksums()),
-        inputs=(),
-        checkpoint=checkpoint_files(pipe),
-        versions=package_versions(),
-        notes=ready.notes,
-        seconds=0.0,
     )
     return run_prepared(pipe, ready.inputs, record, out, reporter=listener)
 
