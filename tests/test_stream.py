@@ -10,6 +10,8 @@ from torch.testing import assert_close
 from drawn import drawn_clip
 from idol.clip import Clip, Pose
 from idol.clip_writer import ClipWriter
+from idol.depth import PERSON_FLOOR
+from idol.evaluation.person_mask import differs_from_plate
 from idol.generate import denoised, generated
 from idol.listening import Reporter
 from idol.run_folder import Inputs, Settings, write_run
@@ -67,9 +69,11 @@ class Watching(Reporter):
         self.frames.append(frame())
 
 
-def test_a_run_shows_previews_and_is_written_part_by_part(tmp_path):
+@pytest.mark.parametrize("kind", ["person", "scene"])
+def test_a_run_shows_previews_and_is_written_part_by_part(tmp_path, kind):
     """The folder of a run that was never whole in memory is the clip that was made in one piece."""
     pipe, given = mini(), clip_inputs(b=1, f=11)
+    pipe.defaults = replace(pipe.defaults, depth_kind=kind)
     person = Pose(np.full((1, 18, 3), 0.9, np.float32) * np.float32([40, 40, 1]), 80, 70)
     background = given["background"][0]
     pose = given["pose"][0]
@@ -77,10 +81,15 @@ def test_a_run_shows_previews_and_is_written_part_by_part(tmp_path):
     settings = Settings("tiny", 3, 2.0, 0, 8.0, SIZE, SIZE, "cpu", torch.get_num_threads())
     watching = Watching()
     whole = denoised(pipe, inputs, settings, watching)
+    person_alone = whole.depth > PERSON_FLOOR / 2
+    assert whole.depth_kind == kind and whole.depth.any()
+    assert np.array_equal(
+        whole.mask, person_alone if kind == "person" else differs_from_plate(whole.video, background)
+    )
     assert [frame.shape for frame in watching.frames] == [(3, SIZE, 2 * SIZE)] * 2
     write_run(tmp_path / "run", generated(pipe, inputs, settings, Reporter()), inputs, settings)
     read = Clip.load(tmp_path / "run")
-    assert np.array_equal(read.video, whole.video) and np.array_equal(read.mask, whole.mask)
+    assert read.depth_kind == kind and np.array_equal(read.video, whole.video) and np.array_equal(read.mask, whole.mask)
     np.testing.assert_allclose(read.depth, whole.depth, atol=0.5 / 65535 + 1e-7)
     assert np.array_equal(read.pose.keypoints, whole.pose.keypoints)
     assert len(read_video(tmp_path / "run" / "video.mp4").frames) == 11

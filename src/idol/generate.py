@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from idol.assets import sha256_of
-from idol.clip import Clip
+from idol.clip import Clip, DepthKind
 from idol.depth import PERSON_FLOOR, ColourMap
 from idol.errors import UserError
+from idol.evaluation.person_mask import differs_from_plate
 from idol.inputs import Given, Prepared, prepare_inputs
 from idol.listening import Listener, Reporter
 from idol.model.detail import Detail
@@ -322,7 +323,7 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
     for output in outputs:
         pictures = as_numpy(output)
         video = np.rint(np.clip(pictures.video[0], 0, 1) * 255).astype(np.uint8)
-        yield _part(video, pictures.depth, first, inputs, settings)
+        yield _part(video, pictures.depth, pipe.defaults.depth_kind, first, inputs, settings)
         first += len(video)
 
 
@@ -332,15 +333,21 @@ def _side_by_side(pictures: torch.Tensor) -> np.ndarray:
     return ((beside.float().cpu() + 1) * 127.5).round().byte().numpy()
 
 
-def _part(video: np.ndarray, depth: Any, first: int, inputs: Inputs, settings: Settings) -> Clip:
-    """Some frames, from number `first` on, with their depth (1, n, h, w) or None."""
+def _part(
+    video: np.ndarray, depth: Any, kind: DepthKind, first: int, inputs: Inputs, settings: Settings
+) -> Clip:
+    """Some frames, from number `first` on, with their depth (1, n, h, w) or None.
+
+    Depth of the person alone shows where the person is; with that of a scene, the known background does.
+    """
     made: dict[str, Any] = {"background": inputs.background, "fps": settings.fps, "source": "idol generate"}
     made["pose"] = inputs.pose.select(slice(first, first + len(video)))
     if depth is None:
         empty = np.zeros((len(video), *video.shape[2:]), np.float32)
         return Clip(video, empty, empty > 0, depth_kind="none", **made)
     depth = np.clip(depth[0], 0, 1).astype(np.float32)
-    return Clip(video, depth, depth > PERSON_FLOOR / 2, **made)
+    mask = depth > PERSON_FLOOR / 2 if kind == "person" else differs_from_plate(video, inputs.background)
+    return Clip(video, depth, mask, depth_kind=kind, **made)
 
 
 @contextmanager

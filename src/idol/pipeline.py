@@ -16,21 +16,19 @@ from torch import Tensor, nn
 
 from idol.clip import Pose
 from idol.config import from_dict, to_dict
-from idol.depth import PERSON_FLOOR, colorize_tensor, decolorize_tensor
+from idol.depth import PERSON_FLOOR, decolorize_tensor
 from idol.diffusion import set_steps
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
-from idol.model.conditions import (
-    People,
-    as_images,
-    crop_people,
-)
+from idol.model.clip_depth import ClipDepth, FrameDepth, whole_clip
+from idol.model.conditions import People, crop_people
 from idol.model.detail import Detail, KnownPictures
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
 from idol.model.generation import GenerationConfig, IdolOutput, as_numpy, joined
+from idol.model.given import Given, encode_given
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
-from idol.model.sampling import Denoiser, Given, decode_frames
+from idol.model.sampling import Denoiser, decode_frames
 from idol.model.sequence import FrameSequence, cut_dolls, encode_drafts, encode_plates
 
 COMPONENTS: tuple[type, ...] = (
@@ -247,7 +245,8 @@ class IdolPipeline(DiffusionPipeline):
         plate_latents = encode_plates(codec, sequence, parts, device)
         draft_latents = encode_drafts(codec, sequence, parts, device)
         reference = draft_latents if self.codec_config.offset == "draft" else plate_latents
-        given = self._given(video, depth, reference, (b, f), settings)
+        shape = b, m, f, settings.height, settings.width
+        given = encode_given(codec, video, depth, reference, shape, device)
         tokens = self._tokens(people)
         poses = (self._pose_input(sequence.skeletons(part).to(device)) for part in parts)
         guided = settings.guidance_scale != 1
@@ -285,6 +284,7 @@ class IdolPipeline(DiffusionPipeline):
     ) -> Iterator[IdolOutput]:
         """Decode part by part, and put back what is known."""
         codec, settings, device = self.codec, sequence.settings, latents.device
+        maps = self._whole_clip_depth(latents, reference, sequence, given, parts)
         for part in parts:
             pictures = decode_frames(codec, latents, reference, part)
             output = self._output(pictures, latents[:, :, part], given.select(part), settings)
@@ -293,8 +293,31 @@ class IdolPipeline(DiffusionPipeline):
                 drafts = None if drafts is None else drafts.to(device)
                 known = KnownPictures(codec, sequence.plates(part).to(device), drafts)
                 output.video = known.put_back(output.video, output.depth, settings.detail)
+            for i, depth_map in enumerate(maps):
+                if depth_map is not None and output.depth is not None:
+                    output.depth[i] = depth_map.put_on(output.depth[i], part)
             yield output
         self.maybe_free_model_hooks()
+
+    def _whole_clip_depth(
+        self,
+        latents: Tensor,
+        reference: Tensor | None,
+        sequence: FrameSequence,
+        given: Given,
+        parts: list[slice],
+    ) -> list[ClipDepth | None]:
+        """For each clip how its depth becomes that of one clip, where it was made in windows."""
+        settings, poses = sequence.settings, sequence.targets()
+        windowed = settings.window is not None and sequence.frames > settings.window
+        if not windowed or poses is None or given.modality == 1 or settings.depth_kind != "person":
+            return []
+        found: list[list[FrameDepth]] = [[] for _ in poses]
+        for part in parts:  # decoded twice rather than kept: memory does not grow with the clip
+            depth = self._depth(decode_frames(self.codec, latents, reference, part), settings)
+            for measured, frames in zip(found, [] if depth is None else depth, strict=True):
+                measured.append(FrameDepth.of(frames))
+        return [whole_clip(FrameDepth.joined(of), pose) for of, pose in zip(found, poses, strict=True)]
 
     def _settings(self, asked: dict[str, Any]) -> GenerationConfig:
         """The checkpoint's defaults, overridden by what was asked for.
@@ -329,38 +352,6 @@ class IdolPipeline(DiffusionPipeline):
         dtype = self.foreground_encoder.dtype
         return self.foreground_encoder(latents.to(dtype), people.pose.to(dtype), people.mask.to(dtype))
 
-    def _given(
-        self,
-        video: Any,
-        depth: Any,
-        reference: Tensor | None,
-        clip: tuple[int, int],
-        settings: GenerationConfig,
-    ) -> Given:
-        """Encode the modality that is given, if one is."""
-        if video is None and depth is None:
-            return Given()
-        if (video is not None and depth is not None) or self.unet.config["num_modalities"] != 2:
-            raise UserError(
-                "video, depth", "nothing is left to generate", "give at most one, to a network of both"
-            )
-        shape = (*clip, settings.height, settings.width)
-        if video is not None:
-            pictures = as_images(video, "video")
-            shown, modality = pictures * 2 - 1, 0
-        else:
-            pictures = torch.as_tensor(depth).float()
-            if not (pictures.isfinite().all() and pictures.min() >= 0 and pictures.max() <= 1):
-                raise UserError("depth", "holds values outside [0, 1]", "normalise it over the clip")
-            shown, modality = colorize_tensor(pictures, self.codec_config.colour_map), 1
-        if (*shown.shape[:-3], *shown.shape[-2:]) != shape:
-            name = ("video", "depth")[modality]
-            raise UserError(name, f"has shape {tuple(pictures.shape)}", f"give b, f, h, w = {shape}")
-        shown = shown.to(self._execution_device)
-        # both streams are encoded as if they were this one; the other is thrown away
-        latents = self.codec.encode(shown, shown, reference)[:, modality]
-        return Given(modality, pictures.to(self._execution_device), latents)
-
     def _noise(self, shape: tuple[int, ...], generator: Any) -> Tensor:
         """Standard normal (b, m, f, c, h, w), drawn clip by clip in float32."""
         generators = list(generator) if isinstance(generator, (list, tuple)) else [generator] * shape[0]
@@ -375,15 +366,20 @@ class IdolPipeline(DiffusionPipeline):
     def _output(
         self, pictures: Tensor, latents: Tensor, given: Given, settings: GenerationConfig
     ) -> IdolOutput:
-        video, depth = (pictures[:, 0] + 1) / 2, None
-        if pictures.shape[1] == 2:
-            depth = decolorize_tensor(pictures[:, 1], self.codec_config.colour_map)
-            if settings.depth_kind == "person":
-                # the person's depth starts at the floor: what is well below it is not person
-                depth = torch.where(depth < _NOBODY, 0, depth.clamp_min(PERSON_FLOOR))
+        video, depth = (pictures[:, 0] + 1) / 2, self._depth(pictures, settings)
         if given.pictures is not None:
             video, depth = (given.pictures, depth) if given.modality == 0 else (video, given.pictures)
         return IdolOutput(video=video, depth=depth, latents=latents)
+
+    def _depth(self, pictures: Tensor, settings: GenerationConfig) -> Tensor | None:
+        """Depth (b, n, h, w) of decoded pictures (b, p, n, 3, h, w), where they have one."""
+        if pictures.shape[1] != 2:
+            return None
+        depth = decolorize_tensor(pictures[:, 1], self.codec_config.colour_map)
+        if settings.depth_kind == "person":
+            # the person's depth starts at the floor: what is well below it is not person
+            depth = torch.where(depth < _NOBODY, 0, depth.clamp_min(PERSON_FLOOR))
+        return depth
 
     def _precision(self, settings: GenerationConfig) -> torch.autocast:
         device = self._execution_device.type

@@ -1,6 +1,6 @@
 """One evaluation of the network while sampling: guidance, overlapping windows, and nothing computed twice."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,7 +19,7 @@ class Reading:
     """What a ControlNet is given at every step beside the noisy latents.
 
     Attributes:
-        foreground: Keys and values of its foreground attentions.
+        foreground: Keys and values of its foreground attentions, folded.
         embedded: Its embedded picture (b, k, f, d, h, w), or (b, k, 1, d, h, w) that serves all frames.
     """
 
@@ -31,15 +31,20 @@ class Reading:
         still = self.embedded.shape[2] == 1
         return self if still else Reading(self.foreground, self.embedded[:, :, frames])
 
+    def folded(self) -> "Reading":
+        """With every picture twice."""
+        return Reading(self.foreground, _folded(self.embedded, True))
+
 
 @dataclass(frozen=True)
 class Conditions:
     """Everything an evaluation needs beside the noisy latents: made once, used at every step.
 
-    Where guidance is wanted the batch is folded: first every clip without, then every clip with foreground.
+    Where guidance is wanted an evaluation's batch is folded: first every clip without, then every clip with
+    foreground. What belongs to frames is kept once, and folded for the frames of a window only.
 
     Attributes:
-        foreground: Keys and values of the U-Net's foreground attentions.
+        foreground: Keys and values of the U-Net's foreground attentions, folded.
         background: Latents (b, c, h, w), or (b, f, c, h, w) if the camera moves.
         guided: Whether the batch is folded.
         control: Residuals that do not change over the steps (an adapter's), or None.
@@ -58,53 +63,27 @@ class Conditions:
 
     def select(self, frames: slice) -> "Conditions":
         """The conditions of some of the frames."""
-        control = self.control
-        if control is not None and control.intrablock is not None:
-            control = Control(intrablock=tuple(x[:, :, frames] for x in control.intrablock))
         return replace(
             self,
             background=self.background[:, frames] if self.background.ndim == 5 else self.background,
-            control=control,
+            control=_changed(self.control, lambda x: x[:, :, frames]),
             pose=None if self.pose is None else self.pose.select(frames),
             plate=None if self.plate is None else self.plate.select(frames),
             draft=None if self.draft is None else self.draft[:, :, frames],
         )
 
-
-@dataclass(frozen=True)
-class Given:
-    """A modality that is not generated but given, if any.
-
-    Attributes:
-        modality: 0 video, 1 depth, None: both are generated.
-        pictures: The video (b, f, 3, h, w) or the depth (b, f, h, w), in [0, 1].
-        latents: Its clean latents (b, f, c, h', w').
-    """
-
-    modality: int | None = None
-    pictures: Tensor | None = None
-    latents: Tensor | None = None
-
-    def put_into(self, latents: Tensor) -> Tensor:
-        """Latents (b, m, f, c, h, w) with the given modality clean."""
-        if self.modality is None or self.latents is None:
-            return latents
-        latents = latents.clone()
-        latents[:, self.modality] = self.latents
-        return latents
-
-    def select(self, frames: slice) -> "Given":
-        """The same for some of the frames."""
-        if self.pictures is None or self.latents is None:
+    def folded(self) -> "Conditions":
+        """The same for the batch of an evaluation: all there twice where guidance is wanted."""
+        if not self.guided:
             return self
-        return replace(self, pictures=self.pictures[:, frames], latents=self.latents[:, frames])
-
-    def times(self, t: Tensor, b: int, m: int) -> Tensor:
-        """Diffusion times (b, m): 0 for the given modality."""
-        times = t.expand(b, m).clone()
-        if self.modality is not None:
-            times[:, self.modality] = 0
-        return times
+        return replace(
+            self,
+            background=_folded(self.background, True),
+            control=_changed(self.control, lambda x: _folded(x, True)),
+            pose=None if self.pose is None else self.pose.folded(),
+            plate=None if self.plate is None else self.plate.folded(),
+            draft=None if self.draft is None else _folded(self.draft, True),
+        )
 
 
 @dataclass(frozen=True)
@@ -150,23 +129,18 @@ class Denoiser:
         tokens = foreground if unconditional is None else torch.cat([unconditional, foreground])
         dtype = self.unet.dtype
         tokens, background = tokens.to(dtype), background.to(dtype)
-        draft = None if draft is None else _folded(draft.to(dtype), guided)
-        conditions = Conditions(
-            self.unet.encode_foreground(tokens), _folded(background, guided), guided, draft=draft
-        )
+        draft = None if draft is None else draft.to(dtype)
+        conditions = Conditions(self.unet.encode_foreground(tokens), background, guided, draft=draft)
         if self.background_control is not None:
             plates = background if background.ndim == 5 else background[:, None]
-            conditions = replace(
-                conditions, plate=_reading(self.background_control, tokens, [plates], guided)
-            )
+            conditions = replace(conditions, plate=_reading(self.background_control, tokens, [plates]))
         match self.control:
             case PoseAdapter():
                 made = [self.control(part.to(dtype)).intrablock or () for part in pose if part is not None]
-                residuals = (torch.cat(levels, 2) for levels in zip(*made, strict=True))
-                control = Control(intrablock=tuple(_folded(x, guided) for x in residuals))
-                return replace(conditions, control=control)
+                residuals = tuple(torch.cat(levels, 2) for levels in zip(*made, strict=True))
+                return replace(conditions, control=Control(intrablock=residuals))
             case PoseControlNet():
-                return replace(conditions, pose=_reading(self.control, tokens, pose, guided))
+                return replace(conditions, pose=_reading(self.control, tokens, pose))
         return conditions
 
     def predict(
@@ -188,6 +162,7 @@ class Denoiser:
     def _predict(self, latents: Tensor, times: Tensor, conditions: Conditions) -> Tensor:
         sample = _folded(latents.to(self.unet.dtype), conditions.guided)
         times = _folded(times, conditions.guided)
+        conditions = conditions.folded()
         control = conditions.control
         for network, read in ((self.control, conditions.pose), (self.background_control, conditions.plate)):
             if isinstance(network, PoseControlNet) and read is not None:
@@ -218,12 +193,10 @@ def decode_frames(
     return codec.decode(own, of_frames(reference, frames), own.shape[2])
 
 
-def _reading(
-    network: PoseControlNet, tokens: Tensor, pictures: Iterable[Tensor | None], guided: bool
-) -> Reading:
+def _reading(network: PoseControlNet, tokens: Tensor, pictures: Iterable[Tensor | None]) -> Reading:
     """Tokens are folded already, the pictures are not: they are embedded once."""
     parts = [network.embed_pose(part.to(network.dtype)) for part in pictures if part is not None]
-    return Reading(network.encode_foreground(tokens), _folded(torch.cat(parts, 2), guided))
+    return Reading(network.encode_foreground(tokens), torch.cat(parts, 2))
 
 
 def windows(f: int, window: int, overlap: int) -> Iterator[slice]:
@@ -231,6 +204,13 @@ def windows(f: int, window: int, overlap: int) -> Iterator[slice]:
     for start in range(0, f - window, window - overlap):
         yield slice(start, start + window)
     yield slice(f - window, f)
+
+
+def _changed(control: Control | None, change: Callable[[Tensor], Tensor]) -> Control | None:
+    """An adapter's residuals, each changed; None without."""
+    if control is None or control.intrablock is None:
+        return control
+    return Control(intrablock=tuple(change(x) for x in control.intrablock))
 
 
 def _folded(x: Tensor, guided: bool) -> Tensor:

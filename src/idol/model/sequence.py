@@ -92,6 +92,13 @@ class FrameSequence:
         count = len(range(self.frames)[frames])
         return as_plates(shown, self.b, count, self.settings.height, self.settings.width)
 
+    def targets(self) -> list[Pose] | None:
+        """The skeletons of every clip, in pixels of the frames; None where pictures of them were given."""
+        if isinstance(self.poses, Tensor):
+            return None
+        poses = _each(self.poses, "pose", self.b)
+        return [pose.resized(self.settings.height, self.settings.width) for pose in poses]
+
     def drafts(self, frames: slice) -> Drafts | None:
         """The persons posed before their backgrounds (`idol.posing`), where there are dolls."""
         if self.dolls is None:

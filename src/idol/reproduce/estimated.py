@@ -40,7 +40,7 @@ def with_depth(
         if not (folder / name).exists():
             clip, kind = clips[name], true[name].depth_kind
             depth = estimate(clip, true[name])
-            replace(clip, depth=depth, depth_kind=kind, mask=_silhouette(depth, kind)).save(folder / name)
+            replace(clip, depth=depth, depth_kind=kind, mask=_mask(clip, depth, kind)).save(folder / name)
         if progress:
             progress(done, len(clips))
     return folder
@@ -86,5 +86,5 @@ def by_depth_model(disparity: Callable[[np.ndarray], np.ndarray]) -> Estimate:
     return estimate
 
 
-def _silhouette(depth: np.ndarray, kind: DepthKind) -> np.ndarray:
-    return depth > PERSON_FLOOR / 2 if kind == "person" else np.ones(depth.shape, bool)
+def _mask(clip: Clip, depth: np.ndarray, kind: DepthKind) -> np.ndarray:
+    return depth > PERSON_FLOOR / 2 if kind == "person" else differs_from_plate(clip.video, clip.background)
