@@ -242,6 +242,8 @@ def test_dry_run_prints_a_config_that_is_read_back_to_itself(tmp_path):
     assert first.code == 0 and "steps: 7\n" in first.out
     (tmp_path / "resolved.yaml").write_text(first.out)
     assert call("train", tmp_path / "resolved.yaml", "--dry-run").out == first.out
+    (tmp_path / "based.yaml").write_text("base: resolved.yaml\nlr: 0.5\n")  # whose stage its base names
+    assert "lr: 0.5" in call("train", tmp_path / "based.yaml", "--dry-run").out
     assert call("train", tmp_path / "resolved.yaml", "--dry-run", "--json").json["steps"] == 7
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import DistributedType
 from PIL import Image
 
 from idol.config import load_config
 from idol.errors import UserError
-from idol.train import TrainConfig, fit
+from idol.train import TrainConfig, check_parallelism, fit
 from idol.training.checkpoint import load_tensors
 from training_runs import config, make_data, start
 
@@ -153,3 +154,11 @@ def test_variants_run_and_agree(data, changes):
 def test_mistakes_are_told(data, changes):
     with pytest.raises(UserError):
         fit(config(data, "wrong", **changes))
+
+
+def test_weights_are_not_split_between_processes():
+    for kind in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        check_parallelism(kind)
+    for kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        with pytest.raises(UserError, match="splits the weights"):
+            check_parallelism(kind)

@@ -29,7 +29,7 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
     Raises:
         UserError: If the file cannot be read, a key is unknown or missing, or a value has the wrong type.
     """
-    values = _read(Path(path))
+    values = read_config(Path(path))
     for override in overrides:
         _override(values, override)
     return from_dict(cls, values, str(path))
@@ -58,7 +58,16 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_config(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a YAML file over those of its `base`.
+
+    Args:
+        path: The file.
+        seen: Files that are based on it.
+
+    Raises:
+        UserError: If a file cannot be read, is no mapping, or is based on itself.
+    """
     if path.resolve() in seen:
         raise UserError(str(path), "its `base` leads back to itself", "remove the circle")
     try:
@@ -73,7 +82,9 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(str(path), f"holds a {type(values).__name__}", "write a mapping of keys")
     base = values.pop("base", None)
-    return values if base is None else _merge(_read(path.parent / base, (*seen, path.resolve())), values)
+    return (
+        values if base is None else _merge(read_config(path.parent / base, (*seen, path.resolve())), values)
+    )
 
 
 def _merge(low: dict[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

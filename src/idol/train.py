@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -223,7 +223,21 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
 def _accelerator() -> Accelerator:
     """The devices and processes of the run; processes may wait long for one that makes latents."""
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
-    return Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
+    check_parallelism(accelerator.distributed_type)
+    return accelerator
+
+
+def check_parallelism(kind: DistributedType) -> None:
+    """Every process must hold all weights: the average and the checkpoints are made of them.
+
+    Raises:
+        UserError: If accelerate has been told to split them.
+    """
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise UserError(
+            "accelerate", f"splits the weights ({kind.value})", "launch with plain data parallelism"
+        )
 
 
 def _newest(config: TrainConfig, resume: bool) -> Path | None:

@@ -14,7 +14,8 @@ PHOTO = "photo"
 """The background that is the photo's own."""
 
 _PAIRS = re.compile(r"#([0-9a-f]{3}|[0-9a-f]{6})", re.IGNORECASE)
-_NUMBERS = re.compile(r"rgba?\(\s*([\d.]+)[\s,]+([\d.]+)[\s,]+([\d.]+)\s*(?:[,/]\s*[\d.]+\s*)?\)")
+_NUMBER = r"(\d+(?:\.\d*)?)"
+_NUMBERS = re.compile(rf"rgba?\(\s*{_NUMBER}[\s,]+{_NUMBER}[\s,]+{_NUMBER}\s*(?:[,/]\s*[\d.]+%?\s*)?\)")
 
 
 def people() -> dict[str, Path]:
@@ -39,16 +40,16 @@ def filmed() -> dict[str, str]:
     return {f"{Path(name).stem}-film": str(media.path(name)) for name in media.MOTIONS}
 
 
-def person_named(name: str) -> str:
+def person_named(name: str | None) -> str:
     """The path of a bundled photo.
 
     Raises:
         UserError: If there is none of that name.
     """
-    return str(_from(people(), "--person", name))
+    return str(_from(people(), "--person", name or ""))
 
 
-def background_named(name: str) -> str:
+def background_named(name: str | None) -> str:
     """What `generate` takes as a background.
 
     Args:
@@ -57,6 +58,7 @@ def background_named(name: str) -> str:
     Raises:
         UserError: If it is none of these.
     """
+    name = name or ""
     if name == PHOTO or name.lower() in ImageColor.colormap or _PAIRS.fullmatch(name):
         return name
     if numbers := _NUMBERS.fullmatch(name):
@@ -65,13 +67,13 @@ def background_named(name: str) -> str:
     return str(_from(backgrounds(), "--background", name, "a colour, photo"))
 
 
-def motion_named(name: str) -> str:
+def motion_named(name: str | None) -> str:
     """What `generate` takes as a motion; "builtin:NAME" is understood, too.
 
     Raises:
         UserError: If there is none of that name.
     """
-    return str(_from(motions(), "--motion", name.removeprefix("builtin:")))
+    return str(_from(motions(), "--motion", (name or "").removeprefix("builtin:")))
 
 
 def _from(known: dict[str, Path] | dict[str, str], argument: str, name: str, also: str = "") -> Path | str:

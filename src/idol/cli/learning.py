@@ -94,9 +94,9 @@ def _check_export(folder: Path, stage: str) -> None:
 
 def _stage(path: Path, overrides: list[str], resume: bool) -> tuple[Any, Callable[[], Path]]:
     """The config of a stage, and what trains it."""
-    from idol.config import load_config
+    from idol.config import load_config, read_config
 
-    if _stage_name(path) == "autoencoder":
+    if read_config(path).get("stage") == "autoencoder":
         from idol.train_autoencoder import AutoencoderConfig, fit_autoencoder
 
         autoencoder = load_config(AutoencoderConfig, path, overrides)
@@ -105,13 +105,3 @@ def _stage(path: Path, overrides: list[str], resume: bool) -> tuple[Any, Callabl
 
     diffusion = load_config(TrainConfig, path, overrides)
     return diffusion, lambda: fit(diffusion, resume)
-
-
-def _stage_name(path: Path) -> object:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):  # told in full when the config is loaded
-        return None
-    return values.get("stage") if isinstance(values, dict) else None
