@@ -89,7 +89,11 @@ def test_a_run_shows_previews_and_is_written_part_by_part(tmp_path, kind):
     assert [frame.shape for frame in watching.frames] == [(3, SIZE, 2 * SIZE)] * 2
     write_run(tmp_path / "run", generated(pipe, inputs, settings, Reporter()), inputs, settings)
     read = Clip.load(tmp_path / "run")
-    assert read.depth_kind == kind and np.array_equal(read.video, whole.video) and np.array_equal(read.mask, whole.mask)
+    assert (
+        read.depth_kind == kind
+        and np.array_equal(read.video, whole.video)
+        and np.array_equal(read.mask, whole.mask)
+    )
     np.testing.assert_allclose(read.depth, whole.depth, atol=0.5 / 65535 + 1e-7)
     assert np.array_equal(read.pose.keypoints, whole.pose.keypoints)
     assert len(read_video(tmp_path / "run" / "video.mp4").frames) == 11

@@ -1,4 +1,4 @@
-"""Training of the small autoencoder of `mini`: colour frames, coloured depth, backgrounds and people on grey.
+"""Training of autoencoders: `mini`'s, from nothing, or Stable Diffusion's, widened for depth as LDM3D does.
 
 L1 on pixels and on their differences, more of it on the person, and LPIPS. Every step's data and noise come
 from (seed, step), so a run that was stopped and resumed gives the weights of one that was not.
@@ -12,28 +12,36 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from idol import depth as depth_codec
-from idol.clip import Clip
 from idol.config import dump
-from idol.crop import foreground_crop
-from idol.data.shards import ShardReader
-from idol.errors import UserError
+from idol.data.squares import ImageBatches, Images, SquareConfig
+from idol.depth import ColourMap
 from idol.model.autoencoder import Autoencoder
+from idol.model.codec import decode_raw, encode_raw
+from idol.model.widened import widened
 from idol.perceptual import LPIPS
+from idol.staging import FolderKind, staged_folder
+from idol.training.checkpoint import load_exactly, load_optimiser, optimiser_tensors
+from idol.training.networks import load_autoencoder
+from idol.training.optimisation import Average
+from idol.training.start import autoencoder_folder
+
+_FINISHED = FolderKind("an autoencoder", "config.json")
 
 
 @dataclass(frozen=True)
 class AutoencoderSize:
-    """Arguments of `Autoencoder`."""
+    """Arguments of `Autoencoder`, which is trained from nothing."""
 
     latent_channels: int = 32
     channels: tuple[int, ...] = (64, 128, 192)
@@ -44,20 +52,39 @@ class AutoencoderSize:
 
 
 @dataclass(frozen=True)
+class StableDiffusionAutoencoder:
+    """Stable Diffusion's autoencoder, `widened` to a frame and its coloured depth in one latent (LDM3D).
+
+    Its loss is as Stable Diffusion's, without an adversary: the decoder learns from draws of the encoder's
+    distribution, whose divergence from the standard normal is paid for.
+    """
+
+    stable_diffusion: str
+    """Hub name or folder of a checkpoint with its `vae`, or folder of the autoencoder alone; one that has six
+    channels already is gone on with."""
+    w_kl: float = 1e-6
+    """Weight of the KL divergence, Stable Diffusion's: against errors that are summed over a picture."""
+    in_channels: ClassVar[int] = 6
+
+
+@dataclass(frozen=True)
 class AutoencoderConfig:
-    """One training run of the autoencoder.
+    """One training run of an autoencoder.
 
     Attributes:
         stage: Tells this file from the diffusion stages'.
         data: Folder of clip shards.
         out: Run folder.
+        model: Sizes of one that starts from nothing, or where Stable Diffusion's is.
         steps: Optimiser steps; the learning rate falls to zero over them (cosine, after `warmup`).
         clips_per_step: Clips read for each step; each gives a frame, a depth map, and its background or the
             person on grey.
-        patch_clips: Clips whose patches the linear path starts from.
-        latent_noise: Standard deviation of the noise between encoder and decoder.
+        patch_clips: Clips whose patches the linear path starts from (none in Stable Diffusion's).
+        latent_noise: Standard deviation of the noise between encoder and decoder (Stable Diffusion's encoder
+            says its own).
         w_person: Weight of the person's pixels; all others weigh 1.
-        w_latent: Weight of the latents' mean square above 1: the encoder must not outgrow the noise.
+        w_latent: Weight of the latents' mean square above 1: the encoder must not outgrow the noise (in
+            Stable Diffusion's the KL divergence sees to it).
         depth_colours: Colour map of the depth pictures.
         side: Pixels a side of the squares that are cut out of the pictures.
         perceptual: LPIPS network, weighted by `w_perceptual`.
@@ -68,12 +95,12 @@ class AutoencoderConfig:
     data: Path
     out: Path
     stage: Literal["autoencoder"] = "autoencoder"
-    model: AutoencoderSize = field(default_factory=AutoencoderSize)
+    model: AutoencoderSize | StableDiffusionAutoencoder = field(default_factory=AutoencoderSize)
     steps: int = 4000
     warmup: int = 100
     lr: float = 2e-3
     clips_per_step: int = 4
-    depth_colours: depth_codec.ColourMap = "hot"
+    depth_colours: ColourMap = "hot"
     side: int = 128
     patch_clips: int = 64
     latent_noise: float = 0.05
@@ -96,93 +123,26 @@ class AutoencoderConfig:
         if self.steps < 1 or self.clips_per_step < 1:
             raise ValueError("steps and clips_per_step are at least 1")
 
+    @property
+    def kind(self) -> Literal["idol", "kl"]:
+        """What `load_autoencoder` and the diffusion stages call it."""
+        return "idol" if isinstance(self.model, AutoencoderSize) else "kl"
 
-class Images(NamedTuple):
-    """What one step learns from.
-
-    Attributes:
-        pixels: (n, 3 or 6, h, w) in [-1, 1].
-        person: (n, 1, h, w) bool.
-    """
-
-    pixels: Tensor
-    person: Tensor
-
-
-class ImageBatches(Dataset[Images]):
-    """Batch `step` of the run, three images a clip (two of six channels), from (seed, step) alone."""
-
-    def __init__(self, config: AutoencoderConfig) -> None:
-        self.config, self.reader = config, ShardReader(config.data)
-        if len(self.reader) == 0:
-            raise UserError(str(config.data), "holds no clips", "make some with `idol synth`")
-
-    def __len__(self) -> int:
-        return self.config.steps
-
-    def __getitem__(self, step: int) -> Images:
-        """The images of one step."""
-        return self.draw(np.random.default_rng((self.config.seed, step)), self.config.clips_per_step)
-
-    def draw(self, random: np.random.Generator, clips: int) -> Images:
-        """The images of so many clips."""
-        picked = random.integers(len(self.reader), size=clips)
-        views = []
-        for i in picked:
-            frame = int(random.integers(self.reader.entry(int(i)).frames))
-            views += _views(self.reader.frames(int(i), [frame]), self.config, random)
-        pixels, person = (torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True))
-        return Images(pixels.float() / 127.5 - 1, person[:, None])
-
-
-def _views(
-    clip: Clip, config: AutoencoderConfig, random: np.random.Generator
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Squares of a frame, of its coloured depth, and of the person on grey or of the background.
-
-    Of each (3, side, side) uint8, and where the person is in it. Most squares lie about the person. In six
-    channels the depth is behind the frame, and an empty one behind the third picture.
-    """
-    mask, coloured = clip.mask[0], depth_codec.colorize(clip.known_depth()[0], config.depth_colours)
-    if random.random() < 0.3:
-        still = clip.background if clip.background.ndim == 3 else clip.background[0]
-        third = still, np.zeros_like(mask)
-    else:
-        third = foreground_crop(clip.video[0], mask, clip.pose, clip.height)[:2]
-    views = [(clip.video[0], mask), (coloured, mask), third]
-    if config.model.in_channels == 6:
-        empty = depth_codec.colorize(np.zeros_like(clip.depth[0]), config.depth_colours)
-        views = [
-            (np.concatenate([clip.video[0], coloured]), mask),
-            (np.concatenate([third[0], empty]), third[1]),
-        ]
-    squares = [_square(*view, config.side, random) for view in views]
-    if random.random() < 0.5:
-        return squares
-    return [(image[..., ::-1].copy(), person[..., ::-1].copy()) for image, person in squares]
-
-
-def _square(
-    image: np.ndarray, mask: np.ndarray, side: int, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """A square round a pixel of the person, or three times in ten anywhere."""
-    size = np.array(mask.shape)
-    side = min(side, *size)
-    on_person = mask.any() and random.random() < 0.7
-    middle = random.choice(np.argwhere(mask)) if on_person else random.integers(size)
-    y, x = np.clip(middle - side // 2, 0, size - side)
-    cut = (Ellipsis, slice(y, y + side), slice(x, x + side))
-    return image[cut], mask[cut]
+    @property
+    def images(self) -> ImageBatches:
+        """What the run learns from."""
+        squares = SquareConfig(self.side, self.depth_colours, self.model.in_channels == 6)
+        return ImageBatches(self.data, self.steps, self.seed, self.clips_per_step, squares)
 
 
 def fit_autoencoder(config: AutoencoderConfig) -> Path:
     """Train, resuming when the run folder holds a checkpoint.
 
     Returns:
-        The folder of the finished (averaged) model, for `Autoencoder.from_pretrained`.
+        The folder of the finished (averaged) model: `autoencoder.path` of the diffusion stages.
 
     Raises:
-        UserError: If there is no data.
+        UserError: If there is no data, or nothing to start from.
     """
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -200,7 +160,7 @@ def fit_autoencoder(config: AutoencoderConfig) -> Path:
                 log.write(json.dumps(line) + "\n")
         if step % config.save_every == 0 or step == config.steps or late:
             run.save(out, step)
-            _sheet(run.average, images.pixels, out / "sheet.png")
+            _sheet(run.average.module, images.pixels, out / "sheet.png")
         if late:
             break
     return out / "autoencoder"
@@ -208,7 +168,7 @@ def fit_autoencoder(config: AutoencoderConfig) -> Path:
 
 def _batches(config: AutoencoderConfig, first: int) -> Iterator[Images]:
     loader = DataLoader(
-        ImageBatches(config),
+        config.images,
         batch_size=None,
         sampler=range(first, config.steps),
         num_workers=config.workers,
@@ -223,17 +183,12 @@ class _Run:
 
     def __init__(self, config: AutoencoderConfig) -> None:
         self.config = config
-        arguments = {k: v for k, v in vars(config.model).items()}
-        self.model = Autoencoder(**arguments)
-        self.model.fit_patches(
-            ImageBatches(config).draw(np.random.default_rng(config.seed), config.patch_clips).pixels
-        )
-        self.model.to(config.device, memory_format=torch.channels_last)
-        self.encode, self.decode = self.model.encode, self.model.decode
+        self.model = _network(config)
+        self.model.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload, arg-type]
+        self.average = Average(self.model, config.ema)
+        self.encode, self.decode = _encode, decode_raw
         if config.compile:
-            self.encode, self.decode = torch.compile(self.encode), torch.compile(self.decode)
-        self.average = Autoencoder(**arguments).to(config.device, memory_format=torch.channels_last)
-        self.average.load_state_dict(self.model.state_dict())
+            self.encode, self.decode = torch.compile(_encode), torch.compile(decode_raw)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=1e-4
         )
@@ -251,27 +206,25 @@ class _Run:
         config = self.config
         random = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         pixels = images.pixels.to(config.device, memory_format=torch.channels_last)
-        weight = 1 + (config.w_person - 1) * images.person.to(config.device)
+        person = images.person.to(config.device)
+        weight = 1 + (config.w_person - 1) * person
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            latents = self.encode(pixels)
-            noise = torch.randn(latents.shape, generator=random).to(latents)
-            output = self.decode(latents + config.latent_noise * noise)
+            code = self.encode(self.model, pixels, config)
+            noise = torch.randn(code.mean.shape, generator=random).to(code.mean)
+            output = self.decode(self.model, code.mean + code.deviation * noise)
             perceptual = self._perceptual(output.clamp(-1, 1), pixels)
         error = output - pixels
         loss = _weighted_l1(error, weight) + config.w_gradient * _gradient_l1(error, weight)
-        loss = loss + config.w_perceptual * perceptual.float()
-        loss = loss + config.w_latent * (latents.square().mean() - 1).relu()
+        loss = loss + config.w_perceptual * perceptual.float() + code.penalty
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
-        self._average(step)
-        squared = (output.detach().clamp(-1, 1) - pixels).square() / 4
-        told = {"loss": loss, "lpips": perceptual, "psnr": _psnr(squared.mean())}
-        area = pixels.shape[1] * images.person.sum()
-        told["psnr_person"] = _psnr((squared * images.person).sum() / area.clamp_min(1))
+        self.average.update(step)
+        told = {"loss": loss, "lpips": perceptual, "penalty": code.penalty}
+        told |= _closeness(output.detach(), pixels, person)
         return {name: float(value.detach()) for name, value in told.items()}
 
     def _perceptual(self, output: Tensor, pixels: Tensor) -> Tensor:
@@ -281,25 +234,23 @@ class _Run:
         made, true = (torch.cat(x.split(3, dim=1)) for x in (output, pixels))
         return self.lpips(made, true).mean()
 
-    @torch.no_grad()
-    def _average(self, step: int) -> None:
-        decay = min(self.config.ema, (1 + step) / (10 + step))
-        for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            kept.lerp_(new, 1 - decay)
-
     def save(self, out: Path, step: int) -> None:
         """Write the state and the averaged model, each by rename."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for i, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
+        tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(self.optimiser).items()}
         partial = out / "state.partial"
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"step": str(step)})
         partial.replace(out / "state.safetensors")
-        self.average.save_pretrained(out / "autoencoder")
+        with staged_folder(out / "autoencoder", True, _FINISHED) as folder:
+            self.average.module.save_pretrained(folder)
 
     def resume(self, out: Path) -> int:
-        """Load the newest state if there is one; returns the next step."""
+        """Load the newest state if there is one; returns the next step.
+
+        Raises:
+            UserError: If it is of another model.
+        """
         path = out / "state.safetensors"
         if not path.exists():
             return 0
@@ -308,15 +259,53 @@ class _Run:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.model.load_state_dict(part("model."))
-        self.average.load_state_dict(part("average."))
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimiser.").items():
-            index, _, name = key.partition(".")
-            state.setdefault(int(index), {})[name] = value
-        full = self.optimiser.state_dict()
-        self.optimiser.load_state_dict({"state": state, "param_groups": full["param_groups"]})
-        return int(next(iter(state.values()))["step"])
+        load_exactly(self.model, part("model."), path)
+        load_exactly(self.average.module, part("average."), path)
+        load_optimiser(self.optimiser, part("optimiser."))
+        return int(tensors["optimiser.0.step"])
+
+
+def _network(config: AutoencoderConfig) -> Autoencoder | AutoencoderKL:
+    """What the run starts from."""
+    match config.model:
+        case AutoencoderSize():
+            model = Autoencoder(**vars(config.model))
+            random = np.random.default_rng(config.seed)
+            model.fit_patches(config.images.draw(random, config.patch_clips).pixels)
+            return model
+        case StableDiffusionAutoencoder(stable_diffusion=source):
+            vae: AutoencoderKL = load_autoencoder("kl", autoencoder_folder(source))
+            vae = vae if vae.config["in_channels"] == 6 else widened(vae)
+            return vae.requires_grad_(True)
+
+
+class _Code(NamedTuple):
+    """What an encoder says of pictures.
+
+    Attributes:
+        mean: (n, c, i, j) latents.
+        deviation: Standard deviation of the noise that the decoder has to bear; like `mean`, or one number.
+        penalty: (), keeps the latents from outgrowing the noise.
+    """
+
+    mean: Tensor
+    deviation: Tensor | float
+    penalty: Tensor
+
+
+def _encode(model: Any, pixels: Tensor, config: AutoencoderConfig) -> _Code:
+    """What the model of the config's kind says of pictures (n, 3 or 6, h, w) in [-1, 1]."""
+    match config.model:
+        case AutoencoderSize():
+            latents = model.encode(pixels)
+            excess = (latents.square().mean() - 1).relu()
+            return _Code(latents, config.latent_noise, config.w_latent * excess)
+        case StableDiffusionAutoencoder(w_kl=w_kl):
+            encoded = model.encode(pixels).latent_dist.parameters
+            drawn_from = DiagonalGaussianDistribution(encoded.float())
+            # all other terms are means over the pixels; the weight is against sums
+            divergence = drawn_from.kl().sum() / pixels.numel()
+            return _Code(drawn_from.mean, drawn_from.std, w_kl * divergence)
 
 
 def _weighted_l1(error: Tensor, weight: Tensor) -> Tensor:
@@ -329,15 +318,23 @@ def _gradient_l1(error: Tensor, weight: Tensor) -> Tensor:
     return across + _weighted_l1(error.diff(dim=-2), weight[..., 1:, :])
 
 
+def _closeness(output: Tensor, pixels: Tensor, person: Tensor) -> dict[str, Tensor]:
+    """PSNR of everything, of the person and, where depth is behind the frame, of depth alone."""
+    squared = (output.clamp(-1, 1) - pixels).square() / 4
+    area = pixels.shape[1] * person.sum()
+    told = {"psnr": _psnr(squared.mean()), "psnr_person": _psnr((squared * person).sum() / area.clamp_min(1))}
+    return told if pixels.shape[1] == 3 else told | {"psnr_depth": _psnr(squared[:, 3:].mean())}
+
+
 def _psnr(squared: Tensor) -> Tensor:
     return -10 * squared.log10()
 
 
 @torch.no_grad()
-def _sheet(model: Autoencoder, images: Tensor, path: Path) -> None:
+def _sheet(model: Autoencoder | AutoencoderKL, images: Tensor, path: Path) -> None:
     """Images over their reconstructions, as a PNG."""
     images = images[:9].to(model.device)
-    both = torch.stack([images, model(images).clamp(-1, 1)])
+    both = torch.stack([images, decode_raw(model, encode_raw(model, images)).clamp(-1, 1)])
     both = torch.cat(both.split(3, dim=2), dim=1)
     pixels = ((both + 1) * 127.5).round().byte().cpu().numpy()  # [2, n, 3, h, w]
     rows = [np.concatenate(list(row.transpose(0, 2, 3, 1)), axis=1) for row in pixels]

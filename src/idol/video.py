@@ -223,7 +223,7 @@ def _add_video_stream(out: Any, height: int, width: int, fps: float, crf: int, p
 
 
 def _to_frame(rgb: np.ndarray) -> Any:
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)), format="rgb24")
+    frame = av.VideoFrame.from_ndarray(rgb.transpose(1, 2, 0), format="gbrp")  # planes, as they come
     return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
 
 

@@ -130,7 +130,17 @@ def test_results_are_removed_after_their_time(desk):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc/passwd", "/etc/passwd", "photo/../x", "builtin:../walk", "nobody", "", None, "rgb(1.2.3, 0, 0)"]
+    "name",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "photo/../x",
+        "builtin:../walk",
+        "nobody",
+        "",
+        None,
+        "rgb(1.2.3, 0, 0)",
+    ],
 )
 def test_a_text_is_a_name_on_the_list_or_refused(name):
     for change in ({"person": name}, {"background": name}, {"motion": name}):

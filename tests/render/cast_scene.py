@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from idol.render.matting import matte
+from idol.render.matting import mattes
 from idol.render.space import Camera, Layers, Plane, View
 
 FLOOR, WALL = 0.9, 7.0
@@ -62,13 +62,13 @@ def layers(frames: int = 1) -> Layers:
     plate, _, _ = cast(View.still(), CAMERA, person=False)
     frame, plate = frame.round().astype(np.uint8), plate.round().astype(np.uint8)
     z = points[..., 2].astype(np.float32)
-    part = matte(frame, plate, share > 0.5, 1 / z, clean=False)
+    part = mattes(frame[None], plate[None], share[None] > 0.5, 1 / z[None], clean=False)
     behind = np.minimum(*(plane.z(CAMERA) for plane in STAGE))
     return Layers(
         camera=CAMERA,
-        colour=np.repeat(part.colour[None], frames, 0),
-        alpha=np.repeat(part.alpha[None], frames, 0),
-        z=np.repeat(1 / part.disparity[None], frames, 0),
+        colour=np.repeat(part.colour, frames, 0),
+        alpha=np.repeat(part.alpha, frames, 0),
+        z=np.repeat(1 / part.disparity, frames, 0),
         plate=plate[None],
         plate_z=behind[None],
         stage=STAGE,

@@ -43,6 +43,21 @@ def test_a_moving_background_is_a_file_a_frame(tmp_path, kind):
     ]
 
 
+def test_a_wider_step_makes_smaller_meshes(tmp_path):
+    clip = drawn_clip(3, frames=2, size=32)
+    clip.save(tmp_path / "clip")
+    sizes = []
+    for step in ("1", "2", "4"):
+        out = tmp_path / step
+        done = call("render", tmp_path / "clip", "-o", out, "--kind", "mesh", "--mesh-step", step)
+        assert done.code == 0, done.err
+        assert json.loads((out / "render.json").read_text())["settings"]["mesh_step"] == int(step)
+        data = (out / "mesh" / "00000.glb").read_bytes()
+        accessors = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])["accessors"]
+        sizes.append(sum(each["count"] for each in accessors))
+    assert sizes[0] > 2 * sizes[1] > 4 * sizes[2]
+
+
 def test_progress_counts_frames(tmp_path):
     told = []
     clip = drawn_clip(3, frames=3, size=32)

@@ -9,7 +9,7 @@ import pytest
 from cli_runs import call, refused
 from drawn import drawn_clip
 from idol.errors import UserError
-from idol.render import render
+from idol.render import job, render
 from idol.render.paths import camera_path
 from idol.render.space import Camera
 from idol.video import read_video, write_video
@@ -68,6 +68,18 @@ def test_a_still_camera_gives_the_video_back(clip, tmp_path):
     assert np.abs(own - ours).mean() < 2
 
 
+def test_a_video_in_parts_is_the_same_video(clip, tmp_path, monkeypatch):
+    """Without the mark, whose strength belongs to a part, it does not matter how many frames go together."""
+    whole = render(clip, tmp_path / "whole", watermark=False).files[0]
+    monkeypatch.setattr(job, "PART", 2)
+    told = []
+    parts = render(clip, tmp_path / "parts", watermark=False, progress=lambda *done: told.append(done)).files[
+        0
+    ]
+    np.testing.assert_array_equal(read_video(whole).frames, read_video(parts).frames)
+    assert told == [(2, 3), (3, 3)]
+
+
 def test_sound_is_kept(clip, tmp_path, sound):
     run = tmp_path / "run"
     drawn = drawn_clip(0, frames=3)
@@ -90,6 +102,8 @@ def test_sound_is_kept(clip, tmp_path, sound):
         (["--convergence", "0"], "--convergence: 0.0; give metres"),
         (["--fov", "200"], "--fov: 200.0; give degrees"),
         (["--person-height", "17"], "--person-height: 17.0; give metres"),
+        (["--mesh-step", "5", "--kind", "mesh"], "--mesh-step: 5; give 1 to 4 pixels"),
+        (["--mesh-step", "2"], "--mesh-step: no mesh is made; add --kind mesh"),
         (["--height", "2"], "--height: 2 pixels"),
         (["--width", "65", "--kind", "stereo", "--stereo", "side-by-side-half"], "--width: 65 pixels cannot"),
     ],

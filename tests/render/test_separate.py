@@ -1,15 +1,18 @@
 """A clip taken apart: clean edges, metres, and a floor under the feet."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from scipy.ndimage import maximum_filter
 
 from drawn import drawn_clip
 from idol.clip import Clip, Pose
 from idol.depth import from_metres, to_metres
 from idol.errors import UserError
-from idol.render.matting import matte
+from idol.render.matting import Mattes, grown, mattes
 from idol.render.scale import standing_heights
 from idol.render.separate import separate
 from idol.render.space import Camera
@@ -17,6 +20,12 @@ from idol.render.stage import find_feet, floor_through
 
 SIZE, FPS = 96, 10.0
 CAMERA = Camera(40.0, SIZE, SIZE)
+
+
+def matte(frame, plate, mask, disparity, clean):
+    """One frame's."""
+    found = mattes(frame[None], plate[None], mask[None], disparity[None], clean)
+    return SimpleNamespace(**{field.name: getattr(found, field.name)[0] for field in fields(Mattes)})
 
 
 def blended(alpha, front, behind):
@@ -41,6 +50,27 @@ def test_the_matting_equation_is_solved():
     assert np.abs(found.alpha - alpha)[edge].mean() < 0.3 * np.abs((alpha > 0.5) - alpha)[edge].mean()
     assert np.abs(found.colour[:, edge] - front[:, None]).mean() < 12  # no stripe shines through
     assert np.abs(frame[:, edge] - front[:, None]).mean() > 40
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_it_does_not_matter_which_frames_are_cut_out_together(clean):
+    clip = drawn_clip(0, frames=4)
+    masks = clip.mask.copy()
+    masks[1] = False
+    plates = np.broadcast_to(clip.background, clip.video.shape)
+    together = mattes(clip.video, plates, masks, clip.depth, clean)
+    for i in range(4):
+        alone = matte(clip.video[i], plates[i], masks[i], clip.depth[i], clean)
+        for name in ("colour", "alpha", "disparity"):
+            np.testing.assert_array_equal(getattr(together, name)[i], getattr(alone, name))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (1, 4), (5, 2), (13, 40), (30, 7)])
+def test_growing_is_scipys_maximum_filter(rows, columns):
+    values = np.random.default_rng(0).normal(size=(2, 24, 33)).astype(np.float32)
+    size = (1, 2 * rows + 1, 2 * columns + 1)
+    theirs = maximum_filter(values, size, mode="constant", cval=-np.inf)
+    np.testing.assert_array_equal(grown(torch.from_numpy(values), rows, columns), theirs)
 
 
 def test_an_edge_stands_still_when_noise_does_not():

@@ -6,10 +6,12 @@ import cast_scene
 import numpy as np
 import pytest
 from cast_scene import CAMERA, FLOOR, STAGE, cast
+from scipy.ndimage import gaussian_filter
 
 from idol.render.paths import camera_path
 from idol.render.space import View
-from idol.render.views import render_view, zoom_inside
+from idol.render.views import Renderer, render_view
+from idol.render.zoom import zoom_inside
 
 MOVED = View.towards(np.array([0.4, -0.1, 0.2]), np.array([0.05, 0.1, 4.0]))
 
@@ -153,3 +155,30 @@ def test_a_whole_scene_of_measured_depth_needs_no_stage(scene):
     measured = replace(scene, stage=())
     staged, free = (render_view(each, 0, MOVED, CAMERA).astype(int) for each in (scene, measured))
     assert np.percentile(np.abs(staged - free), 98) <= 8
+
+
+def test_a_camera_that_stands_still_sees_what_one_that_comes_sees():
+    layers = cast_scene.layers(frames=3)
+    layers.alpha[1] = 0  # nobody there
+    renderer = Renderer(layers, CAMERA)
+    for frame in range(3):
+        again = View(MOVED.position, MOVED.rotation)
+        np.testing.assert_array_equal(renderer.view(frame, MOVED), render_view(layers, frame, again, CAMERA))
+
+
+def test_a_still_background_is_sampled_as_finely_as_a_moving_one(scene):
+    """One is interpolated linearly in an enlarged copy, the other cubically."""
+    busy = np.random.default_rng(0).normal(size=(1, 3, 96, 96))
+    plate = np.clip(128 + 350 * gaussian_filter(busy, (0, 0, 1.5, 1.5)), 0, 255).astype(np.uint8)
+    still = replace(scene, plate=plate, alpha=np.zeros_like(scene.alpha))
+    two = {"colour": 2, "alpha": 2, "z": 2, "plate": 2}
+    moving = replace(still, **{name: np.repeat(getattr(still, name), n, 0) for name, n in two.items()})
+    large = CAMERA.resized(192, 192)
+    error = render_view(still, 0, MOVED, large).astype(float) - render_view(moving, 0, MOVED, large)
+    assert 10 * np.log10(255**2 / np.mean(error**2)) > 45
+
+
+def test_a_view_repeats_where_the_camera_stands_still():
+    person = np.array([0.1, 0.1, 4.0])
+    assert len(set(camera_path("still", None, np.arange(5) / 5, person))) == 1
+    assert len(set(camera_path("orbit", None, np.arange(5) / 5, person))) == 5

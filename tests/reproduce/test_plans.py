@@ -10,6 +10,7 @@ from idol.reproduce.run import study
 from idol.reproduce.runs import planned
 from idol.reproduce.tables import RowConfig, ScaleConfig, StageRun, load_scale
 from idol.train import TrainConfig
+from idol.train_autoencoder import AutoencoderConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "tables"
 TABLES = [f"table{number}" for number in range(1, 9)]
@@ -43,9 +44,10 @@ def test_every_row_is_planned_or_says_why_not(table, scale, tmp_path):
         assert [s.model.init for s in diffusion] == [None, *(s.out for s in diffusion[:-1])]
 
 
+@pytest.mark.parametrize("scale", ["tiny", "sd14"])
 @pytest.mark.parametrize("table", TABLES)
-def test_one_small_machine_runs_every_row_that_is_ours(table, tmp_path):
-    found = study(table, "tiny", tmp_path, folder=FOLDER)
+def test_every_row_that_is_ours_is_run(table, scale, tmp_path):
+    found = study(table, scale, tmp_path, folder=FOLDER)
     assert found.left_out.keys() == {row.name for row in found.table.rows if row.external}
 
 
@@ -64,6 +66,33 @@ def test_a_table_about_other_clips_trains_and_is_tested_on_such(table, depth, jo
     }
     assert len(folders) == 1 and folders != {usual.plans["IDOL"].last.data.folders}
     assert other.scale.about != usual.scale.about
+
+
+@pytest.mark.parametrize(
+    ("scale", "stages", "kind"),
+    [
+        ("tiny", ["autoencoder", "image", "video"], "idol"),
+        ("sd14", ["autoencoder", "haop", "image", "video"], "kl"),
+    ],
+)
+@pytest.mark.parametrize(("table", "colours"), [("table1", "hot"), ("table2", "gray")])
+def test_ldm3d_stands_on_an_autoencoder_of_the_tables_depth(table, colours, scale, stages, kind, tmp_path):
+    found = study(table, scale, tmp_path, folder=FOLDER)
+    plan = found.plans["LDM3D"]
+    assert [stage.stage for stage in plan.stages] == stages
+    assert f"  autoencoder: {plan.stages[0].steps} steps in {plan.stages[0].out}" in found.text()
+    first, *others = plan.stages
+    assert isinstance(first, AutoencoderConfig) and first.model.in_channels == 6
+    assert first.depth_colours == colours
+    for stage in others:
+        assert stage.data.folders == (first.data,)
+        stacked = stage.stage != "haop"  # pre-training is of frames, and the same run for all rows
+        assert stage.data.pictures.stacked == stacked
+        source = (str(first.out / "autoencoder"), kind)
+        assert ((stage.autoencoder.path, stage.autoencoder.kind) == source) == stacked
+        assert not stacked or stage.data.pictures.depth_colours == colours
+    shared = [stage.out for stage in found.plans["IDOL"].stages if stage.stage == "haop"]
+    assert [stage.out for stage in others if stage.stage == "haop"] == shared
 
 
 def test_a_scale_without_such_clips_says_so(tmp_path):

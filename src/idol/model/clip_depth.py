@@ -28,8 +28,8 @@ BONES = {
     (1, 8): 0.29, (1, 11): 0.29, (2, 5): 0.21, (8, 11): 0.12,
 }  # fmt: skip
 """Lengths as shares of a standing person's height, from joint to joint of OpenPose's 18. Limbs and torso are
-those of Drillis and Contini (1966; in Winter, Biomechanics and Motor Control of Human Movement); shoulders and
-hips are narrower than there, as their joints lie within the body."""
+those of Drillis and Contini (1966; in Winter, Biomechanics and Motor Control of Human Movement). Shoulders
+and hips are narrower than there, as their joints lie within the body."""
 _PERSON = 1.7  # metres
 _FIELD = 45.0  # degrees over the height of the frame; of a camera nobody knows anything of
 _RELIEF = 0.18  # metres: standard deviation of a person's distances in a frame, the median over drawn clips

@@ -11,13 +11,12 @@ from idol.render.clouds import background_cloud, joined, person_cloud, to_ply
 from idol.render.depth_video import to_millimetres, write_depth_video
 from idol.render.exr import write_background_exr, write_person_exr
 from idol.render.job import Job
-from idol.render.jumps import with_firm_edges
-from idol.render.meshes import clip_glb, frame_glb, is_still
+from idol.render.meshes import clip_glb, frame_glb
 
 
 def write_points(job: Job) -> list[Path]:
     """`points/00000.ply` ...: the person's points of each frame; `background.ply`: those behind."""
-    layers = with_firm_edges(job.layers)
+    layers = job.layers
     files = _per_frame(job, "points", "ply", lambda i, path: _write(path, to_ply(person_cloud(layers, i))))
     return [
         *files,
@@ -27,7 +26,7 @@ def write_points(job: Job) -> list[Path]:
 
 def write_scene_points(job: Job) -> list[Path]:
     """`scene-points/00000.ply` ...: person and background of each frame in one file."""
-    layers = with_firm_edges(job.layers)
+    layers = job.layers
 
     def one(frame: int, path: Path) -> None:
         _write(path, to_ply(joined([person_cloud(layers, frame), background_cloud(layers, frame)])))
@@ -37,21 +36,21 @@ def write_scene_points(job: Job) -> list[Path]:
 
 def write_mesh(job: Job) -> list[Path]:
     """`clip.glb`: the clip as one animation; `mesh/00000.glb` ...: each frame; all with the background."""
-    layers = with_firm_edges(job.layers)
-    files = _per_frame(job, "mesh", "glb", lambda i, path: _write(path, frame_glb(layers, i)))
-    return [_write(job.folder / "clip.glb", clip_glb(layers)), *files]
+    layers, step = job.layers, job.settings.mesh_step
+    files = _per_frame(job, "mesh", "glb", lambda i, path: _write(path, frame_glb(layers, i, step)))
+    return [_write(job.folder / "clip.glb", clip_glb(layers, step)), *files]
 
 
 def write_exr(job: Job) -> list[Path]:
     """`exr/00000.exr` ...: the person's R G B A Z of each frame; `background.exr`: those behind."""
-    layers = with_firm_edges(job.layers)
+    layers = job.layers
     files = _per_frame(job, "exr", "exr", lambda i, path: write_person_exr(path, layers, i))
     return [*files, *_backgrounds(job, "exr", lambda i, path: write_background_exr(path, layers, i))]
 
 
 def write_depth(job: Job) -> list[Path]:
     """`depth.mkv`: the person's millimetres, 16 bit; `scene-depth.mkv`: those of all that is seen."""
-    layers = with_firm_edges(job.layers)
+    layers = job.layers
     there = layers.alpha >= 0.5
     person = np.where(there, layers.z, np.float32(np.inf))
     seen = np.where(there, layers.z, layers.plate_z)
@@ -74,7 +73,7 @@ def _per_frame(job: Job, name: str, suffix: str, write: Callable[[int, Path], ob
 
 def _backgrounds(job: Job, suffix: str, write: Callable[[int, Path], object]) -> list[Path]:
     """`background.*`, or a folder of one per frame where the camera moves."""
-    if is_still(job.layers):
+    if job.layers.still:
         files = [job.folder / f"background.{suffix}"]
     else:
         files = list(_numbered(job.folder / "background", suffix, job.layers.frames))

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
 
+_AHEAD = 8  # results for each thread that may wait for whoever takes them
 
-def each_frame(
-    work: Callable[[int], T], count: int, progress: Callable[[int, int], None] | None = None
-) -> list[T]:
-    """The results of work(0) ... work(count - 1), in order.
+
+def in_turn(work: Callable[[int], T], count: int) -> Iterator[T]:
+    """The results of work(0) ... work(count - 1), in order, one by one.
 
     As many frames are worked on side by side as torch has threads, each by one thread: for work as small as
-    this that is faster than many threads on one frame, most of all on a machine that is busy.
+    this that is faster than many threads on one frame, most of all on a machine that is busy. Work goes on
+    while the results are used, but never more than a few frames ahead: a long clip takes no more memory than
+    a short one. What work raises is raised in its turn, and ends the work on all other frames.
 
     Args:
         work: Gets the index of a frame.
         count: Number of frames.
-        progress: Told (frames done, frames) after each.
     """
     threads = torch.get_num_threads()
-    results: list[T] = []
     torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    under_way: deque[Future[T]] = deque()
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for result in pool.map(work, range(count)):
-                results.append(result)
-                if progress is not None:
-                    progress(len(results), count)
+        for i in range(count):
+            under_way.append(pool.submit(work, i))
+            if len(under_way) > _AHEAD * threads:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
     finally:
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
-    return results
+
+
+def each_frame(work: Callable[[int], T], count: int) -> list[T]:
+    """The results of `in_turn`, all at once."""
+    return list(in_turn(work, count))

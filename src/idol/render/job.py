@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from idol.provenance import Provenance
+from idol.render.frames import in_turn
 from idol.render.scale import PERSON_HEIGHT
 from idol.render.space import Camera, Layers
 from idol.render.stereo import BASELINE, Layout
-from idol.video import write_video
+from idol.video import video_writer
+
+PART = 16
+"""Frames of a video that are marked and encoded together."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Settings:
         person_height: Metres.
         height: Of the videos in pixels; None: the clip's.
         width: Of the videos in pixels; None: the clip's.
+        mesh_step: Pixels along a side of a cell of the person's mesh, 1 to 4.
         watermark: Whether videos carry the invisible mark (`idol.provenance`).
     """
 
@@ -45,6 +51,7 @@ class Settings:
     person_height: float = PERSON_HEIGHT
     height: int | None = None
     width: int | None = None
+    mesh_step: int = 1
     watermark: bool = True
 
 
@@ -59,7 +66,7 @@ class Job:
         folder: Where files go.
         provenance: Marks the videos.
         audio: A file whose sound goes with the videos, or None.
-        progress: Told (frames done, frames) after each frame.
+        progress: Told (frames done, frames) as they are written.
     """
 
     layers: Layers
@@ -70,9 +77,33 @@ class Job:
     audio: Path | None = None
     progress: Callable[[int, int], None] | None = None
 
-    def write_video(self, name: str, frames: UInt8[np.ndarray, "f 3 h w"]) -> Path:
-        """Write one video with the clip's rate and sound; every video of a render goes through here."""
-        path = self.folder / name
-        marked = self.provenance.marked(frames)
-        write_video(path, marked, self.layers.fps, audio_from=self.audio, preset="veryfast")
+    def write_video(self, name: str, draw: Callable[[int], UInt8[np.ndarray, "3 h w"]]) -> Path:
+        """Write one video with the clip's rate and sound; every video of a render goes through here.
+
+        Frames are marked and encoded a few at a time while the next ones are drawn, so that no clip is too
+        long for memory. As in long generated clips, the mark's strength is measured for each part.
+
+        Args:
+            name: Of the file.
+            draw: Gets the index of a frame; called by several threads.
+        """
+        path, layers = self.folder / name, self.layers
+        parts = _parts(in_turn(draw, layers.frames))
+        first = next(parts)
+        height, width = first.shape[2:]
+        with video_writer(path, height, width, layers.fps, preset="veryfast") as writer:
+            if self.audio is not None:
+                writer.add_sound(self.audio, layers.frames / layers.fps)
+            done = 0
+            for part in chain([first], parts):
+                writer.add(self.provenance.marked(part))
+                done += len(part)
+                if self.progress is not None:
+                    self.progress(done, layers.frames)
         return path
+
+
+def _parts(frames: Iterator[UInt8[np.ndarray, "3 h w"]]) -> Iterator[UInt8[np.ndarray, "f 3 h w"]]:
+    """Frames, up to `PART` together."""
+    while part := list(islice(frames, PART)):
+        yield np.stack(part)

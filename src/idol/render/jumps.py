@@ -8,9 +8,10 @@ sheets. Near the silhouette depth may therefore fall off no faster than a body t
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int
 from scipy.ndimage import distance_transform_edt, find_objects, grey_opening, median_filter
 
+from idol.render.frames import each_frame
 from idol.render.space import Layers
 
 STEEPEST = 6.0
@@ -40,32 +41,49 @@ def with_firm_edges(layers: Layers) -> Layers:
     """The layers with the person's depth held at the silhouette; known distances stay as they are."""
     if layers.metric:
         return layers
-    frames = zip(layers.z, layers.alpha >= 0.5, strict=True)
-    return replace(layers, z=np.stack([_held(z, there, layers.camera.focal) for z, there in frames]))
+    focal, there = layers.camera.focal, layers.alpha >= 0.5
+    held = each_frame(lambda i: _held(layers.z[i], there[i], focal), layers.frames)
+    return replace(layers, z=np.stack(held))
 
 
 def _held(
     z: Float32[np.ndarray, "h w"], there: Bool[np.ndarray, "h w"], focal: float
 ) -> Float32[np.ndarray, "h w"]:
-    """One frame: in the rim z(p) <= z(q) + slope |p - q| for all q of the person; beyond, the nearest z."""
+    """One frame: in the rim z(p) <= z(q) + slope |p - q| for all q of the person; around, the nearest z."""
     if not there.any():
         return z
-    window = find_objects(there.astype(np.int8))[0]
-    inside = there[window]
-    smooth = grey_opening(median_filter(z[window], _SPECK), _CLEFT)
+    box = find_objects(there.astype(np.int8))[0]
+    inside, wide = there[box], [slice(max(side.start - _REACH, 0), side.stop + _REACH) for side in box]
+    smooth = grey_opening(median_filter(z[box], _SPECK), _CLEFT)
     held = np.pad(np.where(inside, smooth, np.inf), 1, constant_values=np.inf)
-    inner = held[1:-1, 1:-1]
-    rim = inside & (distance_transform_edt(np.pad(there, 1, mode="edge"))[1:-1, 1:-1][window] <= _RIM)
-    slope = _TURNING * np.where(inside, inner, 0) / focal
-    (h, w), beside = inner.shape, np.empty_like(inner)
+    _lower(held, np.flatnonzero(np.pad(_rim(there, box), 1)), focal)
+    z = z.copy()
+    z[box] = held[1:-1, 1:-1]
+    rows, columns = distance_transform_edt(~there[*wide], return_distances=False, return_indices=True)
+    z[*wide] = z[*wide][rows, columns]
+    return z
+
+
+def _rim(there: Bool[np.ndarray, "h w"], box: tuple[slice, slice]) -> Bool[np.ndarray, "i j"]:
+    """The person's pixels near the silhouette; beyond the picture's border the person goes on."""
+    around = np.pad(there, 1, mode="edge")[tuple(slice(side.start, side.stop + 2) for side in box)]
+    return there[box] & (distance_transform_edt(around)[1:-1, 1:-1] <= _RIM)
+
+
+def _lower(z: Float32[np.ndarray, "h w"], rim: Int[np.ndarray, " n"], focal: float) -> None:
+    """Bring depth down in place, where it falls off faster than a body turns away; inf: nobody.
+
+    Args:
+        z: Metres, with a border of inf.
+        rim: Where it may change, as places in the flat array.
+        focal: Focal length in pixels.
+    """
+    flat = z.reshape(-1)
+    slope = np.float32(_TURNING / focal) * flat[rim]
     for _ in range(_REACH):
         for dy, dx in _AROUND:
-            np.add(held[1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w], slope * np.hypot(dy, dx), out=beside)
-            np.minimum(inner, beside, out=inner, where=rim)
-    rows, columns = distance_transform_edt(~there, return_distances=False, return_indices=True)
-    z = z.copy()
-    z[window] = inner
-    return z[rows, columns]
+            beside = flat.take(rim + (dy * z.shape[1] + dx)) + slope * np.float32(np.hypot(dy, dx))
+            flat[rim] = np.minimum(flat.take(rim), beside)
 
 
 def without_midair(z: Float32[np.ndarray, "h w"], focal: float) -> Float32[np.ndarray, "h w"]:

@@ -16,6 +16,9 @@ from idol.render.gltf import Node, Surface, to_glb
 from idol.render.jumps import is_jump, without_midair
 from idol.render.space import Camera, Layers
 
+MESH_STEPS = range(1, 5)
+"""Pixels along a side of a cell of the person's grid: depth goes on beyond the silhouette only so far."""
+
 _CUT = 128  # of 255: the first 8-bit alpha that glTF's cutoff of one half keeps
 
 
@@ -33,7 +36,7 @@ def person_surface(layers: Layers, frame: int, step: int = 1) -> Surface | None:
     Raises:
         ValueError: If the step is not 1 to 4: depth goes on beyond the silhouette only so far.
     """
-    if not 1 <= step <= 4:
+    if step not in MESH_STEPS:
         raise ValueError(f"step: found {step}, expected 1 to 4 pixels")
     alpha = np.rint(layers.alpha[frame] * 255).astype(np.uint8)
     if not (alpha >= _CUT).any():
@@ -87,13 +90,8 @@ def clip_glb(layers: Layers, step: int = 1) -> bytes:
     return to_glb(nodes, layers.camera)
 
 
-def is_still(layers: Layers) -> bool:
-    """Whether what is behind the person never changes."""
-    return len(layers.plate) == len(layers.plate_z) == 1
-
-
 def _background_nodes(layers: Layers, step: int) -> list[Node]:
-    if is_still(layers):
+    if layers.still:
         return [Node("background", background_surface(layers, 0, step))]
     return [
         Node(f"background {frame:05d}", background_surface(layers, frame, step), _shown(layers, frame))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -73,7 +74,7 @@ class Keyframes:
 def camera_path(
     path: str, amount: float | None, times: Float[np.ndarray, " f"], person: Float[np.ndarray, " 3"]
 ) -> list[View]:
-    """One view per frame.
+    """One view per frame; the same one again where the camera stands still.
 
     Args:
         path: `sway` (from side to side, ends where it began), `dolly` (towards the person), `orbit` (round
@@ -89,7 +90,7 @@ def camera_path(
         share = AMOUNTS[path] if amount is None else amount
         if not -0.6 <= share <= 0.6:
             raise UserError("--amount", f"{share}", "give a share of the person's distance from -0.6 to 0.6")
-        return [_aimed(place, person) for place in _move(path, share, times, person)]
+        return _views([(*place, 0.0, 0.0) for place in _move(path, share, times, person)], person)
     if amount is not None:
         raise UserError("--amount", "means nothing to a file of keyframes", "leave it away")
     if not Path(path).is_file():
@@ -138,7 +139,13 @@ def _through(
     else:
         start, end = keyframes[0].time, keyframes[-1].time
         values = PchipInterpolator([each.time for each in keyframes], rows)(np.clip(times, start, end))
-    return [_aimed(row[:3], person, float(row[3]), float(row[4])) for row in values]
+    return _views([tuple(row) for row in values], person)
+
+
+def _views(rows: Sequence[tuple[float, ...]], person: Float[np.ndarray, " 3"]) -> list[View]:
+    """Views from x, y, z and two angles; the same one where these are the same, so it is drawn only once."""
+    views = {row: _aimed(np.array(row[:3]), person, *map(float, row[3:])) for row in dict.fromkeys(rows)}
+    return [views[row] for row in rows]
 
 
 def _turned(keyframe: Keyframe, person: Float[np.ndarray, " 3"]) -> tuple[float, float]:

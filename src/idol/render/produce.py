@@ -16,7 +16,9 @@ from idol.config import to_dict
 from idol.errors import UserError
 from idol.provenance import Facts, Provenance, provenance_of
 from idol.render.job import Job, Settings
+from idol.render.jumps import with_firm_edges
 from idol.render.kinds import KINDS
+from idol.render.meshes import MESH_STEPS
 from idol.render.scale import PERSON_HEIGHT
 from idol.render.separate import separate
 from idol.render.space import Camera
@@ -61,6 +63,7 @@ def render(
     person_height: float = PERSON_HEIGHT,
     height: int | None = None,
     width: int | None = None,
+    mesh_step: int = 1,
     watermark: bool = True,
     certificate: str | Path | None = None,
     private_key: str | Path | None = None,
@@ -84,11 +87,13 @@ def render(
         person_height: Metres; the scale where the clip's distances are not known.
         height: Of the videos in pixels; the clip's by default, or what keeps the shape if `width` is given.
         width: Alike.
+        mesh_step: Pixels of the clip along a side of a cell of the person's mesh, 1 to 4: a larger one makes
+            smaller files. That of the background is four times as wide.
         watermark: Put the invisible mark into videos (`idol.provenance`).
         certificate: PEM of a certificate chain that signs every file; one of this machine's by default.
         private_key: PEM of its key.
         overwrite: Replace `out` if it is a folder of views.
-        progress: Told (frames done, frames) after each frame, for each video anew.
+        progress: Told (frames done, frames) as they are written, for each kind anew.
 
     Raises:
         UserError: If the clip has no depth or no person, an argument is wrong, or `out` cannot be written.
@@ -105,6 +110,7 @@ def render(
         person_height,
         height,
         width,
+        mesh_step,
         watermark,
     )
     _check_numbers(asked)
@@ -114,7 +120,7 @@ def render(
     source = clip if isinstance(clip, Clip) else Clip.load(clip)
     sound = None if isinstance(clip, Clip) else Path(clip) / "video.mp4"
     camera = output_camera(Camera(45.0, source.height, source.width), asked)  # refused before any work
-    layers = separate(source, fov=fov, person_height=person_height)
+    layers = with_firm_edges(separate(source, fov=fov, person_height=person_height))
     camera = output_camera(layers.camera, asked)
     with staged_folder(out, overwrite, VIEWS) as folder:
         audio = sound if sound and sound.is_file() else None
@@ -173,6 +179,11 @@ def _check_numbers(settings: Settings) -> None:
         raise UserError("--baseline", f"{settings.baseline}", "give metres from -1 to 1")
     if settings.convergence is not None and not 0.1 <= settings.convergence <= 1000:
         raise UserError("--convergence", f"{settings.convergence}", "give metres from 0.1 to 1000")
+
+    if settings.mesh_step not in MESH_STEPS:
+        raise UserError("--mesh-step", f"{settings.mesh_step}", "give 1 to 4 pixels")
+    if settings.mesh_step != 1 and "mesh" not in settings.kinds:
+        raise UserError("--mesh-step", "no mesh is made", "add --kind mesh")
 
 
 def _record(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
@@ -10,7 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from idol.clip import Clip
 from idol.errors import UserError
 from idol.render.frames import each_frame
-from idol.render.matting import Matte, matte
+from idol.render.matting import Mattes, mattes
 from idol.render.scale import (
     PERSON_HEIGHT,
     camera_of,
@@ -23,6 +25,7 @@ from idol.render.stage import find_feet, floor_through, planted, wall_behind, wi
 
 _NEAREST = 0.1  # metres; nothing is closer to the camera
 _FARTHEST = 1000.0
+_TOGETHER = 4  # frames that are cut out together, so that threads do not wait for each other all the time
 _SAMPLES = 48  # frames that tell how far away a standing background is
 
 
@@ -49,8 +52,8 @@ def separate(clip: Clip, *, fov: float | None = None, person_height: float = PER
         raise UserError("--person-height", f"{person_height}", "give metres from 0.3 to 3")
     camera = camera_of(clip, fov, person_height)
     exact = exact_disparities(clip)
-    mattes = _mattes(clip, clip.depth if exact is None else exact, clean=exact is None)
-    person = np.stack([each.disparity for each in mattes])
+    cut = _mattes(clip, clip.depth if exact is None else exact, clean=exact is None)
+    person = cut.disparity
     if exact is None:
         distance = camera.focal * person_height / standing_height(clip)
         a, b = relative_scale(person, clip.mask, distance, person_height)
@@ -66,8 +69,8 @@ def separate(clip: Clip, *, fov: float | None = None, person_height: float = PER
         plate_z = _metres(np.minimum.reduce([plane.z(camera) for plane in stage])[None], inverse=False)
     return Layers(
         camera=camera,
-        colour=np.stack([each.colour for each in mattes]),
-        alpha=np.stack([each.alpha for each in mattes]),
+        colour=cut.colour,
+        alpha=cut.alpha,
         z=_metres(person),
         plate=clip.background[None] if clip.background.ndim == 3 else clip.background,
         plate_z=plate_z,
@@ -77,13 +80,18 @@ def separate(clip: Clip, *, fov: float | None = None, person_height: float = PER
     )
 
 
-def _mattes(clip: Clip, disparity: Float32[np.ndarray, "f h w"], clean: bool) -> list[Matte]:
+def _mattes(clip: Clip, disparity: Float32[np.ndarray, "f h w"], clean: bool) -> Mattes:
     plates = np.broadcast_to(clip.background, clip.video.shape)
+    starts = range(0, clip.frames, _TOGETHER)
 
-    def one(i: int) -> Matte:
-        return matte(clip.video[i], plates[i], clip.mask[i], disparity[i], clean)
+    def some(k: int) -> Mattes:
+        part = slice(starts[k], starts[k] + _TOGETHER)
+        return mattes(clip.video[part], plates[part], clip.mask[part], disparity[part], clean)
 
-    return each_frame(one, clip.frames)
+    found = each_frame(some, len(starts))
+    return Mattes(
+        *(np.concatenate([getattr(each, field.name) for each in found]) for field in fields(Mattes))
+    )
 
 
 def _staged(

@@ -87,9 +87,9 @@ class Camera:
         return points[..., :2] / points[..., 2:] * self.focal + np.array([cx, cy], points.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
-    """Where another camera stands and looks.
+    """Where another camera stands and looks; equal to itself alone.
 
     Attributes:
         position: (3,) metres, in the axes of the clip's own camera.
@@ -198,6 +198,11 @@ class Layers:
     def frames(self) -> int:
         """Number of frames."""
         return len(self.colour)
+
+    @property
+    def still(self) -> bool:
+        """Whether what is behind the person never changes."""
+        return len(self.plate) == len(self.plate_z) == 1
 
     def plate_at(self, frame: int) -> UInt8[np.ndarray, "3 h w"]:
         """The scene without the person in one frame."""

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d, grey_closing
 
 from idol.render.space import Camera, Plane
 
-_WALL = 1.6  # distance of the back wall, in the farthest distance of the person
+_WALL = 1.3  # distance of the back wall, in the farthest distance of the person; see `wall_behind`
 _JUMP = 1.0  # seconds for which feet may leave the floor
 _TILT = 0.3  # how far from level the camera is by habit (a priori deviation), see `floor_through`
 _REACH = 0.45  # of the person's height, that a body reaches before or behind its middle
@@ -94,7 +94,11 @@ def floor_through(
 
 
 def wall_behind(disparity: Float32[np.ndarray, " n"]) -> Plane:
-    """The upright plane well behind everything that the person's disparities reach."""
+    """The upright plane behind everything that the person's disparities reach.
+
+    Not far behind: what stands upright on the floor is bent where it crosses onto the wall, the more the
+    farther that is.
+    """
     return Plane(np.array([0.0, 0.0, 1.0]), _WALL / float(np.percentile(disparity, 1)))
 
 

@@ -8,37 +8,34 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from idol.render.frames import each_frame
 from idol.render.job import Job
 from idol.render.paths import camera_path
 from idol.render.space import Camera, Layers, View
 from idol.render.stereo import eyes, join
-from idol.render.views import render_view, zoom_inside
+from idol.render.views import Renderer
+from idol.render.zoom import zoom_inside
 
 
 def write_parallax(job: Job) -> list[Path]:
     """`parallax.mp4`: the clip seen by a moving camera, by default one that sways."""
     views = _path(job, "sway")
-    camera = _zoomed(job.layers, views, job.camera)
-
-    def one(i: int) -> UInt8[np.ndarray, "3 h w"]:
-        return render_view(job.layers, i, views[i], camera)
-
-    return [job.write_video("parallax.mp4", np.stack(each_frame(one, len(views), job.progress)))]
+    renderer = Renderer(job.layers, _zoomed(job.layers, views, job.camera))
+    return [job.write_video("parallax.mp4", lambda i: renderer.view(i, views[i]))]
 
 
 def write_stereo(job: Job) -> list[Path]:
     """`stereo.mp4`: the clip for two eyes, by default from where it was taken."""
     settings, layers = job.settings, job.layers
     distance = settings.convergence or float(np.linalg.norm(person_centre(layers)))
-    pairs = [eyes(view, settings.baseline, distance) for view in _path(job, "still")]
-    camera = _zoomed(layers, [eye for pair in pairs for eye in pair], job.camera)
+    views = _path(job, "still")
+    pairs = {view: eyes(view, settings.baseline, distance) for view in views}
+    renderer = Renderer(layers, _zoomed(layers, [eye for pair in pairs.values() for eye in pair], job.camera))
 
     def one(i: int) -> UInt8[np.ndarray, "3 h w"]:
-        left, right = (render_view(layers, i, eye, camera) for eye in pairs[i])
+        left, right = (renderer.view(i, eye) for eye in pairs[views[i]])
         return join(left, right, settings.stereo)
 
-    return [job.write_video("stereo.mp4", np.stack(each_frame(one, len(pairs), job.progress)))]
+    return [job.write_video("stereo.mp4", one)]
 
 
 def person_centre(layers: Layers) -> Float[np.ndarray, " 3"]:

@@ -20,7 +20,7 @@ from idol.render.clouds import person_cloud
 from idol.render.depth_video import to_millimetres
 from idol.render.gltf import Node, Surface, to_glb
 from idol.render.jumps import with_firm_edges
-from idol.render.meshes import background_surface, is_still, person_surface
+from idol.render.meshes import background_surface, person_surface
 from idol.render.scale import PERSON_HEIGHT
 from idol.render.separate import separate
 from idol.render.space import Layers
@@ -171,7 +171,7 @@ def _add_scene(scene: Any, layers: Layers) -> dict[str, list[Any]]:
     """Everything that can be seen, all frames at once: so that playing sends nothing but what is visible."""
     size = _distance(layers) / layers.camera.focal
     nodes: dict[str, list[Any]] = {"mesh": [], "points": [], "background": []}
-    for i in range(1 if is_still(layers) else layers.frames):
+    for i in range(1 if layers.still else layers.frames):
         surface = background_surface(layers, i)
         nodes["background"].append(_add_surface(scene, f"/background/{i:05d}", surface, visible=i == 0))
     for i in range(layers.frames):
@@ -229,7 +229,7 @@ def _record(rerun: Any, recording: Any, clip: Clip, layers: Layers) -> None:
         image_plane_distance=distance / 4,
     )
     recording.log("world/camera", pinhole, static=True)
-    if is_still(layers):
+    if layers.still:
         recording.log("world/background", _mesh(rerun, background_surface(layers, 0)), static=True)
     for i in range(layers.frames):
         recording.set_time("frame", sequence=i)
@@ -246,7 +246,7 @@ def _record_frame(rerun: Any, recording: Any, clip: Clip, layers: Layers, frame:
     cloud = person_cloud(layers, frame)
     radius = 0.75 * _distance(layers) / layers.camera.focal  # points overlap
     recording.log("world/person", rerun.Points3D(cloud.points, colors=cloud.colours, radii=radius))
-    if not is_still(layers):
+    if not layers.still:
         recording.log("world/background", _mesh(rerun, background_surface(layers, frame)))
 
 

@@ -66,19 +66,21 @@ def planned(row: RowConfig, scale: ScaleConfig, beside: Path, out: Path) -> Plan
         UserError: If a config or an override of it cannot be used.
     """
     stages: list[Stage] = []
-    shared = list(scale.set)
+    own: list[str] = []
     if row.stacked:
         assert scale.stacked_autoencoder is not None, "asked for by ScaleConfig.why_not"
         first = _autoencoder(scale.stacked_autoencoder, scale.autoencoder, beside, out)
         stages.append(first)
-        shared.append(f"autoencoder.path={first.out / 'autoencoder'}")
+        own += [f"autoencoder.path={first.out / 'autoencoder'}", f"autoencoder.kind={first.kind}"]
+    own += row.set
     before: Path | None = None
     pretraining = row.pretraining or scale.pretraining
     alone = [] if pretraining == "none" else [getattr(scale, pretraining)]
     for run in [*alone, *scale.stages]:
-        own = () if run in alone else row.set
+        # pre-training is of frames alone, for all rows alike: in their own autoencoder, without depth
+        joint = [] if run in alone else own
         last = row.video if run is scale.stages[-1] else ()
-        overrides = [f"steps={run.steps}", *shared, *own, *last, f"model.init={before or 'null'}"]
+        overrides = [f"steps={run.steps}", *scale.set, *joint, *last, f"model.init={before or 'null'}"]
         config = load_config(TrainConfig, beside / run.config, overrides)
         config = dataclasses.replace(config, out=out / f"{config.stage}-{_digest(config)}")
         stages.append(config)

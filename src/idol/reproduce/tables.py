@@ -132,15 +132,6 @@ class DepthEstimator:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """What this scale cannot run."""
-
-    row: str
-    """Name of a row."""
-    why: str
-
-
-@dataclass(frozen=True)
 class ScaleConfig:
     """Data, steps and sizes that all rows share, so that rows differ in their idea alone."""
 
@@ -162,7 +153,6 @@ class ScaleConfig:
     """a.b=value, applied to every diffusion stage's config."""
     autoencoder: tuple[str, ...] = ()
     """a.b=value, applied to the config of the autoencoder of six channels."""
-    left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -189,9 +179,6 @@ class ScaleConfig:
             return None
         if self.for_table(table) is None:
             return f"this scale has no clips with {table.joints} joints and depth of the {table.depth}"
-        for out in self.left_out:
-            if out.row == row.name:
-                return out.why
         if row.stacked and self.stacked_autoencoder is None:
             return "this scale trains no autoencoder of six channels"
         pretraining = row.pretraining or self.pretraining

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.utils.constants import CONFIG_NAME
 from torch import Tensor, nn
 
 from idol.data.batch import Batch
@@ -316,11 +318,33 @@ def _foreground(
 
 
 def load_autoencoder(kind: Literal["idol", "kl"], source: str) -> Any:
-    """The frozen autoencoder: ours from a folder, or Stable Diffusion's from a folder or the model hub."""
-    if kind == "idol":
-        if not Path(source, "config.json").exists():
-            raise UserError("autoencoder", f"no config.json in {source}", "name a folder of a trained one")
-        return Autoencoder.from_pretrained(source).eval().requires_grad_(False)
-    from diffusers import AutoencoderKL
+    """The frozen autoencoder: ours, or Stable Diffusion's of three channels or, trained here, of six.
 
-    return AutoencoderKL.from_pretrained(source, subfolder="vae").eval().requires_grad_(False)
+    Args:
+        kind: Ours or Stable Diffusion's.
+        source: Folder of the autoencoder; of Stable Diffusion's also folder or hub name of a checkpoint.
+
+    Raises:
+        UserError: If there is none, or one of the other kind.
+    """
+    wanted: Any = Autoencoder if kind == "idol" else AutoencoderKL
+    folder = next((f for f in (Path(source, "vae"), Path(source)) if (f / CONFIG_NAME).is_file()), None)
+    if folder is None:
+        if kind == "idol" or Path(source).exists():
+            raise UserError("autoencoder", f"no {CONFIG_NAME} in {source}", "name a folder of a trained one")
+        vae = _from_hub(source)
+    else:
+        found = wanted.load_config(folder).get("_class_name")
+        if found != wanted.__name__:
+            raise UserError("autoencoder", f"{folder} holds a {found}", f"kind {kind} is {wanted.__name__}")
+        vae = wanted.from_pretrained(folder)
+    return vae.eval().requires_grad_(False)
+
+
+def _from_hub(name: str) -> Any:
+    try:
+        return AutoencoderKL.from_pretrained(name, subfolder="vae")
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        hint = "give a folder, or a hub name with a `vae` and, the first time, a network"
+        raise UserError("autoencoder", f"{name} cannot be loaded ({reason})", hint) from None
