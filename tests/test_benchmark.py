@@ -8,7 +8,8 @@ import torch
 import yaml
 
 from cli_runs import call, refused
-from idol.benchmark import METHODS, Cost, CostReport, benchmark, build
+from idol.benchmark import METHODS, Cost, CostReport, DepthEstimator, benchmark, build
+from idol.benchmark.operations import count
 from idol.errors import UserError
 from training_runs import config, settings
 
@@ -67,16 +68,51 @@ def test_the_report_says_what_was_measured(report):
     for name, cost in report.costs.items():
         assert len(cost.seconds) == 2 and min(cost.seconds) > 0 and (cost.memory is None or cost.memory > 0)
         assert values["costs"][name]["median_seconds"] == statistics.median(cost.seconds)
-    table = CostReport({"idol": Cost(10**6, 10**6, 10**9, 10**10, (1.0, 3.0), None)}, 8, 256, 2, "x").table()
+    cost = Cost(10**6, 10**6, 10**9, 10**10, ("float32",), (1.0, 3.0), None)
+    table = CostReport({"idol": cost}, 8, 256, 2, "x", 2, "float32", "2.13").table()
+    assert table.caption == "x, threads: 2, all in float32, torch 2.13; rounds: 2; weights are random"
     cells = [list(column.cells)[0] for column in table.columns]
     assert cells == ["IDOL", "1.0", "2.0", "1.0", "10.0", "?", "2.00 (1.00–3.00)"]
 
 
-def test_mistakes_are_told(stage):
-    with pytest.raises(UserError, match="choose from idol"):
-        benchmark(stage, ["gan"])
-    with pytest.raises(UserError, match="at least 1"):
-        benchmark(stage, ["idol"], repeat=0)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_all_methods_compute_in_the_precision_that_is_asked_for(stage, precision):
+    report = benchmark(stage, frames=2, steps=1, repeat=1, dtype=precision)
+    assert {name: cost.arithmetic for name, cost in report.costs.items()} == dict.fromkeys(
+        METHODS, (precision,)
+    )
+    pipe, estimator = build(stage, METHODS["idol"], precision), DepthEstimator(precision)
+    networks = [*pipe.networks, estimator]
+    assert {p.dtype for network in networks for p in network.parameters()} == {getattr(torch, precision)}
+
+
+def test_other_arithmetic_than_that_of_the_weights_is_noticed():
+    layer, x = torch.nn.Linear(4, 5), torch.randn(3, 4)
+
+    def mixed():
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(x)
+        layer(x)
+
+    counted = count(mixed)
+    assert counted.arithmetic == ("bfloat16", "float32") and counted.clip == 2 * (2 * 3 * 4 * 5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"methods": ["gan"]}, "choose from idol"),
+        ({"repeat": 0}, "--repeat: 0"),
+        ({"frames": 0}, "--frames: 0"),
+        ({"steps": 0}, "--steps: 0"),
+        ({"dtype": "float8"}, "float32, bfloat16"),
+        ({"device": "cuda:9"}, "cuda:9 cannot be used"),
+        ({"device": "abacus"}, "abacus cannot be used"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_built(stage, asked, told):
+    with pytest.raises(UserError, match=told):
+        benchmark(stage, **asked)
 
 
 def test_the_verb_prints_the_table_and_writes_the_numbers(tmp_path):

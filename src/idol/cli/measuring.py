@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from idol import terminal
 from idol.cli.application import Json, app
 from idol.errors import UserError
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @app.command()
@@ -118,7 +120,7 @@ def benchmark(
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the config's own by default.")] = None,
     repeat: Annotated[int, typer.Option(help="Rounds over the methods.")] = 3,
     device: Annotated[str, typer.Option(help="Where.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="Of the weights: float32, bfloat16, float16.")] = "float32",
+    dtype: Annotated[Precision, typer.Option(help="Of all weights and all arithmetic.")] = "float32",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the numbers here.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -157,7 +159,9 @@ def reproduce(
     row: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
     resnet3d: Annotated[Path | None, typer.Option(help="Weights of FID-VID's 3-D ResNet-50.")] = None,
     device: Annotated[str, typer.Option(help="Where clips are made and judged, and costs measured.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="Of the weights whose cost is measured (table7).")] = "float32",
+    dtype: Annotated[
+        Precision, typer.Option(help="Of all weights and all arithmetic whose cost is measured (table7).")
+    ] = "float32",
     steps: Annotated[
         int | None, typer.Option(help="Denoising steps of table7.  [default: the scale's own]")
     ] = None,

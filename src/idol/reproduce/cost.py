@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from idol.benchmark import Cost, CostReport, benchmark
+from idol.benchmark import Cost, CostReport, Precision, benchmark
 from idol.errors import UserError
 from idol.reproduce.run import Study
 from idol.reproduce.tables import RowConfig
@@ -52,7 +52,7 @@ class CostTable:
     def _caption(self) -> str:
         report = self.report
         what = f"{report.frames} frames with depth at {report.size}², steps: {report.steps}"
-        return f"{what}; {report.machine}; the paper's figures in [], on a V100"
+        return f"{what}; {report.conditions}; the paper's figures in [], on a V100"
 
     def _cells(self) -> list[list[str]]:
         return [_row(row, self.report.costs[row.method]) for row in self.rows if row.method is not None]
@@ -64,7 +64,7 @@ def costs(
     steps: int | None = None,
     repeat: int = 3,
     device: str = "cpu",
-    dtype: str = "float32",
+    dtype: Precision = "float32",
     progress: Callable[[int, int], None] | None = None,
 ) -> CostTable:
     """Measure the methods of a table of the kind `cost`, at the sizes of the scale's last stage.
@@ -74,7 +74,7 @@ def costs(
         steps: Denoising steps; the config's own by default.
         repeat: Rounds over the methods.
         device: Where.
-        dtype: Of the weights.
+        dtype: Of weights and arithmetic.
         progress: Told (runs done, runs).
 
     Raises:
