@@ -39,6 +39,28 @@ def test_values_and_overrides_reach_their_fields(tmp_path):
     assert config == Outer(7, 1e-4, Inner((4, 5, 6), "b"), "here")
 
 
+@dataclass(frozen=True)
+class Named:
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    either: Inner | Named
+
+
+@pytest.mark.parametrize(
+    ("either", "told"),
+    [("{name: x, weigth: 2}", "either.weigth"), ("{kind: b, chanels: [1]}", "either.chanels")],
+)
+def test_of_alternatives_the_one_that_was_meant_is_complained_about(tmp_path, either, told):
+    with pytest.raises(UserError, match=told) as complaint:
+        load_config(Choice, write(tmp_path, f"either: {either}"))
+    known = "name, weight" if "name" in either else "channels, kind"
+    assert known in str(complaint.value)
+
+
 def test_dump_reads_back_equal(tmp_path):
     config = Outer(7, 1e-4, Inner((4, 5, 6), "b"), None)
     assert load_config(Outer, write(tmp_path, dump(config))) == config

@@ -15,7 +15,7 @@ from idol.config import dump, load_config
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
 from idol.model.autoencoder import Autoencoder
-from idol.model.codec import decode_raw, encode_raw
+from idol.model.codec import LatentConfig, decode_raw, encode_raw
 from idol.model.widened import widened
 from idol.pipeline import IdolPipeline
 from idol.train import export, fit
@@ -171,7 +171,7 @@ def test_frames_with_depth_are_generated_in_the_widened_autoencoders_latents(sta
     folder = fit_autoencoder(stable)
     ldm3d = {
         "model": {"unet": {"num_modalities": 1, "cross_modal": False, "background": "add"}},
-        "data": {"pictures": {"stacked": True}},
+        "data": {"pictures": {"stacked": True, "depth_colours": "gray"}},
         "autoencoder": {
             "path": str(folder), "kind": "kl", "offset": "none", "normalisation": "stable_diffusion"
         },
@@ -186,7 +186,7 @@ def test_frames_with_depth_are_generated_in_the_widened_autoencoders_latents(sta
     assert isinstance(pipe.vae, AutoencoderKL) and pipe.codec.stacked
     for name, weight in pipe.vae.state_dict().items():
         assert torch.equal(weight, trained.state_dict()[name])
-    assert pipe.codec_config.scale == ((1 / 0.18215,) * 4,)
+    assert pipe.codec_config == LatentConfig.stable_diffusion(1, "gray")
     clip = drawn_clip(0, 2)
     given = clip.video[0], clip.mask[0], clip.background, clip.pose
     made = pipe(*given, foreground_pose=clip.pose.select([0]), num_inference_steps=2)

@@ -61,6 +61,13 @@ def test_stages_go_on_from_one_another(runs):
     assert new and all(".temporal" in name for name in new)
 
 
+def test_a_normalisation_is_of_its_own_colours(runs):
+    handed = {"model": {"init": str(runs / "image")}, "autoencoder": {"normalisation": "init"}}
+    gray = config(runs, "gray", steps=1, data={"pictures": {"depth_colours": "gray"}}, **handed)
+    with pytest.raises(UserError, match="depth_colours: gray, while .* hot"):
+        fit(gray)
+
+
 DRAFT = {
     "model": {"unet": {"draft": True}},
     "data": {"pictures": {"draft": True}},

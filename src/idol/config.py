@@ -159,15 +159,20 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
 def _convert_union(options: tuple[Any, ...], value: Any, source: str, key: str) -> Any:
     if value is None and type(None) in options:
         return None
-    error: UserError | None = None
+    errors: list[tuple[int, UserError]] = []
     for option in options:
         if option is not type(None):
             try:
                 return _convert(option, value, source, key)
             except UserError as wrong:
-                error = error or wrong
-    assert error is not None
-    raise error
+                errors.append((_keys_shared(option, value), wrong))
+    raise max(errors, key=lambda error: error[0])[1]  # of the alternative that was most likely meant
+
+
+def _keys_shared(option: Any, value: Any) -> int:
+    if not dataclasses.is_dataclass(option) or not isinstance(value, Mapping):
+        return 0
+    return len({field.name for field in dataclasses.fields(option)} & value.keys())
 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, source: str, key: str) -> tuple[Any, ...]:

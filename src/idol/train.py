@@ -254,15 +254,19 @@ def _latent_config(
     source = config.autoencoder
     if newest is not None:
         return load_state(newest).latents
+    colours = config.data.pictures.depth_colours
     match source.normalisation:
         case "measure":
-            colours = config.data.pictures.depth_colours
             return measure(samples, vae, source.offset, colours, source.per_channel)
         case "stable_diffusion":
-            return LatentConfig.stable_diffusion(config.model.unet.num_modalities)
+            return LatentConfig.stable_diffusion(config.model.unet.num_modalities, colours)
         case "init":
             assert config.model.init is not None  # TrainConfig saw to it
-            return starting_point(config.model.init)[1]
+            latents = starting_point(config.model.init)[1]
+            if latents.colour_map != colours:
+                found = f"{colours}, while {config.model.init} normalises depth that is {latents.colour_map}"
+                raise UserError("data.pictures.depth_colours", found, "use its colours, or measure anew")
+            return latents
 
 
 def _restore(path: Path, networks: Networks, average: Average[Networks], optimiser: Optimizer) -> int:

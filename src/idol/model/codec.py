@@ -49,10 +49,15 @@ class LatentConfig:
             raise ValueError("scale: every entry must be positive")
 
     @classmethod
-    def stable_diffusion(cls, m: int = 2) -> "LatentConfig":
-        """Stable Diffusion's: E times 0.18215 for everything."""
+    def stable_diffusion(cls, m: int = 2, colour_map: ColourMap = "hot") -> "LatentConfig":
+        """Stable Diffusion's: E times 0.18215 for everything.
+
+        Args:
+            m: Modalities.
+            colour_map: Colours of the depth.
+        """
         scale, shift = (1 / 0.18215,) * 4, (0.0,) * 4
-        return cls((scale,) * m, (shift,) * m, scale, shift)
+        return cls((scale,) * m, (shift,) * m, scale, shift, colour_map=colour_map)
 
 
 class LatentCodec:
