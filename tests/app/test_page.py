@@ -1,63 +1,11 @@
 """The page as visitors have it: in a real browser, with the weights that ship."""
 
 import re
-import time
 import zipfile
-from contextlib import contextmanager
-from urllib.parse import urlsplit
+
+from visiting import View, choose, fill, finished, until, visitor
 
 from idol import media
-
-PATIENCE = 40_000  # milliseconds: jobs are short, but machines may be busy
-
-
-@contextmanager
-def visitor(browser, address, scheme="light", width=1280, height=900):
-    """A page of a visitor of their own; at its end nothing may have been asked of anyone but the server."""
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-    context.set_default_timeout(PATIENCE)
-    page, asked, broken = context.new_page(), [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: broken.append(str(error)))
-    page.goto(address)
-    page.wait_for_selector("#photo img")
-    yield page
-    elsewhere = [url for url in asked if urlsplit(url).hostname not in ("127.0.0.1", None)]
-    assert asked and not elsewhere, elsewhere
-    assert not broken, broken
-    context.close()
-
-
-def choose(page, **numbers):
-    """A short job: a motion that needs no estimator, and few frames."""
-    page.get_by_text("Settings", exact=True).click()
-    walk = page.get_by_text("walk", exact=True)
-    page.locator("#motions button", has=walk).last.click()  # the film is first
-    page.wait_for_timeout(300)  # fields that are not quite there yet forget what is typed
-    fill(page, **{"Frames": 4, **numbers})
-
-
-def fill(page, **numbers):
-    labels = {"Frames": "number input for Frames", "Steps": "number input for Denoising steps"}
-    for name, value in numbers.items():
-        box = page.get_by_label(labels.get(name, name), exact=True)
-        box.fill(str(value))
-        box.press("Tab")
-    page.wait_for_timeout(100)
-
-
-def finished(page):
-    page.wait_for_selector(".status.done, .status.failed")
-    return page.inner_text("#status")
-
-
-def until(page, wanted, seconds=PATIENCE / 1000):
-    """Ask again and again, but not for ever."""
-    end = time.monotonic() + seconds
-    while not (answer := wanted()):
-        assert time.monotonic() < end, "it did not happen"
-        page.wait_for_timeout(30)
-    return answer
 
 
 def test_from_a_photo_to_a_download(browser, address, tmp_path):
@@ -91,31 +39,17 @@ def test_from_a_photo_to_a_download(browser, address, tmp_path):
 
 def _orbit(page):
     """Dragging turns the view, a double click turns it back to what the video shows."""
-    canvas = page.frame_locator("iframe.orbit").locator("#view")
-    canvas.scroll_into_view_if_needed()
-
-    def drawn():
-        """The picture of the next frame, caught before the browser clears it."""
-        return canvas.evaluate("c => new Promise(r => requestAnimationFrame(() => r(c.toDataURL())))")
-
-    def other_than(picture):
-        return until(page, lambda: (now := drawn()) != picture and now)
-
-    until(page, lambda: canvas.get_attribute("data-frames"))
-    canvas.focus()
-    page.keyboard.press("Home")  # no swaying
-    page.keyboard.press(" ")  # no playing
-    first = until(page, lambda: (now := drawn()) == drawn() and now)
-    canvas.hover()
+    view = View(page)
+    first = view.still()
+    view.canvas.hover()
     page.mouse.down()
-    box = canvas.bounding_box()
-    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.55 * box["height"], steps=4)
+    page.mouse.move(*view.at(0.7, 0.55), steps=4)
     page.mouse.up()
-    turned = other_than(first)
+    turned = view.other_than(first)
     page.mouse.wheel(0, -200)
-    assert other_than(turned) != first
-    canvas.dblclick()
-    assert until(page, lambda: drawn() == first)
+    assert view.other_than(turned) != first
+    view.canvas.dblclick()
+    assert until(page, lambda: view.drawn() == first)
 
 
 def test_a_file_that_is_no_picture_gets_a_sentence(browser, address, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import threading
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from serving import served
 
 from idol import media
 from idol.video import read_video
@@ -111,6 +113,25 @@ def test_files_of_the_server_are_not_served(address, path):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{address}/gradio_api/file={path}")
     assert refused.value.code in (403, 404)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_the_server_ends_in_the_middle_of_a_job(tmp_path, ending):
+    """Soon, without an error, and with all that it wrote gone."""
+    with served(tmp_path) as (server, address):
+        order: list = [None, "man-standing", "park", None, "walk", None, 24, 10, 100, 0, "none"]
+        request = {
+            "data": json.dumps({"data": order}).encode(),
+            "headers": {"Content-Type": "application/json"},
+        }
+        call = f"{address}/gradio_api/call/generate"
+        event = json.load(urllib.request.urlopen(urllib.request.Request(call, **request)))["event_id"]
+        with urllib.request.urlopen(f"{call}/{event}") as told:
+            assert any(b"event: generating" in line for line in told)  # it is at work
+            assert list(tmp_path.glob("idol-app-*/jobs/*"))
+            server.send_signal(ending)
+            assert server.wait(timeout=30) == 0
+    assert not list(tmp_path.glob("idol-app-*"))
 
 
 def test_the_page_reports_to_nobody(address):

@@ -56,6 +56,13 @@ def on_pick(gallery: Any, values: list[str], target: Any) -> None:
     gallery.select(pick, None, target, **_QUIET)
 
 
+def on_own(picture: Any, gallery: Any) -> None:
+    """Once a visitor gives a picture of their own, no thumbnail is picked any more."""
+    import gradio as gr
+
+    picture.input(lambda: gr.update(selected_index=-1), None, gallery, **_QUIET)
+
+
 def show_if(kind: Any, parts: dict[str, Any]) -> None:
     """Show the part that belongs to the chosen kind."""
     import gradio as gr

@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -39,8 +41,34 @@ _DETAILS = {
 }
 
 
+@dataclass(frozen=True)
+class Page:
+    """The page and what is behind it.
+
+    Attributes:
+        blocks: What gradio launches.
+        desk: Works on the visitors' jobs.
+        folder: All that visitors send and get.
+    """
+
+    blocks: gr.Blocks
+    desk: Desk
+    folder: Path
+
+    def close(self) -> None:
+        """Call off all jobs, serve no longer, and leave nothing on the disk; twice does no harm."""
+        self.desk.close()  # first: visitors are told, and gradio waits for no answer
+        self.blocks.close(verbose=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 def build(weights: str = "mini", *, device: str | None = None, limits: Limits | None = None) -> gr.Blocks:
-    """The page with its weights loaded, ready for `launch(**look())`.
+    """The page's blocks, ready for `launch(**look())`; arguments and errors are those of `open_page`."""
+    return open_page(weights, device=device, limits=limits).blocks
+
+
+def open_page(weights: str = "mini", *, device: str | None = None, limits: Limits | None = None) -> Page:
+    """The page with its weights loaded.
 
     All that visitors send and get lies in one temporary folder, which is removed when the process ends.
     Gradio is told of it by the environment variable GRADIO_TEMP_DIR, which stays set.
@@ -53,29 +81,34 @@ def build(weights: str = "mini", *, device: str | None = None, limits: Limits | 
     Raises:
         UserError: If gradio is not installed, or the weights cannot be used.
     """
-    try:
-        import gradio as gr
-    except ImportError as error:
+    if find_spec("gradio") is None:
         hint = "pip install 'idol-diffusion[app]'"
-        raise UserError("idol app", "needs gradio, which is not installed", hint) from error
+        raise UserError("idol app", "needs gradio, which is not installed", hint)
     from idol.app.desk import Desk
-    from idol.app.events import connect, offer_to_programs
-    from idol.app.previews import motion_previews
     from idol.generate import best_device, load_pipeline
 
     limits = limits or Limits()
     pipe = load_pipeline(weights, device or best_device())
     folder = Path(tempfile.mkdtemp(prefix="idol-app-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "cache")  # gradio reads this when it is imported, too
     desk = Desk(pipe, weights, folder / "jobs", limits)
-    atexit.register(_close, desk, folder)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "cache")
+    page = Page(_blocks(desk, folder), desk, folder)
+    atexit.register(page.close)
+    return page
 
-    age = round(60 * limits.keep_minutes)
+
+def _blocks(desk: Desk, folder: Path) -> gr.Blocks:
+    import gradio as gr
+
+    from idol.app.events import connect, offer_to_programs
+
+    age = round(60 * desk.limits.keep_minutes)
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(min(600, age), age)) as blocks:
         gr.HTML(_MASTHEAD)
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
-                asked = _ask(desk, motion_previews(folder / "motions"))
+                asked = _ask(desk, folder)
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 shown = _show()
         connect(desk, asked, shown)
@@ -107,11 +140,6 @@ def look() -> dict[str, Any]:
     return {"theme": theme, "css": static("page.css")}
 
 
-def _close(desk: Desk, folder: Path) -> None:
-    desk.close()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def _forgetting(desk: Desk) -> Any:
     import gradio as gr
 
@@ -122,20 +150,27 @@ def _forgetting(desk: Desk) -> Any:
     return forget
 
 
-def _ask(desk: Desk, previews: dict[str, Path]) -> dict[str, Any]:
+def _ask(desk: Desk, folder: Path) -> dict[str, Any]:
     """The components that make up an order, by the name they have in `events`."""
-    asked = _ask_for_person()
-    asked |= _ask_for_background()
-    asked |= _ask_for_motion(previews)
+    from idol.app.previews import motion_previews
+
+    asked = _ask_for_person(_copied(choices.people(), folder / "people"))
+    asked |= _ask_for_background(_copied(choices.backgrounds(), folder / "backgrounds"))
+    asked |= _ask_for_motion(motion_previews(folder / "motions"))
     return asked | _ask_for_settings(desk)
 
 
-def _ask_for_person() -> dict[str, Any]:
+def _copied(pictures: dict[str, Path], folder: Path) -> list[str]:
+    """Copies to pick from: gradio hands no file on that lies where the package is installed."""
+    folder.mkdir()
+    return [str(shutil.copyfile(path, folder / path.name)) for path in pictures.values()]
+
+
+def _ask_for_person(known: list[str]) -> dict[str, Any]:
     import gradio as gr
 
-    from idol.app.events import as_sent, on_pick
+    from idol.app.events import as_sent, on_own, on_pick
 
-    known = [str(path) for path in choices.people().values()]
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2><span>1</span>Person</h2>")
         photo = gr.Image(
@@ -146,18 +181,20 @@ def _ask_for_person() -> dict[str, Any]:
             label="Photo",
             show_label=False,
             buttons=["fullscreen"],
+            webcam_options=gr.WebcamOptions(mirror=False),  # else the picture taken is a mirror image
             elem_id="photo",
         )
-        on_pick(_strip([(path, None) for path in known], "people"), known, photo)
+        strip = _strip([(path, None) for path in known], "people")
+        on_pick(strip, known, photo)
+        on_own(photo, strip)
     return {"photo": as_sent(photo)}
 
 
-def _ask_for_background() -> dict[str, Any]:
+def _ask_for_background(known: list[str]) -> dict[str, Any]:
     import gradio as gr
 
-    from idol.app.events import as_sent, on_pick, show_if
+    from idol.app.events import as_sent, on_own, on_pick, show_if
 
-    known = [str(path) for path in choices.backgrounds().values()]
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2><span>2</span>Background</h2>")
         kind = gr.Radio(
@@ -174,7 +211,9 @@ def _ask_for_background() -> dict[str, Any]:
                 buttons=[],
                 elem_id="background",
             )
-            on_pick(_strip([(path, None) for path in known], "backgrounds"), known, picture)
+            strip = _strip([(path, None) for path in known], "backgrounds")
+            on_pick(strip, known, picture)
+            on_own(picture, strip)
         colour = gr.ColorPicker("#8fa3b0", label="Colour", visible=False)
         show_if(kind, {PICTURE: picture_part, COLOUR: colour})
     return {"background_kind": kind, "background_file": as_sent(picture), "colour": colour}

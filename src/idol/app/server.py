@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from idol.app.limits import Limits
-from idol.app.page import build, look
+from idol.app.page import Page, look, open_page
 from idol.errors import UserError
 
 HOST, PORT = "127.0.0.1", 7860
@@ -47,22 +46,22 @@ def app(
     if not 0 <= port <= 65535:
         raise UserError("--port", str(port), "give a number from 0 to 65535")
     limits = limits or Limits()
-    blocks = build(weights, device=device, limits=limits)
     if block:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary files are removed
-    address = _launch(blocks, host, port, browser, limits)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    page = open_page(weights, device=device, limits=limits)
+    address = _launch(page.blocks, host, port, browser, limits)
     ready(address)
     if block:
-        _wait(blocks)
+        _wait(page)
     return address
 
 
-def _wait(blocks: Any) -> None:
+def _wait(page: Page) -> None:
     """Until Ctrl-C; gradio's own way would talk on stdout, which belongs to machines."""
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
-        blocks.close(verbose=False)
+        page.close()  # here, not at exit: Python ends its threads first, and a job's would go on to its end
 
 
 def _launch(blocks: Any, host: str, port: int, browser: bool, limits: Limits) -> str:

@@ -134,6 +134,8 @@ function cameraMatrix({ yaw, pitch, zoom }, aspect, window_) {
   return new Float32Array([...columns.flat(), 0, 0, -a * away + b, away]);
 }
 
+const DOUBLE = { time: 350, distance: 30 }; // milliseconds and pixels between two taps that belong together
+
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 const view = { yaw: 0, pitch: 0, zoom: 1, swaying: !matchMedia("(prefers-reduced-motion: reduce)").matches };
 
@@ -151,12 +153,20 @@ function reset() {
 
 function listen(film) {
   const fingers = new Map();
+  let tap = { time: -Infinity, x: 0, y: 0 }, held = { ...view };
+  const isSecond = (event) => event.pointerType !== "mouse" && event.timeStamp - tap.time < DOUBLE.time
+    && Math.hypot(event.clientX - tap.x, event.clientY - tap.y) < DOUBLE.distance;
   const spread = () => {
     const [p, q] = [...fingers.values()];
     return Math.hypot(p.x - q.x, p.y - q.y);
   };
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
+    if (!fingers.size) {
+      if (isSecond(event)) reset(); // fingers have no double click everywhere
+      tap = { time: event.timeStamp, x: event.clientX, y: event.clientY };
+      held = { ...view };
+    }
     fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
   });
   canvas.addEventListener("pointermove", (event) => {
@@ -168,8 +178,12 @@ function listen(film) {
     const scale = 2 / canvas.clientHeight;
     turn((last.x - event.clientX) * scale, (event.clientY - last.y) * scale, 1);
   });
-  for (const end of ["pointerup", "pointercancel"])
-    canvas.addEventListener(end, (event) => fingers.delete(event.pointerId));
+  canvas.addEventListener("pointerup", (event) => fingers.delete(event.pointerId));
+  canvas.addEventListener("pointercancel", () => {
+    fingers.clear();
+    Object.assign(view, held); // the browser scrolls instead
+    note.hidden = !view.swaying;
+  });
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
     turn(0, 0, Math.exp(clamp(event.deltaY, -100, 100) * 0.0015));
