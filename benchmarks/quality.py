@@ -163,21 +163,19 @@ def drafted(true: Clip) -> Clip:
 
 def judged(run: Path, true: ClipShards, options: argparse.Namespace) -> Report:
     """Scores of the run's clips; every number of every clip is left in `scores.json`."""
-    with progress_bar("judging") as progress:
-        report = evaluate(
-            run / "generated",
-            true.reader.folder,
-            others={"ceiling": run / "ceiling", "draft": run / "draft"},
-            pose=options.pose,
-            mask=options.mask,
-            lpips=options.lpips,
-            identity="none",
-            sets=False,
-            device=options.device,
-            progress=progress,
-        ).clips
-    (run / "scores.json").write_text(json.dumps(report.to_json(per_clip=True)))
-    return report
+    return evaluate(
+        run / "generated",
+        true.reader.folder,
+        others={"ceiling": run / "ceiling", "draft": run / "draft"},
+        pose=options.pose,
+        mask=options.mask,
+        lpips=options.lpips,
+        identity="none",
+        sets=False,
+        out=run / "scores.json",
+        device=options.device,
+        bar=progress_bar,
+    ).clips
 
 
 def _fingerprint(pipe: IdolPipeline, steps: int | None) -> str:

@@ -14,13 +14,19 @@ from idol.errors import UserError
 from idol.evaluation.baselines import pasted, plate_alone
 from idol.evaluation.folders import ClipFolders, Derived
 from idol.evaluation.score import Judge
-from idol.evaluation.tables import Report, compare
+from idol.evaluation.tables import TRUE, Report, compare
+from idol.listening import Bar, no_bar
+from idol.staging import check_file, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from idol.evaluation.features import Networks
     from idol.evaluation.sets import SetReport
     from idol.prepare.people import Detection
+
+RESERVED = "generated", "pasted", "plate", TRUE
+"""Names of the sets that `evaluate` judges anyway."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,9 @@ def evaluate(
     resnet3d: str | Path | None = None,
     stride: int | None = None,
     plots: str | Path | None = None,
+    out: str | Path | None = None,
     device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    bar: Bar = no_bar,
 ) -> Evaluation:
     """Judge generated clips against the true ones of the same names.
 
@@ -77,32 +84,52 @@ def evaluate(
         resnet3d: Weights of the 3-D ResNet-50 of FID-VID; without them the same distance on I3D's features.
         stride: Frames from one window of FVD to the next; default half a window.
         plots: Folder for pictures of the numbers: scatter, errors of the best and worst clips.
+        out: JSON file for the numbers of every clip, written before the sets are looked at, too.
         device: Where networks run.
-        progress: Told (clips done, clips) after each.
+        bar: Shows how far the judging of clips, and looking at the sets, is.
 
     Raises:
-        UserError: If a folder holds no clips, a clip has no partner of its size, an estimator is unknown, or
-            weights or a package are missing.
+        UserError: If a folder holds no clips, a clip has no partner of its size, a name of `others` is taken,
+            an estimator is unknown, weights or a package are missing, or `out` cannot be written; but for the
+            sizes of clips, before any is judged.
     """
     if stride is not None and stride < 1:
         raise UserError("--stride", str(stride), "give at least 1")
+    for name in others or {}:
+        if name in RESERVED:
+            raise UserError("--other", f"{name} is the name of a set that is there anyway", "choose another")
+    if out is not None:
+        check_file(Path(out))
     truth = open_clips(true)
     columns: dict[str, Mapping[str, Clip]] = {"generated": open_clips(generated)}
     columns |= {name: open_clips(folder) for name, folder in (others or {}).items()}
     if baselines:
         columns |= {"pasted": Derived(truth, pasted), "plate": Derived(truth, plate_alone)}
-    clips = compare(columns, truth, judge(pose, mask, lpips, identity, device), progress)
+    networks = _networks(resnet3d, stride, device) if sets else None
+    with bar("judging clips") as progress:
+        clips = compare(columns, truth, judge(pose, mask, lpips, identity, device), progress)
+    found = Evaluation(clips, None)
+    if out is not None:
+        write_json(Path(out), found.to_json(per_clip=True))
     if plots is not None:
         from idol.evaluation.plots import write_plots
 
         write_plots(clips, columns, truth, Path(plots))
-    if not sets:
-        return Evaluation(clips, None)
+    if networks is None:
+        return found
     from idol.evaluation.sets import set_metrics
 
-    weights = None if resnet3d is None else Path(resnet3d)
-    found = set_metrics(columns, truth, resnet3d=weights, stride=stride, device=device, progress=progress)
-    return Evaluation(clips, found)
+    with bar("looking at the sets as a whole") as progress:
+        found = Evaluation(clips, set_metrics(columns, truth, networks, progress))
+    if out is not None:
+        write_json(Path(out), found.to_json(per_clip=True))
+    return found
+
+
+def _networks(resnet3d: str | Path | None, stride: int | None, device: str) -> Networks:
+    from idol.evaluation.features import Networks
+
+    return Networks(resnet3d=None if resnet3d is None else Path(resnet3d), stride=stride, device=device)
 
 
 def judge(

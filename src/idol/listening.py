@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import numpy as np
 
 Preview = Callable[[], np.ndarray]
 """Decodes a clip's middle frame and its depth as they are by now: (3, h, 2 w) uint8 sRGB, side by side."""
+
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Given what is done, shows how far it is: called with (done, total)."""
+
+
+def no_bar(_what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    """The bar that nobody sees."""
+    return nullcontext(lambda _done, _total: None)
 
 
 class Listener(Protocol):

@@ -1,7 +1,8 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from idol.errors import UserError
 
@@ -64,6 +66,39 @@ def staged_folder(out: Path, overwrite: bool, kind: FolderKind) -> Iterator[Path
         _replace(out, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_file(path: Path) -> None:
+    """Refuse a place that a file cannot be put at, before any work is done.
+
+    Raises:
+        UserError: If it is a folder, or nothing can be written there.
+    """
+    if path.is_dir():
+        raise UserError("-o", f"{path} is a folder", "give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(
+            "-o", f"{path} cannot be written ({error.strerror})", "choose another file"
+        ) from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """A JSON file, in a folder that is made if need be.
+
+    Raises:
+        UserError: As `check_file`.
+    """
+    check_file(path)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(json.dumps(values, indent=2) + "\n")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _replace(out: Path, staging: Path) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -168,17 +166,6 @@ def show(*tables: Table) -> None:
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     for table in tables:
         console.print(table)
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """A JSON file that appears whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(json.dumps(values, indent=2) + "\n")
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def tell_run(run: Run, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """From clips in folders to a table: baselines, intervals, partners, JSON."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 
@@ -11,7 +12,7 @@ import torch
 from rich.console import Console
 
 from drawn import drawn_clip
-from idol.clip import Clip
+from idol.clip import Clip, Pose
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
 from idol.evaluate import evaluate, open_clips
@@ -21,6 +22,7 @@ from idol.evaluation.score import FIELDS, Judge
 from idol.evaluation.score import score as score_all
 from idol.evaluation.tables import GROUPS, ROWS, TRUE, compare, from_json
 from idol.perceptual import LPIPS
+from idol.skeleton import body_18
 
 NETWORKS_OFF = {"pose": "none", "mask": "none", "lpips": "none", "identity": "none", "sets": False}
 
@@ -162,8 +164,36 @@ def test_pairs_that_do_not_match_are_refused(true):
         score(true["000"].select([0, 1]), true["000"], Judge())
     with pytest.raises(UserError, match="kind of depth"):
         score(replace(true["000"], depth_kind="scene"), true["000"], Judge())
-    with pytest.raises(UserError, match="2 clips are missing"):
+    with pytest.raises(UserError, match="2 of 4 clips are missing"):
         compare({"generated": true}, {"000": true["000"], "001": true["001"]}, Judge())
+
+
+def test_sets_are_drawn_person_by_person():
+    values, people = np.random.default_rng(2).normal(3, 1, 10), tuple("aabacbbadc")
+    counts = statistics.drawn_counts(10, people, 300)
+    names = sorted(set(people), key=people.index)
+    chosen = np.random.default_rng(0).integers(4, size=(300, 4))
+    for count, drawn in zip(counts, chosen, strict=True):
+        clips = [i for who in drawn for i in range(10) if people[i] == names[who]]
+        np.testing.assert_array_equal(count, np.bincount(clips, minlength=10))
+    means = statistics.draws(values, people)
+    for i in range(5):
+        assert means[i] == pytest.approx(np.repeat(values, counts[i]).mean())
+
+
+def test_more_clips_of_the_same_people_make_nothing_surer():
+    values = np.random.default_rng(3).normal(3, 1, 12)
+    alone = statistics.mean(values)
+    people = tuple("abcdefghijkl")
+    copies = statistics.mean(np.repeat(values, 4), [who for who in people for _ in range(4)])
+    for name in ("value", "low", "high"):
+        assert getattr(copies, name) == pytest.approx(getattr(alone, name))
+    assert copies.clips == 48
+    assert statistics.mean(values, people) == statistics.mean(values, ("",) * 12) == alone
+    careless = statistics.mean(np.repeat(values, 4))
+    assert careless.high - careless.low < 0.6 * (alone.high - alone.low)
+    with pytest.raises(ValueError, match="people: 2 names for 12 clips"):
+        statistics.mean(values, ("a", "b"))
 
 
 def test_interval_of_a_mean():
@@ -205,11 +235,14 @@ def test_report_of_folders_equals_that_of_shards(true, tmp_path):
         clip.save(tmp_path / "true" / name)
         worse(clip, 0.05).save(tmp_path / "generated" / name)
     done = []
-    report = evaluate(
-        tmp_path / "generated", tmp_path / "true", **NETWORKS_OFF, progress=lambda i, n: done.append((i, n))
-    ).clips
+
+    @contextmanager
+    def bar(what):
+        yield lambda i, n: done.append((what, i, n))
+
+    report = evaluate(tmp_path / "generated", tmp_path / "true", **NETWORKS_OFF, bar=bar).clips
     assert list(report.columns) == ["generated", "pasted", "plate", TRUE] and report.clips == tuple(true)
-    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert done == [("judging clips", i, 4) for i in (1, 2, 3, 4)]
     writer = ShardWriter(tmp_path / "shards", samples_per_shard=3, image="png")
     writer.write(true.values())
     shards = open_clips(tmp_path / "shards")
@@ -278,6 +311,42 @@ def test_one_clip_alone(true, tmp_path):
     true["000"].save(tmp_path / "a")
     true["000"].save(tmp_path / "b")
     assert evaluate(tmp_path / "a", tmp_path / "b", **NETWORKS_OFF).clips.clips == ("clip",)
+
+
+@pytest.mark.parametrize("name", ["generated", "pasted", "plate", "true"])
+def test_names_that_are_taken_are_refused(true, tmp_path, name):
+    true["000"].save(tmp_path / "a")
+    with pytest.raises(UserError, match=f"--other: {name} is the name of a set"):
+        evaluate(tmp_path / "a", tmp_path / "a", others={name: tmp_path / "a"}, **NETWORKS_OFF)
+
+
+def test_what_cannot_go_well_ends_before_a_clip_is_judged(true, tmp_path):
+    true["000"].save(tmp_path / "a")
+    (tmp_path / "file").write_text("")
+
+    def bar(what):
+        raise AssertionError(f"{what} was begun")
+
+    off = {**NETWORKS_OFF, "bar": bar}
+    for out in (tmp_path, tmp_path / "file" / "numbers.json"):
+        with pytest.raises(UserError, match="-o: "):
+            evaluate(tmp_path / "a", tmp_path / "a", **off, out=out)
+    with pytest.raises(UserError, match="resnet"):
+        evaluate(tmp_path / "a", tmp_path / "a", **{**off, "sets": True}, resnet3d=tmp_path / "resnet3d.pth")
+
+
+def test_whole_body_clips_are_judged_by_the_joints_that_are_found_anew(true):
+    """133 driving joints, of which the finder finds the body's: perfect where they are in their place."""
+    clip = true["000"]
+    keypoints = np.zeros((clip.frames, 133, 3), np.float32)
+    keypoints[..., :2] = np.random.default_rng(0).uniform(4, 28, (clip.frames, 133, 2))
+    keypoints[..., 2] = 1
+    whole = replace(clip, pose=Pose(keypoints, clip.height, clip.width))
+    found = compare({"same": {"a": whole}}, {"a": whole}, Judge(find_joints=lambda _: body_18(whole.pose)))
+    assert found.estimate("same", "joints").value == 1
+    lost = replace(body_18(whole.pose), keypoints=body_18(whole.pose).keypoints + np.float32([99, 0, 0]))
+    found = compare({"same": {"a": whole}}, {"a": whole}, Judge(find_joints=lambda _: lost))
+    assert found.estimate("same", "joints").value == 0
 
 
 def test_unknown_networks_are_the_users_mistake(true, tmp_path):

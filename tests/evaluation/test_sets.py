@@ -94,7 +94,7 @@ def test_what_cannot_be_computed_is_none():
     got = compared(features(0, 1, samples=1), features(1, 1, samples=1), metric)
     assert got.value is None and got.note == "fewer than two samples"
     got = compared(features(0, 1), features(1, 1), metric)
-    assert got.value > 0 and got.low is None and got.high is None and got.note == "one clip: no interval"
+    assert got.value > 0 and got.low is None and got.high is None and got.note == "one person: no interval"
 
 
 @pytest.mark.parametrize("metric", [FID, KID])
@@ -102,10 +102,10 @@ def test_floor_is_the_distance_of_halves(metric):
     true = features(0, 2)
     got = halved(true, metric)
     between = {"fid": frechet, "kid": kid}[metric.key](*true)
-    assert (got.clips, got.splits, got.note) == (1, 8, "")
+    assert (got.people, got.splits, got.note) == (1, 8, "")
     assert [got.value, got.low, got.high] == pytest.approx([between] * 3, rel=1e-9)
     few, many = halved(features(0, 9), FID), halved(features(0, 90), FID)
-    assert few.clips == 4 and many.clips == 45
+    assert few.people == 4 and many.people == 45
     assert few.low <= few.value <= few.high and many.value < 0.5 * few.value
 
 
@@ -113,8 +113,34 @@ def test_there_is_no_floor_without_two_halves():
     empty = np.zeros((0, 6), np.float32)
     for true in ([], features(0, 1), [empty, *features(0, 1)], features(0, 2, samples=1)):
         got = halved(true, FID)
-        assert got.value is None and got.note == "too few true clips for two halves"
+        assert got.value is None and got.note == "too few people for two halves"
     assert halved(features(0, 4, samples=1), FID).value > 0
+
+
+def test_one_persons_clips_stay_in_one_half():
+    """Two people who differ: their halves are far apart, where halves of clips would be alike."""
+    one, other = features(0, 4, samples=20), features(4, 4, samples=20, shift=5)
+    people = ("one",) * 4 + ("other",) * 4
+    apart = halved([*one, *other], FID, people)
+    expected = frechet(np.concatenate(one), np.concatenate(other))
+    assert apart.people == 1 and [apart.low, apart.high] == pytest.approx([expected] * 2, rel=1e-9)
+    assert halved([*one, *other], FID).value < 0.5 * expected
+    assert halved([*one, *other], FID, ("one",) * 8).value is None
+
+
+@pytest.mark.parametrize("metric", [FID, KID])
+def test_people_are_drawn_with_all_their_clips(metric):
+    """As if each person's clips were one; so copies of a clip make nothing surer."""
+    found, true = features(0, 9, shift=0.3), features(20, 9)
+    people = tuple("abc" * 3)
+    got = compared(found, true, metric, people, draws=50)
+    whole = [[np.concatenate(clips[i::3]) for i in range(3)] for clips in (found, true)]
+    alone = compared(*whole, metric, draws=50)
+    assert got.value == pytest.approx(alone.value, rel=1e-9) and got.clips == 9
+    if metric is FID:  # a kernel's own sample is left out once for each repetition
+        np.testing.assert_allclose(got.draws, alone.draws, rtol=1e-6)
+        assert (got.low, got.high) == pytest.approx((alone.low, alone.high), rel=1e-6)
+    assert compared(found, true, metric, ("one",) * 9).note == "one person: no interval"
 
 
 def metrics(*names: str) -> list[SetMetric]:
@@ -168,15 +194,8 @@ def test_clips_to_report(weights):
     true = {name: drawn_clip(i, frames=10, size=32) for i, name in enumerate("ab")}
     columns = {by: {n: noisy(c, float(by)) for n, c in true.items()} for by in ("0.02", "0.1")}
     done = []
-    report = set_metrics(
-        columns,
-        true,
-        fid=False,
-        fvd=False,
-        resnet3d=weights,
-        stride=2,
-        progress=lambda i, n: done.append((i, n)),
-    )
+    networks = Networks(fid=False, fvd=False, resnet3d=weights, stride=2)
+    report = set_metrics(columns, true, networks, lambda i, n: done.append((i, n)))
     assert done == [(i, 6) for i in range(1, 7)]
     assert report.clips == ("a", "b") and report.stride == 2 and list(report.columns) == ["0.02", "0.1", TRUE]
     values = [report.columns[column]["fid_vid"].value for column in (TRUE, "0.02", "0.1")]
@@ -199,16 +218,19 @@ def test_equal_windows_are_looked_at_once_and_counted_each(weights):
 
 def test_sets_that_do_not_match_are_the_users_mistake(weights):
     true = {name: drawn_clip(i, frames=8, size=32) for i, name in enumerate("ab")}
-    with pytest.raises(UserError, match="true: 1 clips are missing, 'c'"):
-        set_metrics({"generated": true | {"c": true["a"]}}, true, fid=False, fvd=False)
+    networks = Networks(fid=False, fvd=False)
+    with pytest.raises(UserError, match="true: 1 of 3 clips are missing, 'c'"):
+        set_metrics({"generated": true | {"c": true["a"]}}, true, networks)
+    with pytest.raises(UserError, match="true: one set is a single clip's folder"):
+        set_metrics({"generated": {"clip": true["a"]}}, true, networks)
     with pytest.raises(ValueError, match="stride: found 0"):
-        set_metrics({"generated": true}, true, stride=0)
+        Networks(fid=False, fvd=False, stride=0)
 
 
 @pytest.mark.assets
 def test_frames_get_fid_and_kid():
     true = {name: drawn_clip(i, frames=2, size=48) for i, name in enumerate("ab")}
-    report = set_metrics({"noisy": {n: noisy(c, 0.2) for n, c in true.items()}}, true, fvd=False)
+    report = set_metrics({"noisy": {n: noisy(c, 0.2) for n, c in true.items()}}, true, Networks(fvd=False))
     assert report.columns["noisy"]["fid"].value > 10 > report.columns[TRUE]["fid"].value
     assert report.columns["noisy"]["kid"].value > report.columns[TRUE]["kid"].value
     assert report.columns["noisy"]["kid"].samples == 4
@@ -225,7 +247,7 @@ def test_fid_vid_needs_no_stand_in(weights):
 @pytest.mark.assets
 def test_windows_get_fvd():
     true = {"a": drawn_clip(0, frames=16, size=48)}
-    report = set_metrics({"noisy": {"a": noisy(true["a"], 0.2)}}, true, fid=False)
+    report = set_metrics({"noisy": {"a": noisy(true["a"], 0.2)}}, true, Networks(fid=False))
     found, same = report.columns["noisy"], report.columns[TRUE]
     assert list(found) == list(report.floor) == ["fvd16", "fvd8_disco", "fid_i3d"]
     assert found["fvd16"].value is None and found["fvd16"].note == "fewer than two samples"

@@ -10,6 +10,7 @@ import typer
 from idol import terminal
 from idol.cli.application import Json, app
 from idol.errors import UserError
+from idol.staging import write_json
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -45,26 +46,23 @@ def evaluate(
     """Generated clips against the true ones: picture, depth, motion, and the sets as a whole."""
     from idol.evaluate import evaluate
 
-    others = dict(_named_folder("--other", text) for text in other or [])
-    with terminal.progress_bar("judging clips") as progress:
-        found = evaluate(
-            generated,
-            true,
-            others=others,
-            baselines=baselines,
-            pose=pose,
-            mask=mask,
-            lpips=lpips,  # type: ignore[arg-type]  # checked there
-            identity=identity,  # type: ignore[arg-type]
-            sets=sets,
-            resnet3d=resnet3d,
-            stride=stride,
-            plots=plots,
-            device=device,
-            progress=progress,
-        )
-    if out is not None:
-        terminal.write_json(out, found.to_json(per_clip=True))
+    found = evaluate(
+        generated,
+        true,
+        others=_named_folders("--other", other),
+        baselines=baselines,
+        pose=pose,
+        mask=mask,
+        lpips=lpips,  # type: ignore[arg-type]  # checked there
+        identity=identity,  # type: ignore[arg-type]
+        sets=sets,
+        resnet3d=resnet3d,
+        stride=stride,
+        plots=plots,
+        out=out,
+        device=device,
+        bar=terminal.progress_bar,
+    )
     terminal.show(*found.tables())
     if as_json:
         terminal.emit({"ok": True, **found.to_json()})
@@ -142,7 +140,7 @@ def benchmark(
             progress=progress,
         )
     if out is not None:
-        terminal.write_json(out, report.to_json())
+        write_json(out, report.to_json())
     terminal.show(report.table())
     if as_json:
         terminal.emit({"ok": True, **report.to_json()})
@@ -177,7 +175,7 @@ def reproduce(
     from idol.reproduce.report import TableResult
     from idol.reproduce.run import reproduce, study
 
-    given = dict(_named_folder("--clips", text) for text in clips or [])
+    given = _named_folders("--clips", clips)
     this = study(table, scale, runs, given=given, rows=tuple(row or ()))
     if dry_run:
         terminal.emit(this.to_json()) if as_json else print(this.text(), end="")
@@ -190,15 +188,20 @@ def reproduce(
         result = reproduce(this, device=device, resnet3d=resnet3d, bar=terminal.progress_bar)
     if out is not None:
         name = f"{Path(table).stem}_{Path(scale).stem}"
-        terminal.write_json(out / f"{name}.json", result.to_json())
+        write_json(out / f"{name}.json", result.to_json())
         (out / f"{name}.md").write_text(result.markdown())
     terminal.show(result.table())
     if as_json:
         terminal.emit({"ok": True, **result.to_json()})
 
 
-def _named_folder(option: str, text: str) -> tuple[str, Path]:
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise UserError(option, text, "write NAME=FOLDER")
-    return name, Path(folder)
+def _named_folders(option: str, texts: list[str] | None) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for text in texts or []:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise UserError(option, text, "write NAME=FOLDER")
+        if name in named:
+            raise UserError(option, f"{name} is named twice", "give each set a name of its own")
+        named[name] = Path(folder)
+    return named

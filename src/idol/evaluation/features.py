@@ -57,11 +57,13 @@ class Networks:
         fid: Frames are looked at.
         fvd: Windows are looked at by I3D.
         resnet3d: Weights of the 3-D ResNet; without them windows are not looked at by it.
-        stride: Frames from one window to the next; default half a window.
+        stride: Frames from one window to the next, at least 1; default half a window. DisCo's evaluation has
+            1, which takes longer and adds windows that differ little.
         device: Where the networks run.
 
     Raises:
         UserError: If weights cannot be had.
+        ValueError: If the stride is below 1.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class Networks:
         stride: int | None = None,
         device: str = "cpu",
     ) -> None:
+        if stride is not None and stride < 1:
+            raise ValueError(f"stride: found {stride}, expected at least 1")
         self.stride, self.device = stride, torch.device(device)
+        self.resnet3d = None if resnet3d is None else ResNet3D(resnet3d).to(device)
         self.inception = inception.Inception().to(device) if fid else None
         self.i3d_16 = i3d.I3D().to(device) if fvd else None
         self.i3d_8 = i3d.I3D(temporal_pool=1, resize="bicubic").to(device) if fvd else None
-        self.resnet3d = None if resnet3d is None else ResNet3D(resnet3d).to(device)
         files = {name: asset_path(name) for name, used in ((inception.ASSET, fid), (i3d.ASSET, fvd)) if used}
         files |= {} if resnet3d is None else {"resnet3d": resnet3d}
         self.weights = {name: sha256_of(Path(file)) for name, file in files.items()}

@@ -8,12 +8,33 @@ from pathlib import Path
 from idol.clip import Clip
 from idol.errors import UserError
 
+ONE = "clip"
+"""Name of the only clip of a folder that is a clip's itself."""
+
+
+def check_names(sets: Mapping[str, Mapping[str, Clip]]) -> tuple[str, ...]:
+    """The names of the clips of the first of several sets, which all have them.
+
+    Raises:
+        UserError: If one has not.
+    """
+    names = tuple(next(iter(sets.values())))
+    for title, clips in sets.items():
+        missing = [name for name in names if name not in clips]
+        if missing and ONE in (*names, *clips):
+            remedy = "give one clip's folder for each set, or for each a folder that holds clips' folders"
+            raise UserError(title, "one set is a single clip's folder, another holds many", remedy)
+        if missing:
+            found = f"{len(missing)} of {len(names)} clips are missing, {missing[0]!r} first"
+            raise UserError(title, found, "give a set that has clips of all these names")
+    return names
+
 
 class ClipFolders(Mapping[str, Clip]):
     """The clips in the folders of a folder, by folder name; read when asked for.
 
     Args:
-        folder: Holds one folder per clip; or is itself a clip's folder, then called "clip".
+        folder: Holds one folder per clip; or is itself a clip's folder, then called `ONE`.
 
     Raises:
         UserError: If no clip is there.
@@ -24,7 +45,7 @@ class ClipFolders(Mapping[str, Clip]):
         found = [folder] if (folder / "clip.json").is_file() else sorted(folder.glob("[!.]*/"))
         self.paths = {p.name: p for p in found if (p / "clip.json").is_file()}
         if found == [folder]:
-            self.paths = {"clip": folder}
+            self.paths = {ONE: folder}
         if not self.paths:
             raise UserError(str(folder), "no clip in it", "give a folder of clips, or one clip's folder")
 

@@ -2,7 +2,7 @@
 
 They compare distributions, so that a handful of clips says little: covariances of 2048 features want
 thousands of samples, and windows of one clip are hardly independent. Each number therefore comes with how
-many samples it is made from, an interval over clips, and the floor: what the true clips get against
+many samples it is made from, an interval over people, and the floor: what the true clips get against
 themselves.
 """
 
@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from idol.clip import Clip
-from idol.errors import UserError
 from idol.evaluation.distances import ClipsFrechet, ClipsKid
 from idol.evaluation.features import METRICS, Networks, SetMetric
-from idol.evaluation.tables import TRUE
+from idol.evaluation.folders import check_names
+from idol.evaluation.statistics import People, drawn_counts, groups
+from idol.evaluation.tables import TRUE, described, head_count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,12 +34,12 @@ class Distance:
 
     Attributes:
         value: The distance to the true clips; None if it cannot be computed.
-        low: Lower end of the 95 % interval over clips; None with fewer than two clips.
+        low: Lower end of the 95 % interval over people; None with fewer than two.
         high: Upper end.
         clips: How many clips gave samples.
         samples: How many frames or windows they gave.
         note: Why there is no value or no interval, or how many clips were left out; else "".
-        draws: The distance on drawn sets of clips, the same ones for every set of as many clips.
+        draws: The distance on drawn sets of people, the same ones for every set of the same people.
     """
 
     value: float | None
@@ -63,10 +63,10 @@ class Floor:
     and a set that shows the people and places of the true clips can fall below it.
 
     Attributes:
-        value: Mean over random splits by clips; None if it cannot be computed.
+        value: Mean over random splits by people; None if it cannot be computed.
         low: Lowest of the splits.
         high: Highest.
-        clips: Clips in each half.
+        people: In each half.
         splits: How many splits.
         note: Why there is no value.
     """
@@ -74,7 +74,7 @@ class Floor:
     value: float | None
     low: float | None
     high: float | None
-    clips: int
+    people: int
     splits: int
     note: str = ""
 
@@ -90,6 +90,7 @@ class SetReport:
             gets 0, and of KID a little less, as each frame there meets itself.
         floor: Floor of each metric.
         weights: SHA-256 of each weight file that was used.
+        people: Whom each clip shows, "" where that is not said; empty: nobody is in two clips.
     """
 
     clips: tuple[str, ...]
@@ -97,11 +98,13 @@ class SetReport:
     columns: dict[str, dict[str, Distance]]
     floor: dict[str, Floor]
     weights: dict[str, str]
+    people: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
             "clips": len(self.clips),
+            "people": head_count(len(self.clips), self.people),
             "stride": {
                 metric.key: self.stride or metric.window // 2
                 for metric in METRICS
@@ -116,7 +119,7 @@ class SetReport:
         """A `rich` table, one column per set and one for the floor; notes stand below."""
         from rich.table import Table
 
-        caption = f"{len(self.clips)} clips; 95 % intervals over clips; floor: halves of the true clips"
+        caption = f"{described(len(self.clips), self.people)}; floor: halves of the true clips"
         table = Table(title=title or None, caption="\n".join([caption, *self._notes()]))
         table.add_column("")
         for column in (*self.columns, "floor"):
@@ -139,12 +142,7 @@ class SetReport:
 def set_metrics(
     columns: Mapping[str, Mapping[str, Clip]],
     true: Mapping[str, Clip],
-    *,
-    fid: bool = True,
-    fvd: bool = True,
-    resnet3d: Path | None = None,
-    stride: int | None = None,
-    device: str = "cpu",
+    networks: Networks,
     progress: Callable[[int, int], None] | None = None,
 ) -> SetReport:
     """Compare sets of clips with the true clips of the same names, as sets.
@@ -152,34 +150,22 @@ def set_metrics(
     Args:
         columns: Sets of clips by the name of their column; the first decides which clips are looked at.
         true: The true clips; may hold more.
-        fid: FID and KID, of all frames.
-        fvd: FVD of windows of 16 frames and of 8; without `resnet3d` also what stands in for FID-VID.
-        resnet3d: Weights of the 3-D ResNet-50, for FID-VID.
-        stride: Frames from one window to the next, at least 1; default half a window. DisCo's evaluation has
-            1, which takes longer and adds windows that differ little.
-        device: Where the networks run.
+        networks: What looks at them, and at which windows.
         progress: Told (clips done, clips) after each clip of each set.
 
     Raises:
-        UserError: If a clip is missing from a set, or weights cannot be had.
-        ValueError: If the stride is below 1.
+        UserError: If a clip is missing from a set.
     """
-    if stride is not None and stride < 1:
-        raise ValueError(f"stride: found {stride}, expected at least 1")
     sets = {**columns, TRUE: true}
-    names = tuple(next(iter(sets.values())))
-    for column, clips in sets.items():
-        missing = [name for name in names if name not in clips]
-        if missing:
-            raise UserError(column, f"{len(missing)} clips are missing, {missing[0]!r} first", "make them")
-    networks = Networks(fid=fid, fvd=fvd, resnet3d=resnet3d, stride=stride, device=device)
+    names = check_names(sets)
     seen: dict[str, list[dict[str, np.ndarray]]] = {column: [] for column in sets}
     for column, clips in sets.items():
         for name in names:
             seen[column].append(networks.look(clips[name].video))
             if progress:
                 progress(sum(map(len, seen.values())), len(names) * len(sets))
-    return reported(names, seen, networks.metrics(), stride, networks.weights)
+    people = tuple(true[name].subject or "" for name in names)
+    return reported(names, seen, networks.metrics(), networks.stride, networks.weights, people)
 
 
 def reported(
@@ -188,6 +174,7 @@ def reported(
     metrics: Sequence[SetMetric],
     stride: int | None = None,
     weights: Mapping[str, str] | None = None,
+    people: tuple[str, ...] = (),
 ) -> SetReport:
     """The report on features.
 
@@ -198,32 +185,40 @@ def reported(
         metrics: What to compute from them; see `Networks.metrics`.
         stride: What the windows had.
         weights: SHA-256 of the weight files.
+        people: Whom each clip shows.
     """
     columns: dict[str, dict[str, Distance]] = {column: {} for column in seen}
     floor: dict[str, Floor] = {}
     for metric in metrics:
         features = {column: [clip[metric.features] for clip in clips] for column, clips in seen.items()}
         for column, found in features.items():
-            columns[column][metric.key] = compared(found, features[TRUE], metric)
-        floor[metric.key] = halved(features[TRUE], metric)
-    return SetReport(names, stride, columns, floor, dict(weights or {}))
+            columns[column][metric.key] = compared(found, features[TRUE], metric, people)
+        floor[metric.key] = halved(features[TRUE], metric, people)
+    return SetReport(names, stride, columns, floor, dict(weights or {}), people)
 
 
 def compared(
-    found: Sequence[np.ndarray], true: Sequence[np.ndarray], metric: SetMetric, draws: int = _DRAWS
+    found: Sequence[np.ndarray],
+    true: Sequence[np.ndarray],
+    metric: SetMetric,
+    people: People = (),
+    draws: int = _DRAWS,
 ) -> Distance:
-    """Distance of a set of clips to the true ones, with its interval over clips.
+    """Distance of a set of clips to the true ones, with its interval over people.
 
-    Clips are drawn with repetition, each together with its true one. A drawn set has fewer distinct clips,
-    which alone raises a Fréchet distance: so the draws give the width, and their mean is moved to the value.
+    People are drawn with repetition, each with all their clips and the true ones. A drawn set has fewer
+    distinct clips, which alone raises a Fréchet distance: so the draws give the width, and their mean is
+    moved to the value.
 
     Args:
         found: Features (n, d) of each clip.
         true: The same of the true clips, in the same order.
         metric: What to compute.
+        people: Whom each clip shows (`statistics.drawn_counts`).
         draws: How many sets are drawn.
     """
-    pairs = [(a, b) for a, b in zip(found, true, strict=True) if len(a) and len(b)]
+    kept = [i for i, (a, b) in enumerate(zip(found, true, strict=True)) if len(a) and len(b)]
+    pairs = [(found[i], true[i]) for i in kept]
     clips, samples = len(pairs), sum(len(a) for a, _ in pairs)
     left_out = len(found) - clips
     note = f"{left_out} of {len(found)} clips have fewer than {metric.window} frames" if left_out else ""
@@ -232,10 +227,10 @@ def compared(
         return Distance(None, None, None, clips, samples, note)
     distance = _distance(metric, *zip(*pairs, strict=True))
     value = distance(np.ones(clips))
-    if clips < 2:
-        return Distance(value, None, None, clips, samples, note or "one clip: no interval")
-    rng = np.random.default_rng(0)
-    drawn = [distance(np.bincount(rng.integers(clips, size=clips), minlength=clips)) for _ in range(draws)]
+    shown = [people[i] for i in kept] if people else ()
+    if head_count(clips, shown) < 2:
+        return Distance(value, None, None, clips, samples, note or "one person: no interval")
+    drawn = [distance(counts) for counts in drawn_counts(clips, shown, draws)]
     low, high = value + np.nanpercentile(drawn, [2.5, 97.5]) - np.nanmean(drawn)
     lowest = 0.0 if metric.distance == "frechet" else -np.inf
     return Distance(
@@ -243,23 +238,30 @@ def compared(
     )
 
 
-def halved(true: Sequence[np.ndarray], metric: SetMetric, splits: int = _SPLITS) -> Floor:
-    """Distance between halves of the true clips, split at random by clips.
+def halved(
+    true: Sequence[np.ndarray], metric: SetMetric, people: People = (), splits: int = _SPLITS
+) -> Floor:
+    """Distance between halves of the true clips, split at random by people.
 
     Args:
         true: Features (n, d) of each clip.
         metric: What to compute.
+        people: Whom each clip shows.
         splits: How many splits.
     """
-    kept = [clip for clip in true if len(clip)]
+    clips_of: dict[int, list[np.ndarray]] = {}
+    for clip, person in zip(true, groups(len(true), people).tolist(), strict=True):
+        if len(clip):
+            clips_of.setdefault(person, []).append(clip)
+    kept = [np.concatenate(clips) for clips in clips_of.values()]
     half, rng = len(kept) // 2, np.random.default_rng(0)
     if half == 0 or half * min(map(len, kept)) < 2:
-        return Floor(None, None, None, half, 0, "too few true clips for two halves")
+        return Floor(None, None, None, half, 0, "too few people for two halves")
     values = []
     for _ in range(splits):
         order = rng.permutation(len(kept))
-        first, second = ([kept[i] for i in part] for part in (order[:half], order[half : 2 * half]))
-        values.append(_distance(metric, first, second)(np.ones(half)))
+        halves = [np.concatenate([kept[i] for i in part]) for part in (order[:half], order[half : 2 * half])]
+        values.append(_distance(metric, halves[:1], halves[1:])(np.ones(1)))
     return Floor(float(np.mean(values)), min(values), max(values), half, splits)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
+
+People = Sequence[str]
+"""Whom each clip shows; empty if that is not known."""
 
 _DRAWS = 4000
 
@@ -15,7 +20,7 @@ class Estimate:
 
     Attributes:
         value: The mean, or the ratio of two means; NaN if there is nothing to average.
-        low: 2.5th percentile over resampled sets of clips.
+        low: 2.5th percentile over drawn sets of people.
         high: 97.5th percentile.
         clips: How many clips had a number.
     """
@@ -26,27 +31,59 @@ class Estimate:
     clips: int
 
 
-def mean(values: np.ndarray, seed: int = 0) -> Estimate:
-    """Mean of one number per clip; clips without one (NaN) are left out."""
-    kept = np.asarray(values, np.float64)
-    kept = kept[np.isfinite(kept)]
-    return _estimate(kept, np.ones_like(kept), seed)
+def mean(values: np.ndarray, people: People = (), seed: int = 0) -> Estimate:
+    """Mean of one number per clip; clips without one (NaN) are left out.
 
-
-def ratio(values: np.ndarray, to: np.ndarray, seed: int = 0) -> Estimate:
-    """Ratio of the means of two numbers per clip; clips are drawn in pairs, those without both left out."""
-    values, to = np.asarray(values, np.float64), np.asarray(to, np.float64)
-    both = np.isfinite(values) & np.isfinite(to)
-    return _estimate(values[both], to[both], seed)
-
-
-def draws(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The mean on drawn sets of clips, (n,), NaN left out; of as many clips the same sets are drawn."""
+    Args:
+        values: (n,) numbers.
+        people: Whom each clip shows; see `drawn_counts`.
+        seed: Of the drawn sets.
+    """
     values = np.asarray(values, np.float64)
-    chosen = values[np.random.default_rng(seed).integers(values.size, size=(_DRAWS, values.size))]
-    there = np.isfinite(chosen)
+    return _estimate(values, np.ones_like(values), people, seed)
+
+
+def ratio(values: np.ndarray, to: np.ndarray, people: People = (), seed: int = 0) -> Estimate:
+    """Ratio of the means of two numbers per clip; clips without both are left out. Arguments as of `mean`."""
+    return _estimate(np.asarray(values, np.float64), np.asarray(to, np.float64), people, seed)
+
+
+def draws(values: np.ndarray, people: People = (), seed: int = 0) -> np.ndarray:
+    """The mean on drawn sets of clips, (4000,), NaN left out; for the same people the same sets are drawn."""
+    values = np.asarray(values, np.float64)
+    counts = drawn_counts(values.size, people, _DRAWS, seed)
+    there = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return np.where(there, chosen, 0).sum(1) / there.sum(1)
+        return counts @ np.where(there, values, 0) / (counts @ there)
+
+
+def drawn_counts(clips: int, people: People, draws: int, seed: int = 0) -> Int[np.ndarray, "draws clips"]:
+    """How often each clip is in sets that are drawn with repetition.
+
+    Clips of one person resemble one another, and the next study has other people: so people are drawn, each
+    with all their clips (the cluster bootstrap).
+
+    Args:
+        clips: How many there are.
+        people: Whom each clip shows; "" or nothing at all: somebody who is in no other clip.
+        draws: How many sets.
+        seed: Of the drawing.
+    """
+    shown = groups(clips, people)
+    count = int(shown.max()) + 1
+    chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
+    times = np.zeros((draws, count), np.int64)
+    np.add.at(times, (np.arange(draws)[:, None], chosen), 1)
+    return times[:, shown]
+
+
+def groups(clips: int, people: People) -> Int[np.ndarray, " clips"]:
+    """The number of the person whom each clip shows, from 0 in order of appearance."""
+    numbers: dict[object, int] = {}
+    names = people or ("",) * clips
+    if len(names) != clips:
+        raise ValueError(f"people: {len(names)} names for {clips} clips")
+    return np.array([numbers.setdefault(name or i, len(numbers)) for i, name in enumerate(names)], np.int64)
 
 
 def difference(a: Estimate, a_draws: np.ndarray, b: Estimate, b_draws: np.ndarray) -> Estimate:
@@ -60,12 +97,17 @@ def difference(a: Estimate, a_draws: np.ndarray, b: Estimate, b_draws: np.ndarra
     return Estimate(value, float(low), float(high), min(a.clips, b.clips))
 
 
-def _estimate(above: np.ndarray, below: np.ndarray, seed: int) -> Estimate:
-    """sum(above) / sum(below) with its interval."""
+def _estimate(above: np.ndarray, below: np.ndarray, people: People, seed: int) -> Estimate:
+    """sum(above) / sum(below) with its interval, over the clips that have both."""
+    both = np.isfinite(above) & np.isfinite(below)
+    above, below = above[both], below[both]
     if above.size == 0 or below.sum() == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    draws = np.random.default_rng(seed).integers(above.size, size=(_DRAWS, above.size))
+    if people and len(people) != both.size:
+        raise ValueError(f"people: {len(people)} names for {both.size} clips")
+    shown = [people[i] for i in np.flatnonzero(both)] if people else ()
+    counts = drawn_counts(above.size, shown, _DRAWS, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
-        resampled = above[draws].sum(1) / below[draws].sum(1)
+        resampled = counts @ above / (counts @ below)
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return Estimate(float(above.sum() / below.sum()), float(low), float(high), int(above.size))

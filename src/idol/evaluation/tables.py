@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from idol.clip import Clip
-from idol.errors import UserError
 from idol.evaluation import statistics
+from idol.evaluation.folders import check_names
 from idol.evaluation.score import FIELDS, Judge, Scores, score
-from idol.evaluation.statistics import Estimate
+from idol.evaluation.statistics import Estimate, People
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,21 +105,25 @@ class Report:
     Attributes:
         clips: Names of the clips.
         columns: Scores of each set, in the order of `clips`; the last is `TRUE`.
+        people: Whom each clip shows, "" where that is not said; empty: nobody is in two clips.
     """
 
     clips: tuple[str, ...]
     columns: dict[str, tuple[Scores, ...]]
+    people: tuple[str, ...] = ()
 
     def estimate(self, column: str, row: Row | str) -> Estimate:
         """The mean over clips of one row's number in one column, or its ratio to the true clips'."""
         if isinstance(row, str):
             row = next(known for known in ROWS if known.key == row)
         values = self.values(column, row.field)
-        return (
-            statistics.ratio(values, self.values(TRUE, row.field))
-            if row.relative
-            else statistics.mean(values)
-        )
+        if row.relative:
+            return statistics.ratio(values, self.values(TRUE, row.field), self.people)
+        return statistics.mean(values, self.people)
+
+    def draws(self, column: str, row: Row) -> np.ndarray:
+        """The mean of one row's number, not a relative one, on drawn sets: the same for every column."""
+        return statistics.draws(self.values(column, row.field), self.people)
 
     def to_json(self, per_clip: bool = False) -> dict[str, Any]:
         """Plain values: every row of every column with its interval; NaN is None.
@@ -129,12 +133,14 @@ class Report:
         """
         values: dict[str, Any] = {
             "clips": len(self.clips),
+            "people": head_count(len(self.clips), self.people),
             "columns": {
                 column: {row.key: plain(asdict(self.estimate(column, row))) for row in ROWS}
                 for column in self.columns
             },
         }
         if per_clip:
+            values["shows"] = dict(zip(self.clips, self.people, strict=True)) if self.people else {}
             values["per_clip"] = {
                 column: {name: plain(asdict(s)) for name, s in zip(self.clips, scores, strict=True)}
                 for column, scores in self.columns.items()
@@ -142,13 +148,13 @@ class Report:
         return values
 
     def table(self, title: str = "") -> Table:
-        """A `rich` table, one column per set; 95 % bootstrap intervals over clips below the means.
+        """A `rich` table, one column per set; 95 % bootstrap intervals over people below the means.
 
         A number that fewer clips have than there are says how many.
         """
         from rich.table import Table
 
-        table = Table(title=title or None, caption=f"{len(self.clips)} clips; 95 % intervals over clips")
+        table = Table(title=title or None, caption=described(len(self.clips), self.people))
         table.add_column("")
         for column in self.columns:
             table.add_column(column, justify="right")
@@ -185,14 +191,12 @@ def compare(
     Raises:
         UserError: If a clip has no true one or is missing from another column, or a pair does not match.
     """
-    names = tuple(next(iter(columns.values())))
-    for column, clips in {**columns, TRUE: true}.items():
-        missing = [name for name in names if name not in clips]
-        if missing:
-            raise UserError(column, f"{len(missing)} clips are missing, {missing[0]!r} first", "make them")
+    names = check_names({**columns, TRUE: true})
     scores: dict[str, list[Scores]] = {column: [] for column in [*columns, TRUE]}
+    people = []
     for done, name in enumerate(names, 1):
         truth = true[name]
+        people.append(truth.subject or "")
         found = score(
             {column: clips[name] for column, clips in columns.items()} | {TRUE: truth}, truth, judge
         )
@@ -200,7 +204,7 @@ def compare(
             scores[column].append(of_clip)
         if progress:
             progress(done, len(names))
-    return Report(names, {column: tuple(found) for column, found in scores.items()})
+    return Report(names, {column: tuple(found) for column, found in scores.items()}, tuple(people))
 
 
 def from_json(values: Mapping[str, Any]) -> Report:
@@ -210,7 +214,20 @@ def from_json(values: Mapping[str, Any]) -> Report:
         column: tuple(Scores(**{name: _number(clip.get(name)) for name in FIELDS}) for clip in clips.values())
         for column, clips in numbers.items()
     }
-    return Report(tuple(numbers[TRUE]), columns)
+    names = tuple(numbers[TRUE])
+    shows = values.get("shows") or {}
+    return Report(names, columns, tuple(shows[name] for name in names) if shows else ())
+
+
+def head_count(clips: int, people: People) -> int:
+    """How many people there are in so many clips."""
+    return len(set(statistics.groups(clips, people).tolist()))
+
+
+def described(clips: int, people: People) -> str:
+    """How many clips and people, and what intervals are over."""
+    count = head_count(clips, people)
+    return f"{clips} clips of {count} {'person' if count == 1 else 'people'}; 95 % intervals over people"
 
 
 def _cell(estimate: Estimate, clips: int) -> str:
