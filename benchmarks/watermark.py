@@ -1,16 +1,18 @@
 """Is the watermark found, not seen, and not found where it is not? `python benchmarks/watermark.py` says.
 
-Clips of 8 frames, 256 x 256: films (the bundled motions, the dancer), slow pans over the bundled photos, and
-clips made by this program (`--clips`, folders of clips or shards). Each is marked, attacked and searched,
-whole and by one frame; each unmarked frame is attacked and searched, too, for false alarms. Two attacks join
-three of the others: `all` cuts, halves and encodes in one go, as who shares a clip anew would do;
-`all, encoded first` halves and cuts what a site has encoded.
+Clips of 8 frames (`--frames`), 256 x 256: films (the bundled motions, the dancer), slow pans over the
+bundled photos, and clips made by this program (`--clips`, folders of clips or shards). With `--held-out` no
+films, and pans over photos that come with scikit-image instead: nothing of the mark was chosen by looking at
+them. Each is marked, attacked and searched, whole and by one frame; each unmarked frame is attacked and
+searched, too, for false alarms. Two attacks join three of the others: `all` cuts, halves and encodes in one
+go, as who shares a clip anew would do; `all, encoded first` halves and cuts what a site has encoded.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import tempfile
 import time
@@ -33,7 +35,12 @@ from idol.provenance.watermark import FALSE_ALARM
 from idol.terminal import progress_bar, show, write_json
 from idol.video import read_image, read_video, write_video
 
-FRAMES, SIZE = 8, 256
+SIZE = 256
+HELD_OUT = (
+    "astronaut brick camera chelsea coffee coins grass gravel hubble_deep_field "
+    "immunohistochemistry moon retina rocket"
+).split()
+"""Photos that come with scikit-image: a portrait, a cat, a cup, walls, grass, the sky, tissue, ..."""
 Attack = Callable[[np.ndarray], np.ndarray]
 
 
@@ -142,20 +149,38 @@ def _delta_e(marked: np.ndarray, clip: np.ndarray) -> float:
     return float(colour.deltaE_ciede2000(one, other).mean())
 
 
-def clips(folders: list[Path], most: int, skip: int = 0) -> Iterator[tuple[str, np.ndarray]]:
-    """What is examined, with its kind."""
-    films = [media.path(name) for name in media.MOTIONS] + [asset_path("dancer")]
-    for film in films:
-        frames = read_video(film, max_frames=600).frames
-        starts = np.linspace(0, len(frames) - FRAMES, 7).astype(int)
-        for start in starts:
-            yield "film", _square(frames[start : start + FRAMES])
-    for name in (*media.PEOPLE, "two-people.jpg", *media.BACKGROUNDS):
-        yield "pan", _pan(read_image(media.path(name)))
+def clips(folders: list[str], most: int, held_out: bool, frames: int) -> Iterator[tuple[str, np.ndarray]]:
+    """What is examined, with its kind; `folders` as of `--clips`, up to `most` clips of each."""
+    if not held_out:
+        yield from (("film", clip) for clip in _films(frames))
+    for photo in _held_out() if held_out else _bundled():
+        yield "pan", _pan(photo, frames)
     for folder in folders:
-        found = open_clips(folder)
-        for key in list(found)[skip : skip + most]:
-            yield "generated", _square(found[key].video[:FRAMES])
+        path, _, first = folder.partition(":")
+        found = open_clips(path)
+        for key in list(found)[int(first or 0) :][:most]:
+            yield "generated", _square(found[key].video[:frames])
+
+
+def _films(frames: int) -> Iterator[np.ndarray]:
+    """Seven pieces of each film."""
+    for film in [media.path(name) for name in media.MOTIONS] + [asset_path("dancer")]:
+        video = read_video(film, max_frames=600).frames
+        for start in np.linspace(0, len(video) - frames, 7).astype(int):
+            yield _square(video[start : start + frames])
+
+
+def _bundled() -> Iterator[np.ndarray]:
+    """The photos of this package, (3, h, w)."""
+    for name in (*media.PEOPLE, "two-people.jpg", *media.BACKGROUNDS):
+        yield read_image(media.path(name))
+
+
+def _held_out() -> Iterator[np.ndarray]:
+    """The photos of scikit-image, (3, h, w)."""
+    data = extra.module("skimage.data")
+    for name in HELD_OUT:
+        yield np.asarray(Image.fromarray(getattr(data, name)()).convert("RGB")).transpose(2, 0, 1)
 
 
 def _square(video: np.ndarray) -> np.ndarray:
@@ -170,7 +195,7 @@ def _square(video: np.ndarray) -> np.ndarray:
     )
 
 
-def _pan(photo: np.ndarray) -> np.ndarray:
+def _pan(photo: np.ndarray, frames: int) -> np.ndarray:
     """A window that moves over the middle of a photo of twice its size, 2 pixels a frame."""
     whole = Image.fromarray(photo.transpose(1, 2, 0))
     shrink = 2 * SIZE / min(whole.size)
@@ -179,7 +204,7 @@ def _pan(photo: np.ndarray) -> np.ndarray:
     )
     pixels = np.asarray(whole).transpose(2, 0, 1)
     top, left = ((n - SIZE) // 2 for n in pixels.shape[1:])
-    return np.stack([pixels[:, top : top + SIZE, left + 2 * f :][:, :, :SIZE] for f in range(FRAMES)])
+    return np.stack([pixels[:, top : top + SIZE, left + 2 * f :][:, :, :SIZE] for f in range(frames)])
 
 
 def rates(results: list[Judged]) -> dict[str, dict[str, float]]:
@@ -213,27 +238,29 @@ def calibration(results: list[Judged]) -> dict[str, float]:
 def main() -> None:
     """Measure, print, write."""
     options = _options()
-    given = list(clips(options.clips, options.most, options.skip))
+    given = list(clips(options.clips, options.most, options.held_out, options.frames))
     results: list[Judged] = []
     with progress_bar("clips") as progress, ProcessPoolExecutor(options.workers) as pool:
         for one in pool.map(judged, *zip(*given, strict=True)):
             results.append(one)
             progress(len(results), len(given))
             print(f"{len(results)} of {len(given)}", flush=True)
-    values = _summary(results)
+    values = _summary(results, options.frames)
     show(_table(values["attacks"]))
     print({key: values[key] for key in ("kinds", "quality", "milliseconds", "calibration")})
     if options.out is not None:
-        write_json(options.out, values)
+        known = json.loads(options.out.read_text()) if options.out.is_file() else {}
+        name = f"{'held_out' if options.held_out else 'chosen_on'}_{options.frames}_frames"
+        write_json(options.out, {**known, name: values})
 
 
-def _summary(results: list[Judged]) -> dict:
+def _summary(results: list[Judged], frames: int) -> dict:
     kinds = {kind: sum(r.kind == kind for r in results) for kind in sorted({r.kind for r in results})}
     means = {key: float(np.mean([getattr(r, key) for r in results])) for key in ("psnr", "ssim", "delta_e")}
     speed = {key: float(np.median([getattr(r, key) for r in results])) for key in ("embed_ms", "detect_ms")}
     return {
         "kinds": kinds,
-        "frames_per_clip": FRAMES,
+        "frames_per_clip": frames,
         "size": SIZE,
         "threshold": FALSE_ALARM,
         "quality": {
@@ -266,11 +293,16 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clips", type=Path, nargs="*", default=[], help="folders of clips, or shards")
+    parser.add_argument(
+        "--clips", nargs="*", default=[], help="folders of clips, or shards; FOLDER:20 leaves out 20"
+    )
     parser.add_argument("--most", type=int, default=16, help="clips of each folder")
-    parser.add_argument("--skip", type=int, default=0, help="leave out so many of each before")
+    parser.add_argument("--held-out", action="store_true", help="photos that no choice was made on, no films")
+    parser.add_argument("--frames", type=int, default=8, help="of each clip, at most 64")
     parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("-o", "--out", type=Path, help="write the numbers here")
+    parser.add_argument(
+        "-o", "--out", type=Path, help="keep the numbers here, beside those of the other clips"
+    )
     return parser.parse_args()
 
 

@@ -5,11 +5,11 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import fft
+from scipy import fft, ndimage
 
 from idol import media
 from idol.errors import UserError
-from idol.provenance import detect, embed
+from idol.provenance import Provenance, detect, embed
 from idol.provenance import watermark as mark
 from idol.video import read_image, read_video, write_video
 
@@ -65,9 +65,14 @@ def test_the_mark_of_no_strength_is_none(clip):
     np.testing.assert_array_equal(embed(clip, strength=0.0), clip)
 
 
+def psnr(video, other):
+    return 10 * np.log10(255**2 / np.mean((video.astype(float) - other) ** 2))
+
+
 def test_the_mark_stays_below_its_limits(clip, marked):
-    error = marked.astype(float) - clip
-    assert 10 * np.log10(255**2 / np.mean(error**2)) > 40
+    assert psnr(marked, clip) > 40
+    noise = np.random.default_rng(5).integers(60, 200, (1, 3, 128, 128)).astype(np.uint8)
+    assert 40 < psnr(embed(noise), noise) < 40.5  # as busy as can be, nothing is clipped
     flat = np.full((1, 3, 128, 128), 128, np.uint8)
     change = embed(flat).astype(float) - 128
     luma = np.tensordot([0.299, 0.587, 0.114], change[0], 1)
@@ -75,11 +80,48 @@ def test_the_mark_stays_below_its_limits(clip, marked):
     assert abs(change.mean()) < 0.05
 
 
+def test_parts_of_a_video_bear_the_mark_of_the_whole(clip, marked):
+    marker = mark.Marker.fitted(clip)
+    parts = np.concatenate([marker.marked(clip[:1]), marker.marked(clip[1:])])
+    np.testing.assert_array_equal(parts, marked)
+    mine = Provenance(credentials=False).marker(clip)
+    np.testing.assert_array_equal(np.concatenate([mine(clip[:3]), mine(clip[3:])]), marked)
+    unmarked = Provenance(watermark=False, credentials=False)
+    np.testing.assert_array_equal(unmarked.marker(clip)(clip), unmarked.marked(clip))
+    np.testing.assert_array_equal(unmarked.marked(clip), clip)
+
+
+def test_the_tile_is_laid_where_the_video_resembles_it():
+    """A picture that is the tile, rolled, gets it rolled alike; then all of the mark is on its side."""
+    down, right = 37, 90
+    grey = np.tile(np.roll(mark.tiles()[0], (down, right), (0, 1)), (2, 2)) * 8 + 128
+    video = np.broadcast_to(np.rint(grey), (2, 3, 256, 256)).astype(np.uint8)
+    assert np.allclose((np.array(mark.likest_shift(video)) - (down, right) + 64) % 128, 64, atol=1)
+
+
+def test_laid_where_the_video_resembles_it_the_mark_scores_higher(clip):
+    """Than the same mark at five other places."""
+    fitted, others = detect(embed(clip)).score, []
+    amplitude = mark.Marker.fitted(clip)
+    for down, right in np.random.default_rng(6).integers(20, 108, (5, 2)):
+        luma, tint = (np.roll(tile, (down, right), (-2, -1)) for tile in (amplitude.luma, amplitude.tint))
+        others.append(detect(mark.Marker(luma, tint).marked(clip)).score)
+    assert fitted > max(others)
+
+
+def test_hiding_against_the_filters_of_scipy():
+    values = np.random.default_rng(7).uniform(0, 255, (9, 14)).astype(np.float32)
+    minima = ndimage.minimum_filter(values, 5, mode="nearest")
+    np.testing.assert_array_equal(mark._of_25(values, np.minimum), minima)
+    means = ndimage.uniform_filter(values, 5, mode="nearest")
+    np.testing.assert_allclose(mark._of_25(values, np.add) / 25, means, rtol=1e-5)
+
+
 def test_a_flat_area_is_flat_up_to_its_edge():
     luma = np.full((40, 80), 100, np.float32)
     luma[:, 40:] = np.random.default_rng(0).uniform(0, 255, (40, 40))
     hiding = mark.hiding(luma)
-    assert (hiding[:, :39] == 1).all() and (hiding[:, 45:] > 2).all()
+    assert (hiding[:, :40] == 1).all() and (hiding[:, 50:] > 2).all()
 
 
 def test_the_tile_is_the_sum_of_its_waves():

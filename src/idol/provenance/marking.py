@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from jaxtyping import UInt8
 from idol.errors import UserError
 from idol.provenance.credentials import Facts, sign
 from idol.provenance.signing import Signer, load_signer, local_signer
-from idol.provenance.watermark import embed
+from idol.provenance.watermark import Marker
 
 
 def provenance_of(
@@ -58,16 +59,30 @@ class Provenance:
             return local_signer()
         return load_signer(self.certificate, self.private_key)
 
+    def marker(self, first: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """What marks all parts of one video alike, or leaves them as they are where marking is switched off.
+
+        Args:
+            first: (f, 3, h, w) uint8 sRGB: the first part, or the whole video.
+
+        Returns:
+            A function of a part, (f, 3, h, w) uint8 sRGB, that returns it marked.
+
+        Raises:
+            UserError: If they are no such frames; the returned function raises it likewise.
+        """
+        return Marker.fitted(first).marked if self.watermark else lambda part: part
+
     def marked(self, video: np.ndarray) -> UInt8[np.ndarray, "f 3 h w"]:
         """The frames with the watermark, or as they are where it is switched off.
 
         Args:
-            video: (f, 3, h, w) uint8 sRGB: a clip, or a part of one.
+            video: (f, 3, h, w) uint8 sRGB, a whole one; for one that comes in parts take a `marker`.
 
         Raises:
             UserError: If they are none such.
         """
-        return embed(video) if self.watermark else video
+        return self.marker(video)(video)
 
     def sign(self, path: str | Path, facts: Facts) -> None:
         """Signs a written file in place, or does nothing where credentials are switched off.

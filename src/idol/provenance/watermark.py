@@ -2,8 +2,10 @@
 
 One fixed pseudo-random tile, periodic in both directions, is added to every frame: to the luma at middle
 frequencies, more where the picture is busy, and a little to the blue-difference chroma at lower ones, where
-eyes hardly see it. Because the tile repeats, a crop only shifts it; because it is the
-same in every frame, motion compensation of a video codec keeps it, and a detector may average over a video.
+eyes hardly see it. Because the tile repeats, a crop only shifts it; because it is the same in every frame,
+motion compensation of a video codec keeps it, and a detector may average over a video. As the detector must
+search all shifts anyhow, the tile is laid where the video already resembles it most: what of the picture
+would drown the mark then speaks for it, and nothing more is to be seen.
 
 The detector takes the spectrum of both planes at the harmonics of the tile only, keeps the phases, which for
 pictures without the mark know nothing of the tile's own, and correlates them with the tile's at all shifts,
@@ -27,30 +29,31 @@ from scipy.signal import windows
 
 from idol.errors import UserError
 
-KEY = b"idol watermark, version 4"
+KEY = b"idol watermark, version 5"
 """The public key: what the phases of the tile are hashed from."""
 
 TILE = 128
 """Period of the mark, in pixels of the frame as it was made."""
 
-BANDS = ((4, 14), (3, 8))
-"""Frequencies of luma and chroma, in cycles per tile, from and to: periods of 32 to 9 and 43 to 16 pixels."""
+BANDS = ((4, 14), (2, 4))
+"""Frequencies of luma and chroma, in cycles per tile, from and to: periods of 32 to 9 and 64 to 32 pixels."""
 
-PSNR = 40.5
-"""What a clip is marked down to, in dB over R, G and B, unless the next limit comes first."""
+FLAT_LUMA = 1.0
+"""Root mean square of the luma's mark, in grey levels, where the picture is flat."""
 
-FLAT_LUMA = 1.2
-"""Root mean square of the luma's mark in grey levels, at most, where the picture is flat."""
+BUSIEST = 2.4
+"""How many times as strong it is at most where the picture is busy: with this, PSNR is above 40 dB."""
 
-CHROMA = 0.7
+CHROMA = 0.5
 """Root mean square of the chroma's mark: its blotches are the first thing that is seen on grey."""
 
-FALSE_ALARM = 0.01
+FALSE_ALARM = 0.001
 """A mark counts as found when a picture without one scores as high with at most this probability."""
 
 SMALLEST = 48
 """Pictures with a side shorter than this hold too little of the tile to be examined."""
 
+_FITTED = 4  # frames, evenly taken, that settle where the tile lies
 _SCALES = (0.45, 2.05)  # of the frames that are examined, against the frames that were marked
 _LARGEST = 512  # the middle of larger frames is examined: more would only ask for finer scales
 _REACH = BANDS[0][1]  # the highest harmonic
@@ -120,11 +123,61 @@ def _sums(half: np.ndarray) -> np.ndarray:
     return fft.irfft2(grid, axes=(-1, -2), norm="forward")
 
 
+@dataclass(frozen=True)
+class Marker:
+    """The mark of one video: where it lies is settled by the first frames, later ones may come in parts.
+
+    Attributes:
+        luma: One period of what is added to the luma where the picture is flat, in grey levels.
+        tint: One period of what is added to R, G and B besides, everywhere.
+    """
+
+    luma: Float[np.ndarray, "size size"]
+    tint: Float[np.ndarray, "3 size size"]
+
+    @classmethod
+    def fitted(cls, first: np.ndarray, strength: float = 1.0) -> Marker:
+        """Lays the tile where a video resembles it most.
+
+        Args:
+            first: (f, 3, h, w) uint8 sRGB: the whole video or its beginning, of which a few frames are taken.
+            strength: As of `embed`.
+
+        Raises:
+            UserError: As of `embed`.
+        """
+        _check(first)
+        if not 0 <= strength < np.inf:
+            raise UserError("strength", str(strength), "give 0 or a positive number")
+        sample = first[np.unique(np.linspace(0, len(first) - 1, _FITTED).astype(int))]
+        luma, blue = np.roll(tiles(), likest_shift(sample), (1, 2))
+        return cls(np.float32(strength * FLAT_LUMA) * luma, np.float32(strength * CHROMA) * blue * _FROM_BLUE)
+
+    def marked(self, video: np.ndarray) -> UInt8[np.ndarray, "f 3 h w"]:
+        """Frames of the video with its mark.
+
+        Args:
+            video: (f, 3, h, w) uint8 sRGB.
+
+        Raises:
+            UserError: If they are none such.
+        """
+        _check(video)
+        luma, tint = (_repeated(tile, *video.shape[2:]) for tile in (self.luma, self.tint))
+
+        def mark(frame: np.ndarray) -> np.ndarray:
+            changed = frame + (hiding(_luma(frame)) * luma + tint)
+            return np.clip(np.rint(changed, out=changed), 0, 255, out=changed).astype(np.uint8)
+
+        with ThreadPoolExecutor() as pool:
+            return np.stack(list(pool.map(mark, video)))
+
+
 def embed(video: np.ndarray, strength: float = 1.0) -> UInt8[np.ndarray, "f 3 h w"]:
     """Adds the mark to every frame; the same clip always gives the same result.
 
     Args:
-        video: (f, 3, h, w) uint8 sRGB.
+        video: (f, 3, h, w) uint8 sRGB, a whole one: for one that comes in parts take a `Marker` for all.
         strength: Multiple of the amplitude for which `docs/provenance.md` gives figures; 0 marks nothing.
 
     Returns:
@@ -133,40 +186,58 @@ def embed(video: np.ndarray, strength: float = 1.0) -> UInt8[np.ndarray, "f 3 h 
     Raises:
         UserError: If the frames are not uint8 (f, 3, h, w), or the strength is negative.
     """
-    _check(video)
-    if not 0 <= strength < np.inf:
-        raise UserError("strength", str(strength), "give 0 or a positive number")
+    return Marker.fitted(video, strength).marked(video)
+
+
+def _repeated(tile: np.ndarray, h: int, w: int) -> np.ndarray:
+    """(..., h, w): the tile side by side."""
+    repeats = (1,) * (tile.ndim - 2) + (-(-h // TILE), -(-w // TILE))
+    return np.tile(tile, repeats)[..., :h, :w]
+
+
+def likest_shift(video: UInt8[np.ndarray, "f 3 h w"]) -> tuple[int, int]:
+    """By how many pixels down and right the tile is to be rolled so that the frames resemble it most.
+
+    Measured at half the size, where a mark has the hardest time.
+    """
     h, w = video.shape[2:]
-    repeats = (1, -(-h // TILE), -(-w // TILE))
-    luma, blue = np.tile(tiles(), repeats)[:, :h, :w]
-    with ThreadPoolExecutor() as pool:
-        powers = pool.map(lambda frame: np.mean(np.square(hiding(_luma(frame)) * luma)), video)
-        amplitude = np.float32(strength * _amplitude(float(np.mean(list(powers)))))
-        tint = np.float32(strength * CHROMA) * blue * _FROM_BLUE
-
-        def mark(frame: np.ndarray) -> np.ndarray:  # hidden anew: films of gains would not fit in memory
-            change = amplitude * hiding(_luma(frame)) * luma + tint
-            return np.clip(np.rint(frame + change), 0, 255).astype(np.uint8)
-
-        return np.stack(list(pool.map(mark, video)))
+    if min(h, w) < SMALLEST:  # never examined
+        return 0, 0
+    half = np.rint(np.stack([_halved(frame) for frame in video])).astype(np.uint8)
+    likeness = correlations(residual(half), 0.5)[0]
+    down, right = np.unravel_index(int(likeness.argmax()), likeness.shape)
+    return int(down) + h // 2, int(right) + w // 2  # phases are counted from the middle of the frame
 
 
-def _amplitude(power: float) -> float:
-    """Of the luma's mark, which at amplitude 1 has this mean square, to reach `PSNR` together with chroma."""
-    left = 255**2 / 10 ** (PSNR / 10) - CHROMA**2 * float(np.mean(np.square(_FROM_BLUE)))
-    return min(FLAT_LUMA, float(np.sqrt(left / power)))
+def _halved(planes: np.ndarray) -> np.ndarray:
+    """(..., ceil(h / 2), ceil(w / 2)) float32: the means of 2 x 2 pixels of (..., h, w)."""
+    h, w = planes.shape[-2:]
+    even = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(0, h % 2), (0, w % 2)], mode="edge")
+    rows = even[..., ::2, :].astype(np.float32) + even[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def hiding(luma: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """How much more of the luma's mark a place hides than a flat one: 1 to 2.5 by the spread in 9 x 9 pixels.
+    """How much more of the luma's mark a place hides than a flat one: 1 to `BUSIEST` by the spread around it.
 
-    The calmest of the windows around a place counts, so that a flat area stays flat up to its edge. Less in
-    the dark, down to 0.4 of that, where a grey level is a larger part of the light.
+    Measured at half the size, in 5 x 5 of its pixels. The calmest of the windows around a place counts, so
+    that a flat area stays flat up to its edge. Less in the dark, down to 0.4 of that, where a grey level is a
+    larger part of the light.
     """
-    mean = ndimage.uniform_filter(luma, 9, mode="nearest")
-    square = ndimage.uniform_filter(luma * luma, 9, mode="nearest")
-    spread = ndimage.minimum_filter(np.sqrt(np.maximum(square - mean * mean, 0)), 9, mode="nearest")
-    return np.clip(1 + (spread - 1) / 5, 1, 2.5) * np.clip(mean / 48, 0.4, 1)
+    half = _halved(luma)
+    mean, square = (_of_25(values, np.add) / 25 for values in (half, half * half))
+    spread = _of_25(np.sqrt(np.maximum(square - mean * mean, 0)), np.minimum)
+    gain = np.clip(1 + (spread - 1) / 3, 1, BUSIEST) * np.clip(mean / 48, 0.4, 1)
+    return gain.repeat(2, 0).repeat(2, 1)[: luma.shape[0], : luma.shape[1]]
+
+
+def _of_25(values: np.ndarray, two: np.ufunc) -> np.ndarray:
+    """Sums or minima over 5 x 5, edges repeated: several times as fast as the filters of SciPy."""
+    for _ in range(2):  # along columns, then, turned, along rows
+        padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
+        pairs = two(padded[:-1], padded[1:])
+        values = np.ascontiguousarray(two(two(pairs[:-3], pairs[2:-1]), padded[4:]).T)
+    return values
 
 
 def _luma(frame: np.ndarray) -> np.ndarray:
@@ -246,13 +317,21 @@ def _planes(frame: np.ndarray) -> np.ndarray:
 
 
 def _evened(plane: np.ndarray, floor: float) -> np.ndarray:
-    rest = plane - ndimage.gaussian_filter(plane, 6, truncate=2.5)
-    variance = ndimage.gaussian_filter(rest * rest, 6, truncate=2.5)
+    rest = plane - ndimage.gaussian_filter(plane, 4, truncate=2.5)
+    variance = ndimage.gaussian_filter(rest * rest, 4, truncate=2.5)
     return rest / (variance + np.float32(floor**2))
 
 
 def best_shift(rest: Float[np.ndarray, "planes rows columns"], scale: float) -> tuple[float, bool]:
-    """The greatest correlation with the tiles at one scale, over all shifts, and whether with mirrored ones.
+    """The greatest of the `correlations` at one scale, and whether it is with the mirrored tiles."""
+    scores = correlations(rest, scale).max((1, 2))
+    return float(scores.max()), bool(scores[1] > scores[0])
+
+
+def correlations(
+    rest: Float[np.ndarray, "planes rows columns"], scale: float
+) -> Float[np.ndarray, "2 size size"]:
+    """With the tiles, as they are and mirrored, at each of their shifts; in standard deviations.
 
     Args:
         rest: As `residual` gives it.
@@ -265,8 +344,7 @@ def best_shift(rest: Float[np.ndarray, "planes rows columns"], scale: float) -> 
     phases = seen / np.maximum(size + typical.astype(np.float32), _TINY)
     products = np.stack([phases * np.conj(key), phases * np.conj(key[..., ::-1])])
     variance = np.square(np.abs(products)).sum((1, 2, 3)) / 2  # of a sum of cosines of random phase
-    scores = _sums(products.sum(1)).max((1, 2)) / np.sqrt(np.maximum(variance, _TINY))
-    return float(scores.max()), bool(scores[1] > scores[0])
+    return _sums(products.sum(1)) / np.sqrt(np.maximum(variance, _TINY))[:, None, None]
 
 
 def spectra(
