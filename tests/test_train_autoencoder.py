@@ -90,7 +90,7 @@ def test_stopped_after_every_step_it_ends_with_the_same_weights(kind, request):
     through = fit_autoencoder(config)
     often = dataclasses.replace(config, out=config.out.with_name(f"often-{kind}"), max_minutes=0.0)
     for _ in range(config.steps):
-        fit_autoencoder(often)
+        fit_autoencoder(often, resume=True)
     left, right = (load_file(folder.parent / "state.safetensors") for folder in (through, often.out / "x"))
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
@@ -163,12 +163,14 @@ def test_the_widened_autoencoder_learns_depth_and_is_gone_on_with(stable):
     assert after[0] < 0.9 * before[0] and after[1] < 0.5 * before[1]  # of frames, of depth
     further = StableDiffusionAutoencoder(str(finished))
     on = dataclasses.replace(stable, model=further, out=stable.out.with_name("further"), steps=1, lr=1e-12)
-    torch.testing.assert_close(errors(fit_autoencoder(on)), after)
+    torch.testing.assert_close(errors(fit_autoencoder(on, resume=True)), after)
+    with pytest.raises(UserError, match="--resume: .*further holds a run"):
+        fit_autoencoder(on)
 
 
 def test_frames_with_depth_are_generated_in_the_widened_autoencoders_latents(stable, tmp_path):
     """LDM3D with Stable Diffusion's kind of autoencoder: a diffusion stage on it, and a pipeline."""
-    folder = fit_autoencoder(stable)
+    folder = fit_autoencoder(stable, resume=True)
     ldm3d = {
         "model": {"unet": {"num_modalities": 1, "cross_modal": False, "background": "add"}},
         "data": {"pictures": {"stacked": True, "depth_colours": "gray"}},

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from idol.config import dump
 from idol.data.squares import ImageBatches, Images, SquareConfig
 from idol.depth import ColourMap
+from idol.errors import UserError
 from idol.model.autoencoder import Autoencoder
 from idol.model.codec import decode_raw, encode_raw
 from idol.model.widened import widened
@@ -37,6 +38,7 @@ from idol.training.optimisation import Average
 from idol.training.start import autoencoder_folder
 
 _FINISHED = FolderKind("an autoencoder", "config.json")
+_STATE = "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -135,16 +137,22 @@ class AutoencoderConfig:
         return ImageBatches(self.data, self.steps, self.seed, self.clips_per_step, squares)
 
 
-def fit_autoencoder(config: AutoencoderConfig) -> Path:
-    """Train, resuming when the run folder holds a checkpoint.
+def fit_autoencoder(config: AutoencoderConfig, resume: bool = False) -> Path:
+    """Train.
+
+    Args:
+        config: Data, network and settings.
+        resume: Go on from the checkpoint in `config.out`, or start if there is none.
 
     Returns:
         The folder of the finished (averaged) model: `autoencoder.path` of the diffusion stages.
 
     Raises:
-        UserError: If there is no data, or nothing to start from.
+        UserError: If there is no data, nothing to start from, or `out` holds a run and `resume` is off.
     """
     out = Path(config.out)
+    if (out / _STATE).exists() and not resume:
+        raise UserError("--resume", f"{out} holds a run", "add --resume, or choose another out")
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(dump(config))
     torch.manual_seed(config.seed)
@@ -241,7 +249,7 @@ class _Run:
         tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(self.optimiser).items()}
         partial = out / "state.partial"
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"step": str(step)})
-        partial.replace(out / "state.safetensors")
+        partial.replace(out / _STATE)
         with staged_folder(out / "autoencoder", True, _FINISHED) as folder:
             self.average.module.save_pretrained(folder)
 
@@ -251,7 +259,7 @@ class _Run:
         Raises:
             UserError: If it is of another model.
         """
-        path = out / "state.safetensors"
+        path = out / _STATE
         if not path.exists():
             return 0
         tensors = load_file(path, self.config.device)

@@ -100,7 +100,7 @@ def _stage(path: Path, overrides: list[str], resume: bool) -> tuple[Any, Callabl
         from idol.train_autoencoder import AutoencoderConfig, fit_autoencoder
 
         autoencoder = load_config(AutoencoderConfig, path, overrides)
-        return autoencoder, lambda: fit_autoencoder(autoencoder)
+        return autoencoder, lambda: fit_autoencoder(autoencoder, resume)
     from idol.train import TrainConfig, fit
 
     diffusion = load_config(TrainConfig, path, overrides)
