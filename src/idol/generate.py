@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import math
 import platform
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -26,7 +26,7 @@ from idol.inputs import Given, Prepared, prepare_inputs
 from idol.listening import Listener, Reporter
 from idol.model.detail import Detail
 from idol.model.generation import as_numpy
-from idol.provenance import Facts, Provenance, provenance_of
+from idol.provenance import Facts, Provenance, checkpoint_digest, provenance_of
 from idol.run_folder import (
     RUN,
     SIGNED,
@@ -274,10 +274,12 @@ def run_prepared(
     provenance = replace(provenance or Provenance(), watermark=settings.watermark)
     with staged_folder(out, overwrite, RUN) as folder, _threads(settings.threads):
         parts = generated(pipe, inputs, settings, reporter)
-        marked = (replace(part, video=provenance.marked(part.video)) for part in parts)
+        first = next(parts)
+        mark = provenance.marker(first.video)
+        marked = (replace(part, video=mark(part.video)) for part in chain([first], parts))
         checksums = write_run(folder, marked, inputs, settings)
         for name, kind in SIGNED.items():
-            provenance.sign(folder / name, Facts(settings.weights, _digest(record), settings.seed, kind))
+            provenance.sign(folder / name, replace(facts_of(record), kind=kind))
         record = replace(record, inputs=checksums, seconds=time.monotonic() - started)
         write_record(folder, record)
     return Run(out, record)
@@ -368,10 +370,10 @@ def checkpoint_files(pipe: IdolPipeline) -> tuple[Checksum, ...]:
     return tuple(Checksum(str(file.relative_to(folder)), sha256_of(file)) for file in files)
 
 
-def _digest(record: Record) -> str:
-    """One SHA-256 for all files of the checkpoint."""
-    listed = "".join(f"{file.sha256}  {file.name}\n" for file in record.checkpoint)
-    return hashlib.sha256(listed.encode()).hexdigest()
+def facts_of(record: Record) -> Facts:
+    """What the credentials of a run's files say."""
+    digest = checkpoint_digest((file.name, file.sha256) for file in record.checkpoint)
+    return Facts(record.settings.weights, digest, record.settings.seed)
 
 
 def package_versions() -> tuple[str, ...]:

@@ -177,7 +177,9 @@ class VideoWriter:
         h, w = self._size
         if frames.shape[2:] != (h, w):
             raise ValueError(f"frames: found {frames.shape[2:]}, expected {h} x {w}")
-        for frame in np.pad(frames, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge"):
+        if h % 2 or w % 2:
+            frames = np.pad(frames, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge")
+        for frame in frames:
             self._out.mux(self._stream.encode(_to_frame(frame)))
 
     def finish(self) -> None:

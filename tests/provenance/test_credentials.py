@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli_runs import call, refused
 from idol import __version__
+from idol.assets import sha256_of
 from idol.errors import UserError
-from idol.provenance import Facts, Provenance, signing, verify
+from idol.provenance import Facts, Provenance, checkpoint_digest, signing, verify
 from idol.provenance.credentials import read_credentials, sidecar
 from idol.video import read_image, read_video, write_image, write_video
 
@@ -153,6 +154,34 @@ def test_no_way_to_a_folder_is_published(tmp_path):
     assert Facts("/home/someone/weights/mine/").to_json()["model"] == "mine"
     assert Facts("C:\\Users\\someone\\mine").to_json()["model"] == "mine"
     assert Facts("owner/model", seed=0).to_json() == {"model": "owner/model", "kind": "video", "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("origin", "actions"),
+    [
+        ("generated", [("c2pa.created", "trainedAlgorithmicMedia")]),
+        ("edited", [("c2pa.opened", ""), ("c2pa.edited", "composite")]),
+        ("drawn", [("c2pa.created", "algorithmicMedia")]),
+    ],
+)
+def test_the_origin_decides_the_actions(png, origin, actions):
+    Provenance().sign(png, Facts(kind="frame", origin=origin))
+    found, state = store(png, "image/png")
+    manifest = found["manifests"][found["active_manifest"]]
+    said = {a["label"]: a["data"] for a in manifest["assertions"]}
+    assert state == "Valid" and said["org.idol-diffusion.generation"] == {"kind": "frame"}
+    taken = said["c2pa.actions.v2"]["actions"]
+    assert [(a["action"], a.get("digitalSourceType", "").rsplit("/", 1)[-1]) for a in taken] == actions
+    parents = [(i["relationship"], i["title"]) for i in manifest.get("ingredients", [])]
+    assert parents == ([("parentOf", "given clip")] if origin == "edited" else [])
+    assert read_credentials(png).sources == (actions[-1][1],)
+
+
+def test_the_digest_of_a_checkpoint_is_that_of_sha256sum(tmp_path):
+    files = [("unet/model.safetensors", "ab" * 32), ("model_index.json", "cd" * 32)]
+    listed = tmp_path / "SHA256SUMS"
+    listed.write_text("".join(f"{sha256}  {name}\n" for name, sha256 in files))
+    assert checkpoint_digest(files) == sha256_of(listed)
 
 
 def test_switched_off_nothing_is_touched(png):

@@ -1,15 +1,19 @@
 """What `generate` and `render` write is marked and signed, and only an explicit flag leaves the mark away."""
 
 import json
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cli_runs import SIZE, call, refused, save_run, save_tiny_pipeline
+from idol.app.making import Order, make
 from idol.clip import Clip
 from idol.generate import load_pipeline, repeat, run_prepared
-from idol.provenance import embed, verify
+from idol.listening import Reporter
+from idol.provenance import verify
+from idol.provenance.watermark import Marker
 from idol.run_folder import read_inputs, read_record
 
 
@@ -30,8 +34,8 @@ def marked(plain):
 
 
 def test_frames_bear_the_mark_and_depth_does_not(plain, marked):
-    parts = [plain.clip.video[:8], plain.clip.video[8:]]  # written a few frames at a time
-    assert np.array_equal(marked.clip.video, np.concatenate([embed(part) for part in parts]))
+    mark = Marker.fitted(plain.clip.video[:8])  # written a few frames at a time
+    assert np.array_equal(marked.clip.video, mark.marked(plain.clip.video))
     assert np.array_equal(marked.clip.depth, plain.clip.depth)
     assert not np.array_equal(marked.clip.video, plain.clip.video)
 
@@ -62,6 +66,24 @@ def test_views_are_marked_and_signed_in_themselves_or_beside(marked, tmp_path):
     for name in ("parallax.mp4", "clip.glb"):
         (file,) = verify(tmp_path / "views" / name).files
         assert file.credentials.state == "valid" and file.credentials.embedded == (name == "parallax.mp4")
+
+
+def test_all_that_a_visitor_takes_home_is_signed(plain, tmp_path):
+    order = Order(frames=3, fps=10.0, steps=2, seed=4, detail="none", person="man-standing", motion="walk")
+    weights = read_record(plain.folder).settings.weights
+    made = make(load_pipeline(weights, "cpu"), weights, order, tmp_path, Reporter())
+    with zipfile.ZipFile(made.archive) as archive:
+        archive.extractall(tmp_path / "home")
+    home = tmp_path / "home" / "idol"
+    said = {
+        name: verify(home / name).files[0].credentials
+        for name in ("video.mp4", "depth.mp4", "preview.png", "skeleton.mp4", "orbit.html")
+    }
+    assert {name: each.state for name, each in said.items()} == dict.fromkeys(said, "valid")
+    assert said["skeleton.mp4"].sources == ("algorithmicMedia",)
+    assert said["skeleton.mp4"].facts == {"kind": "skeleton"}
+    assert said["orbit.html"].sources == ("trainedAlgorithmicMedia",) and not said["orbit.html"].embedded
+    assert said["orbit.html"].facts == {**said["video.mp4"].facts, "kind": "orbit"}
 
 
 def test_the_mark_of_views_can_be_switched_off(marked, tmp_path):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from browsing import browser_page, picture_of, served
 from built_layers import built_layers, pinhole_points
+from scipy.ndimage import median_filter
 
 from idol.assets import asset_path
 from idol.render.gltf import Node, Surface, to_glb
-from idol.render.jumps import STEEPEST, with_firm_edges, without_midair
+from idol.render.jumps import STEEPEST, with_firm_edges, without_midair, without_specks
 from idol.render.meshes import background_surface, clip_glb, frame_glb, person_surface
 
 trimesh = pytest.importorskip("trimesh")
@@ -280,3 +281,9 @@ def _check_turned(picture, layers, colour):
     one = 10  # the mesh reaches up to a pixel of the clip beyond the silhouette
     assert abs(columns.min() - x.min()) < one and abs(columns.max() - x.max()) < one
     assert abs(rows.min() - y.min()) < one and abs(rows.max() - y.max()) < one
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 5), (23, 17)])
+def test_specks_are_removed_as_by_the_median_filter_of_scipy(shape):
+    z = np.random.default_rng(0).integers(0, 9, shape).astype(np.float32)  # with ties
+    np.testing.assert_array_equal(without_specks(z), median_filter(z, 3, mode="nearest"))

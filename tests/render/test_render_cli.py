@@ -69,7 +69,7 @@ def test_a_still_camera_gives_the_video_back(clip, tmp_path):
 
 
 def test_a_video_in_parts_is_the_same_video(clip, tmp_path, monkeypatch):
-    """Without the mark, whose strength belongs to a part, it does not matter how many frames go together."""
+    """Without the mark, which the first part settles, it does not matter how many frames go together."""
     whole = render(clip, tmp_path / "whole", watermark=False).files[0]
     monkeypatch.setattr(job, "PART", 2)
     told = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -14,10 +15,12 @@ from idol.app import choices
 from idol.app.limits import Limits, check_film, check_number, check_picture
 from idol.app.orbit import orbit_page
 from idol.errors import UserError
-from idol.generate import Run, first_record, run_prepared
+from idol.generate import Run, facts_of, first_record, run_prepared
 from idol.inputs import Given, prepare_inputs
 from idol.listening import Listener
 from idol.model.detail import Detail
+from idol.provenance import Facts, Provenance
+from idol.provenance.credentials import sidecar
 from idol.run_folder import Checksum, Settings
 from idol.skeleton import draw
 from idol.video import write_video
@@ -70,7 +73,7 @@ class Result:
         video: `video.mp4` of the run folder.
         depth: `depth.mp4` of it, coloured.
         skeleton: A video of the skeleton that drove it.
-        archive: A zip of the run folder, the skeleton and the view from the side.
+        archive: A zip of the run folder, the skeleton and the view from the side, all of them signed.
         page: The view from the side (`orbit.orbit_page`).
         notes: What the visitor should know about what they gave.
         seed: Of the starting noise.
@@ -131,10 +134,14 @@ def make(pipe: IdolPipeline, weights: str, order: Order, folder: Path, listener:
     listener.stage("looking at the photo, the motion and the background")
     run = _run(pipe, weights, _given(order, folder), order, folder / "run", listener)
     listener.stage("making the view from the side")
-    skeleton, archive, page = folder / "skeleton.mp4", folder / "idol.zip", orbit_page(run.clip)
-    pose = run.clip.pose
+    skeleton, orbit, archive = (folder / name for name in ("skeleton.mp4", "orbit.html", "idol.zip"))
+    pose, page = run.clip.pose, orbit_page(run.clip)
     write_video(skeleton, draw(pose, pose.height, pose.width), run.clip.fps)
-    pack(run.folder, {"skeleton.mp4": skeleton.read_bytes(), "orbit.html": page.encode()}, archive)
+    orbit.write_text(page, encoding="utf-8")
+    provenance = Provenance()
+    provenance.sign(skeleton, Facts(kind="skeleton", origin="drawn"))
+    provenance.sign(orbit, replace(facts_of(run.record), kind="orbit"))
+    pack(run.folder, (skeleton, orbit, sidecar(orbit)), archive)
     return Result(
         video=run.folder / "video.mp4",
         depth=run.folder / "depth.mp4",
@@ -199,16 +206,16 @@ def _last(source: str) -> str:
     return Path(source).name
 
 
-def pack(folder: Path, more: dict[str, bytes], archive: Path) -> None:
+def pack(folder: Path, more: Iterable[Path], archive: Path) -> None:
     """Zip a folder; all is compressed already.
 
     Args:
         folder: What is packed, files in folders too.
-        more: Other files that go with it, by name.
+        more: Other files that go with it.
         archive: The zip; everything lies in one folder `idol` in it.
     """
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             zipped.write(path, Path("idol", path.relative_to(folder)))
-        for name, data in more.items():
-            zipped.writestr(f"idol/{name}", data)
+        for path in more:
+            zipped.write(path, Path("idol", path.name))

@@ -1,6 +1,6 @@
 """Where media came from: a watermark in the pixels, signed credentials in the file, and their check."""
 
-from idol.provenance.credentials import Credentials, Facts
+from idol.provenance.credentials import Credentials, Facts, checkpoint_digest
 from idol.provenance.marking import Provenance, provenance_of
 from idol.provenance.report import FileReport, Report, verify
 from idol.provenance.watermark import Detection, detect, embed
@@ -12,6 +12,7 @@ __all__ = [
     "FileReport",
     "Provenance",
     "Report",
+    "checkpoint_digest",
     "detect",
     "embed",
     "provenance_of",

@@ -7,11 +7,12 @@ with `.c2pa` after it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,8 +27,16 @@ from idol.provenance.signing import Signer
 LABEL = "org.idol-diffusion.generation"
 """Of the assertion that holds the `Facts`."""
 
-GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""IPTC's word for media made by a trained model."""
+Origin = Literal["generated", "edited", "drawn"]
+"""What a file shows: what a model made; a clip that was given, seen anew; what a formula drew."""
+
+_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+SOURCES: dict[Origin, str] = {
+    "generated": _IPTC + "trainedAlgorithmicMedia",
+    "edited": _IPTC + "composite",  # of elements captured or not: a given clip does not tell
+    "drawn": _IPTC + "algorithmicMedia",
+}
+"""IPTC's digital source types."""
 
 State = Literal["none", "valid", "trusted", "tampered"]
 
@@ -45,6 +54,7 @@ _FORMATS = {
 }
 _OTHER = "application/octet-stream"  # of files that only their bytes are known of
 _OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
+_GIVEN = "given clip"  # all that is told of what somebody else made
 _UNTRUSTED = "signingCredential.untrusted"
 
 
@@ -53,21 +63,34 @@ class Facts:
     """What the credentials say of how a file was made; anyone who gets the file can read it.
 
     Attributes:
-        model: The checkpoint's name. Of a folder only its own name is published, never the way to it.
-        checkpoint: SHA-256 of the checkpoint, "" if not known.
+        model: The checkpoint's name, "" if there was none or it is not known. Of a folder only its own name
+            is published, never the way to it.
+        checkpoint: SHA-256 of the checkpoint (`checkpoint_digest`), "" if not known.
         seed: Of the starting noise, None if there was none.
         kind: What the file shows: "video", "depth", "preview", "stereo", ...
+        origin: Whether a model made what it shows; it decides the actions and their digital source type.
     """
 
-    model: str
+    model: str = ""
     checkpoint: str = ""
     seed: int | None = None
     kind: str = "video"
+    origin: Origin = "generated"
 
     def to_json(self) -> dict[str, Any]:
-        """The assertion; what is not known is left out."""
-        kept = {key: value for key, value in asdict(self).items() if value not in (None, "")}
-        return {**kept, "model": _public_name(self.model)}
+        """The assertion; what is not known is left out, and so is the origin, which the actions tell."""
+        known = {**asdict(self), "model": _public_name(self.model)}
+        return {key: value for key, value in known.items() if value not in (None, "") and key != "origin"}
+
+
+def checkpoint_digest(files: Iterable[tuple[str, str]]) -> str:
+    """One SHA-256 for all files of a checkpoint: that of what `sha256sum` lists.
+
+    Args:
+        files: Their names and SHA-256, in the order of `run.json`.
+    """
+    listed = "".join(f"{sha256}  {name}\n" for name, sha256 in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -154,12 +177,23 @@ def _fresh(path: Path) -> Iterator[tuple[Path, Any]]:
 
 def _manifest(title: str, facts: Facts) -> dict[str, Any]:
     program = {"name": "idol-diffusion", "version": __version__}
-    created = {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": program}
+    made = {"digitalSourceType": SOURCES[facts.origin], "softwareAgent": program}
+    actions: list[dict[str, Any]] = [{"action": "c2pa.created", **made}]
+    ingredients = []
+    if facts.origin == "edited":  # C2PA: what is not created opens its parent first
+        opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_GIVEN]}}
+        actions = [opened, {"action": "c2pa.edited", **made}]
+        ingredients = [{"label": _GIVEN, "title": _GIVEN, "relationship": "parentOf"}]
     assertions = [
-        {"label": "c2pa.actions", "data": {"actions": [created]}},
+        {"label": "c2pa.actions", "data": {"actions": actions}},
         {"label": LABEL, "data": facts.to_json()},
     ]
-    return {"claim_generator_info": [program], "title": title, "assertions": assertions}
+    return {
+        "claim_generator_info": [program],
+        "title": title,
+        "ingredients": ingredients,
+        "assertions": assertions,
+    }
 
 
 def _public_name(model: str) -> str:

@@ -16,7 +16,7 @@ from idol.render.meshes import clip_glb, frame_glb
 
 def write_points(job: Job) -> list[Path]:
     """`points/00000.ply` ...: the person's points of each frame; `background.ply`: those behind."""
-    layers = job.layers
+    layers = job.marked_layers
     files = _per_frame(job, "points", "ply", lambda i, path: _write(path, to_ply(person_cloud(layers, i))))
     return [
         *files,
@@ -26,7 +26,7 @@ def write_points(job: Job) -> list[Path]:
 
 def write_scene_points(job: Job) -> list[Path]:
     """`scene-points/00000.ply` ...: person and background of each frame in one file."""
-    layers = job.layers
+    layers = job.marked_layers
 
     def one(frame: int, path: Path) -> None:
         _write(path, to_ply(joined([person_cloud(layers, frame), background_cloud(layers, frame)])))
@@ -36,14 +36,14 @@ def write_scene_points(job: Job) -> list[Path]:
 
 def write_mesh(job: Job) -> list[Path]:
     """`clip.glb`: the clip as one animation; `mesh/00000.glb` ...: each frame; all with the background."""
-    layers, step = job.layers, job.settings.mesh_step
+    layers, step = job.marked_layers, job.settings.mesh_step
     files = _per_frame(job, "mesh", "glb", lambda i, path: _write(path, frame_glb(layers, i, step)))
     return [_write(job.folder / "clip.glb", clip_glb(layers, step)), *files]
 
 
 def write_exr(job: Job) -> list[Path]:
     """`exr/00000.exr` ...: the person's R G B A Z of each frame; `background.exr`: those behind."""
-    layers = job.layers
+    layers = job.marked_layers
     files = _per_frame(job, "exr", "exr", lambda i, path: write_person_exr(path, layers, i))
     return [*files, *_backgrounds(job, "exr", lambda i, path: write_background_exr(path, layers, i))]
 

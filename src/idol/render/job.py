@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jaxtyping import UInt8
 
 from idol.provenance import Provenance
 from idol.render.frames import in_turn
+from idol.render.origin import with_mark
 from idol.render.scale import PERSON_HEIGHT
 from idol.render.space import Camera, Layers
 from idol.render.stereo import BASELINE, Layout
@@ -38,7 +40,7 @@ class Settings:
         height: Of the videos in pixels; None: the clip's.
         width: Of the videos in pixels; None: the clip's.
         mesh_step: Pixels along a side of a cell of the person's mesh, 1 to 4.
-        watermark: Whether videos carry the invisible mark (`idol.provenance`).
+        watermark: Whether videos and colours carry the invisible mark (`idol.provenance`).
     """
 
     kinds: tuple[str, ...] = ("parallax",)
@@ -60,16 +62,18 @@ class Job:
     """One clip to be written as views into a folder.
 
     Attributes:
-        layers: The clip.
+        layers: The clip, taken apart.
+        video: Its frames, sRGB.
         camera: The clip's, with the pixels of the videos.
         settings: What was asked for.
         folder: Where files go.
-        provenance: Marks the videos.
+        provenance: Marks videos and colours.
         audio: A file whose sound goes with the videos, or None.
         progress: Told (frames done, frames) as they are written.
     """
 
     layers: Layers
+    video: UInt8[np.ndarray, "f 3 h w"]
     camera: Camera
     settings: Settings
     folder: Path
@@ -77,11 +81,16 @@ class Job:
     audio: Path | None = None
     progress: Callable[[int, int], None] | None = None
 
+    @cached_property
+    def marked_layers(self) -> Layers:
+        """The layers with the watermark in their colours, for files that hold these as they are."""
+        return with_mark(self.layers, self.video, self.provenance)
+
     def write_video(self, name: str, draw: Callable[[int], UInt8[np.ndarray, "3 h w"]]) -> Path:
         """Write one video with the clip's rate and sound; every video of a render goes through here.
 
         Frames are marked and encoded a few at a time while the next ones are drawn, so that no clip is too
-        long for memory. As in long generated clips, the mark's strength is measured for each part.
+        long for memory.
 
         Args:
             name: Of the file.
@@ -91,12 +100,13 @@ class Job:
         parts = _parts(in_turn(draw, layers.frames))
         first = next(parts)
         height, width = first.shape[2:]
-        with video_writer(path, height, width, layers.fps, preset="veryfast") as writer:
+        mark = self.provenance.marker(first)
+        with video_writer(path, height, width, layers.fps, preset="superfast") as writer:
             if self.audio is not None:
                 writer.add_sound(self.audio, layers.frames / layers.fps)
             done = 0
             for part in chain([first], parts):
-                writer.add(self.provenance.marked(part))
+                writer.add(mark(part))
                 done += len(part)
                 if self.progress is not None:
                     self.progress(done, layers.frames)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int
-from scipy.ndimage import distance_transform_edt, find_objects, grey_opening, median_filter
+from scipy.ndimage import distance_transform_edt, find_objects, grey_opening
 
 from idol.render.frames import each_frame
 from idol.render.space import Layers
@@ -19,7 +19,6 @@ STEEPEST = 6.0
 _TURNING = 1.5  # the same near the silhouette: 56 degrees
 _RIM = 6  # pixels inside the silhouette that a network's depth runs away in
 _REACH = 16  # pixels over which the inside holds the rim
-_SPECK = 3  # pixels of the median filter that removes single outliers
 _CLEFT = 5  # pixels: no part of the body that is seen behind nearer ones is narrower than that
 _AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
@@ -54,7 +53,7 @@ def _held(
         return z
     box = find_objects(there.astype(np.int8))[0]
     inside, wide = there[box], [slice(max(side.start - _REACH, 0), side.stop + _REACH) for side in box]
-    smooth = grey_opening(median_filter(z[box], _SPECK), _CLEFT)
+    smooth = grey_opening(without_specks(z[box]), _CLEFT)
     held = np.pad(np.where(inside, smooth, np.inf), 1, constant_values=np.inf)
     _lower(held, np.flatnonzero(np.pad(_rim(there, box), 1)), focal)
     z = z.copy()
@@ -62,6 +61,31 @@ def _held(
     rows, columns = distance_transform_edt(~there[*wide], return_distances=False, return_indices=True)
     z[*wide] = z[*wide][rows, columns]
     return z
+
+
+def without_specks(z: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """The median of 3 x 3 pixels, edges repeated, which removes outliers; several times as fast as SciPy's.
+
+    Once three columns are sorted, the median of the nine is that of the largest of their minima, the median
+    of their medians, and the smallest of their maxima.
+
+    Args:
+        z: Any numbers.
+    """
+    padded = np.pad(z, 1, mode="edge")
+    above, middle, below = padded[:-2], padded[1:-1], padded[2:]
+    low, high = np.minimum(above, below), np.maximum(above, below)
+    least, most = np.minimum(low, middle), np.maximum(high, middle)
+    typical = np.maximum(low, np.minimum(high, middle))
+    return _median_of_3(
+        np.maximum(np.maximum(least[:, :-2], least[:, 1:-1]), least[:, 2:]),
+        _median_of_3(typical[:, :-2], typical[:, 1:-1], typical[:, 2:]),
+        np.minimum(np.minimum(most[:, :-2], most[:, 1:-1]), most[:, 2:]),
+    )
+
+
+def _median_of_3(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
 
 
 def _rim(there: Bool[np.ndarray, "h w"], box: tuple[slice, slice]) -> Bool[np.ndarray, "i j"]:
@@ -79,11 +103,15 @@ def _lower(z: Float32[np.ndarray, "h w"], rim: Int[np.ndarray, " n"], focal: flo
         focal: Focal length in pixels.
     """
     flat = z.reshape(-1)
-    slope = np.float32(_TURNING / focal) * flat[rim]
+    held, slope = flat.take(rim), np.float32(_TURNING / focal) * flat.take(rim)
+    ways = [(rim + (dy * z.shape[1] + dx), slope * np.float32(np.hypot(dy, dx))) for dy, dx in _AROUND]
     for _ in range(_REACH):
-        for dy, dx in _AROUND:
-            beside = flat.take(rim + (dy * z.shape[1] + dx)) + slope * np.float32(np.hypot(dy, dx))
-            flat[rim] = np.minimum(flat.take(rim), beside)
+        before = held
+        for beside, rise in ways:
+            held = np.minimum(held, flat.take(beside) + rise)
+            flat[rim] = held
+        if np.array_equal(held, before):
+            return
 
 
 def without_midair(z: Float32[np.ndarray, "h w"], focal: float) -> Float32[np.ndarray, "h w"]:

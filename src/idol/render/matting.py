@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Num, UInt8
 from scipy.ndimage import label
 from torch import Tensor
 from torch.nn.functional import pad
@@ -95,7 +95,7 @@ def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def grown(values: Float[Tensor, "*b h w"], rows: int, columns: int) -> Float[Tensor, "*b h w"]:
+def grown(values: Num[Tensor, "*b h w"], rows: int, columns: int) -> Num[Tensor, "*b h w"]:
     """The maximum over windows that reach so many rows and columns to either side.
 
     Only what is inside the picture counts. Shifted copies double the reach each time, which is several times
@@ -114,7 +114,7 @@ def grown(values: Float[Tensor, "*b h w"], rows: int, columns: int) -> Float[Ten
     return values
 
 
-def _spread(values: Float[Tensor, "*b h w"], by: int, dim: int) -> Float[Tensor, "*b h w"]:
+def _spread(values: Num[Tensor, "*b h w"], by: int, dim: int) -> Num[Tensor, "*b h w"]:
     """The maximum of values and of their copies shifted by so much to either side."""
     spread, kept = values.clone(), values.shape[dim] - by
     for to, source in ((0, by), (by, 0)):
@@ -123,19 +123,20 @@ def _spread(values: Float[Tensor, "*b h w"], by: int, dim: int) -> Float[Tensor,
     return spread
 
 
-def _shrunk(mask: Float[Tensor, "f 1 h w"], by: int) -> Float[Tensor, "f 1 h w"]:
+def _shrunk(mask: Num[Tensor, "f 1 h w"], by: int) -> Num[Tensor, "f 1 h w"]:
     # beyond the picture's border nothing counts: the person goes on there
-    return -grown(-mask, by, by)
+    return 1 - grown(1 - mask, by, by)
 
 
 def _core(inside: Float[Tensor, "f 1 h w"], edge: int) -> Float[Tensor, "f 1 h w"]:
     """What is more than `edge` pixels inside; of a limb that is too thin for it, what is farthest inside."""
+    inside = inside.to(torch.uint8)  # bytes: less to move
     core = torch.zeros_like(inside)
     for by in range(edge, -1, -1):
         fresh = _shrunk(inside, by)
         covered = grown(core, by + edge + 1, by + edge + 1)
         core = torch.maximum(core, fresh * (1 - covered))
-    return core
+    return core.float()
 
 
 def _cleaned(
@@ -171,18 +172,25 @@ def _continued_depth(
     depth: Float[Tensor, "f 1 h w"], known: Float[Tensor, "f 1 h w"]
 ) -> tuple[Float[Tensor, "f 1 h w"], Bool[Tensor, "f 1 h w"]]:
     """Depth continued, and where it is now known."""
-    values = _continued(torch.cat([depth, torch.ones_like(depth)], 1), known)
+    values = _spread_rings(depth, known)
     return values[:, :1], values[:, 1:] > 0
 
 
 def _continued(values: Float[Tensor, "f c h w"], known: Float[Tensor, "f 1 h w"]) -> Float[Tensor, "f c h w"]:
     """Values where they are known; beyond, ring by ring, the mean of the known neighbours; 0 out of reach."""
+    return _spread_rings(values, known)[:, :-1]
+
+
+def _spread_rings(
+    values: Float[Tensor, "f c h w"], known: Float[Tensor, "f 1 h w"]
+) -> Float[Tensor, "f c1 h w"]:
+    """The values of `_continued`, and as one more channel 1 where they are now known, else 0."""
     values = torch.cat([values * known, known], 1)
     for _ in range(_REACH):
         near = _summed(values)
         found = (near[:, -1:] > 0).float().sub_(values[:, -1:])  # 1 where the last ring is beside, else 0
         values += near.mul_(found / near[:, -1:].clamp_min(1))
-    return values[:, :-1]
+    return values
 
 
 def _summed(values: Float[Tensor, "f c h w"]) -> Float[Tensor, "f c h w"]:

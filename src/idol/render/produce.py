@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from idol.render.job import Job, Settings
 from idol.render.jumps import with_firm_edges
 from idol.render.kinds import KINDS
 from idol.render.meshes import MESH_STEPS
+from idol.render.origin import facts_of
 from idol.render.scale import PERSON_HEIGHT
 from idol.render.separate import separate
 from idol.render.space import Camera
@@ -89,7 +90,7 @@ def render(
         width: Alike.
         mesh_step: Pixels of the clip along a side of a cell of the person's mesh, 1 to 4: a larger one makes
             smaller files. That of the background is four times as wide.
-        watermark: Put the invisible mark into videos (`idol.provenance`).
+        watermark: Put the invisible mark into videos, textures and colours (`idol.provenance`).
         certificate: PEM of a certificate chain that signs every file; one of this machine's by default.
         private_key: PEM of its key.
         overwrite: Replace `out` if it is a folder of views.
@@ -117,27 +118,29 @@ def render(
     provenance = provenance_of(watermark, certificate, private_key)
     out = Path(out)
     check_destination(out, overwrite, VIEWS)
+    home = None if isinstance(clip, Clip) else Path(clip)
     source = clip if isinstance(clip, Clip) else Clip.load(clip)
-    sound = None if isinstance(clip, Clip) else Path(clip) / "video.mp4"
+    facts = facts_of(source, home)
+    sound = home and home / "video.mp4"
     camera = output_camera(Camera(45.0, source.height, source.width), asked)  # refused before any work
     layers = with_firm_edges(separate(source, fov=fov, person_height=person_height))
     camera = output_camera(layers.camera, asked)
     with staged_folder(out, overwrite, VIEWS) as folder:
         audio = sound if sound and sound.is_file() else None
-        job = Job(layers, camera, asked, folder, provenance, audio, progress)
+        job = Job(layers, source.video, camera, asked, folder, provenance, audio, progress)
         files = [file for kind in asked.kinds for file in KINDS[kind](job)]
-        _sign(folder, provenance, source)
+        _sign(folder, provenance, facts)
         names = [str(file.relative_to(folder)) for file in files]
-        record = _record(asked, clip, layers.camera, layers.metric, names)
+        record = _record(asked, home, layers.camera, layers.metric, names)
         (folder / "render.json").write_text(json.dumps(record, indent=2) + "\n")
     return Rendered(out, tuple(out / name for name in names), asked, layers.camera, layers.metric)
 
 
-def _sign(folder: Path, provenance: Provenance, clip: Clip) -> None:
-    """Sign every file, in itself or beside it; of the clip's own making nothing is known here."""
+def _sign(folder: Path, provenance: Provenance, facts: Facts) -> None:
+    """Sign every file, in itself or beside it."""
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         kind = file.stem if file.parent == folder else file.parent.name
-        provenance.sign(file, Facts(model=clip.source or "unknown", kind=kind))
+        provenance.sign(file, replace(facts, kind=kind))
 
 
 def output_camera(camera: Camera, settings: Settings) -> Camera:
@@ -187,11 +190,11 @@ def _check_numbers(settings: Settings) -> None:
 
 
 def _record(
-    settings: Settings, clip: Clip | str | Path, camera: Camera, metric: bool, files: list[str]
+    settings: Settings, clip: Path | None, camera: Camera, metric: bool, files: list[str]
 ) -> dict[str, Any]:
     return {
         "settings": to_dict(settings),
-        "clip": clip.source if isinstance(clip, Clip) else str(clip),
+        "clip": None if clip is None else str(clip),
         "fov": camera.fov,
         "metric": metric,
         "files": files,

@@ -109,18 +109,17 @@ def meet(lines: Lines, surface: Surface) -> tuple[Float[Tensor, " n"], Bool[Tens
         level, cover = sampled_at(both, lines.at(q), "bilinear").numpy()
         below, solid = level - np.float32(q), cover > _SOLID
         shell = max(_SHELL * q, 2 * stride)
-        behind = below >= 0
-        crossed, met = behind & (below_before < 0), behind & (below <= shell)
-        cliff = crossed & ~met & solid_before
-        # from behind another part of the body
-        emerged = met & solid_before & (below_before > shell)
-        real = ((met & (crossed | emerged) & solid) | cliff) & ~settled
-        soft = met & crossed & ~touched & ~settled
-        hit = np.flatnonzero(real | soft)
-        depth = below.take(hit)
-        back = np.where(crossed.take(hit), depth / np.maximum(depth - below_before.take(hit), 1e-12), 0)
-        found[hit] = q + stride * np.where(cliff.take(hit), 1, back)
-        settled |= real
-        touched |= soft
+        behind = np.flatnonzero((below >= 0) & ~settled)
+        depth, before, within = (each.take(behind) for each in (below, below_before, solid_before))
+        crossed, met = before < 0, depth <= shell
+        cliff = crossed & ~met & within
+        emerged = met & within & (before > shell)  # from behind another part of the body
+        real = (met & (crossed | emerged) & solid.take(behind)) | cliff
+        soft = met & crossed & ~touched.take(behind)
+        back = np.where(crossed, depth / np.maximum(depth - before, 1e-12), 0)
+        hit = real | soft
+        found[behind[hit]] = q + stride * np.where(cliff, 1, back)[hit]
+        settled[behind[real]] = True
+        touched[behind[soft]] = True
         below_before, solid_before = below, solid
     return torch.from_numpy(found), torch.from_numpy(settled | touched)

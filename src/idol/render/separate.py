@@ -58,11 +58,9 @@ def separate(clip: Clip, *, fov: float | None = None, person_height: float = PER
         distance = camera.focal * person_height / standing_height(clip)
         a, b = relative_scale(person, clip.mask, distance, person_height)
         person = within_reach((a + b * person).astype(np.float32), clip.mask, person_height)
-        everything = (a + b * clip.depth).astype(np.float32)
-    else:
-        everything = exact
     if clip.depth_kind == "scene":
         stage: tuple[Plane, ...] = ()
+        everything = (a + b * clip.depth).astype(np.float32) if exact is None else exact
         plate_z = _metres(_behind(everything, clip.mask, still=clip.background.ndim == 3))
     else:
         person, stage = _staged(clip, person, camera, relative=exact is None)
@@ -83,15 +81,17 @@ def separate(clip: Clip, *, fov: float | None = None, person_height: float = PER
 def _mattes(clip: Clip, disparity: Float32[np.ndarray, "f h w"], clean: bool) -> Mattes:
     plates = np.broadcast_to(clip.background, clip.video.shape)
     starts = range(0, clip.frames, _TOGETHER)
+    alpha, far = (np.empty(clip.mask.shape, np.float32) for _ in range(2))
+    whole = Mattes(np.empty_like(clip.video), alpha, far)
 
-    def some(k: int) -> Mattes:
+    def some(k: int) -> None:
         part = slice(starts[k], starts[k] + _TOGETHER)
-        return mattes(clip.video[part], plates[part], clip.mask[part], disparity[part], clean)
+        found = mattes(clip.video[part], plates[part], clip.mask[part], disparity[part], clean)
+        for field in fields(Mattes):
+            getattr(whole, field.name)[part] = getattr(found, field.name)
 
-    found = each_frame(some, len(starts))
-    return Mattes(
-        *(np.concatenate([getattr(each, field.name) for each in found]) for field in fields(Mattes))
-    )
+    each_frame(some, len(starts))
+    return whole
 
 
 def _staged(
@@ -122,8 +122,10 @@ def _contact(disparity: Float32[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"
 
 
 def _metres(values: Float32[np.ndarray, "f h w"], inverse: bool = True) -> Float32[np.ndarray, "f h w"]:
-    z = 1 / np.maximum(values, 1 / _FARTHEST) if inverse else values
-    return np.clip(z, _NEAREST, _FARTHEST).astype(np.float32)
+    z = np.maximum(values, 1 / _FARTHEST) if inverse else values.copy()
+    if inverse:
+        np.divide(1, z, out=z)
+    return np.clip(z, _NEAREST, _FARTHEST, out=z)
 
 
 def _behind(

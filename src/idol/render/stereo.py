@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch.nn.functional import avg_pool2d
 
 from idol.render.space import View
@@ -82,10 +82,9 @@ def join(
         case "top-bottom-half":
             return np.concatenate([_squeezed(left, (2, 1)), _squeezed(right, (2, 1))], 1)
         case "anaglyph":
-            return _coded(_mixed(_DUBOIS_LEFT, left) + _mixed(_DUBOIS_RIGHT, right))
+            return _mixed(_DUBOIS_LEFT, left, _DUBOIS_RIGHT, right)
         case "anaglyph-gray":
-            red, cyan = np.outer([1, 0, 0], _LUMINANCE), np.outer([0, 1, 1], _LUMINANCE)
-            return _coded(_mixed(red, left) + _mixed(cyan, right))
+            return _mixed(np.outer([1, 0, 0], _LUMINANCE), left, np.outer([0, 1, 1], _LUMINANCE), right)
 
 
 def _squeezed(picture: UInt8[np.ndarray, "3 h w"], by: tuple[int, int]) -> UInt8[np.ndarray, "3 i j"]:
@@ -94,15 +93,18 @@ def _squeezed(picture: UInt8[np.ndarray, "3 h w"], by: tuple[int, int]) -> UInt8
     return avg_pool2d(torch.from_numpy(picture).float(), by).round_().to(torch.uint8).numpy()
 
 
-def _mixed(matrix: np.ndarray, picture: UInt8[np.ndarray, "3 h w"]) -> Float32[np.ndarray, "3 h w"]:
-    """A matrix applied to linear light."""
-    linear = _LINEAR[picture].reshape(3, -1)
-    return (matrix.astype(np.float32) @ linear).reshape(picture.shape)
-
-
-def _coded(linear: Float32[np.ndarray, "3 h w"]) -> UInt8[np.ndarray, "3 h w"]:
-    """Linear light in sRGB's code."""
-    return _CODED[(linear.clip(0, 1) * (_TABLE - 1) + 0.5).astype(np.int32)]
+def _mixed(
+    for_left: Float[np.ndarray, "3 3"],
+    left: UInt8[np.ndarray, "3 h w"],
+    for_right: Float[np.ndarray, "3 3"],
+    right: UInt8[np.ndarray, "3 h w"],
+) -> UInt8[np.ndarray, "3 h w"]:
+    """The sum of two pictures, each multiplied by a matrix, in linear light; in sRGB's code."""
+    linear = _LINEAR.take(np.concatenate([left, right]).reshape(6, -1))
+    mixed = (np.concatenate([for_left, for_right], 1) * (_TABLE - 1)).astype(np.float32) @ linear
+    mixed += np.float32(0.5)
+    np.clip(mixed, 0, _TABLE - 1, out=mixed)
+    return _CODED.take(mixed.astype(np.int32)).reshape(left.shape)
 
 
 def _to_linear() -> Float32[np.ndarray, " 256"]:

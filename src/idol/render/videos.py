@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from idol.render.job import Job
 from idol.render.paths import camera_path
@@ -32,7 +32,7 @@ def write_stereo(job: Job) -> list[Path]:
     renderer = Renderer(layers, _zoomed(layers, [eye for pair in pairs.values() for eye in pair], job.camera))
 
     def one(i: int) -> UInt8[np.ndarray, "3 h w"]:
-        left, right = (renderer.view(i, eye) for eye in pairs[views[i]])
+        left, right = renderer.views(i, pairs[views[i]])
         return join(left, right, settings.stereo)
 
     return [job.write_video("stereo.mp4", one)]
@@ -42,9 +42,16 @@ def person_centre(layers: Layers) -> Float[np.ndarray, " 3"]:
     """Where the person is over the clip, metres: the median of what is seen of it."""
     there = layers.alpha > 0.5
     z = float(np.median(layers.z[there]))
-    _, rows, columns = np.nonzero(there)
+    row, column = (_middle(there.sum(axes)) for axes in ((0, 2), (0, 1)))
     (cx, cy), focal = layers.camera.centre, layers.camera.focal
-    return np.array([(np.median(columns) - cx) * z / focal, (np.median(rows) - cy) * z / focal, z])
+    return np.array([(column - cx) * z / focal, (row - cy) * z / focal, z])
+
+
+def _middle(counts: Int[np.ndarray, " n"]) -> float:
+    """The median of whole numbers of which each occurs so many times."""
+    upto, total = np.cumsum(counts), int(counts.sum())
+    low, high = (int(np.searchsorted(upto, rank, "right")) for rank in ((total - 1) // 2, total // 2))
+    return (low + high) / 2
 
 
 def _path(job: Job, default: str) -> list[View]:

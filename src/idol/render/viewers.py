@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +17,13 @@ import numpy as np
 
 from idol.clip import Clip
 from idol.errors import UserError
+from idol.provenance import Provenance
 from idol.render.clouds import person_cloud
 from idol.render.depth_video import to_millimetres
 from idol.render.gltf import Node, Surface, to_glb
 from idol.render.jumps import with_firm_edges
 from idol.render.meshes import background_surface, person_surface
+from idol.render.origin import facts_of, marked_once, with_mark
 from idol.render.scale import PERSON_HEIGHT
 from idol.render.separate import separate
 from idol.render.space import Layers
@@ -48,7 +51,8 @@ def view(
         viewer: "viser" serves a page for the browser, "rerun" opens rerun's window.
         host: Address to listen at: only this machine by default.
         port: Port to listen at; the viewer's own (8080, 9876) by default.
-        save: Of rerun: write this .rrd file instead of opening a window.
+        save: Of rerun: write this .rrd file instead of opening a window, marked and with its credentials
+            beside it (`idol.provenance`).
         fov: Vertical field of view in degrees; see `idol.render.separate.separate`.
         person_height: Metres; gives the scale where the clip's distances are not known.
         ready: Called with the address once viser serves.
@@ -67,9 +71,17 @@ def view(
     if viewer == "viser":
         _serve(layers, host, port, ready)
     elif save is not None:
-        save_recording(save, record, layers)
+        _export(save, record, layers, clip)
     else:
         _open_window(record, layers, host, port)
+
+
+def _export(path: Path, clip: Clip, layers: Layers, folder: Path) -> None:
+    """A recording to be given away: its colours are marked, and `NAME.rrd.c2pa` says where they come from."""
+    facts, provenance = replace(facts_of(clip, folder), kind="recording"), Provenance()
+    marked = replace(clip, video=marked_once(clip.video, provenance))
+    save_recording(path, marked, with_mark(layers, clip.video, provenance))
+    provenance.sign(path, facts)
 
 
 def _serve(layers: Layers, host: str, port: int, ready: Callable[[str], None]) -> None:

@@ -13,6 +13,8 @@ several times slower.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -63,8 +65,17 @@ class Renderer:
 
     def view(self, frame: int, view: View) -> UInt8[np.ndarray, "3 height width"]:
         """One frame from one place, sRGB."""
+        return self.views(frame, (view,))[0]
+
+    def views(self, frame: int, views: Sequence[View]) -> list[UInt8[np.ndarray, "3 height width"]]:
+        """One frame from several places, two eyes for instance, sRGB."""
+        person = _person(self._layers, frame)
+        return [self._view(frame, view, person) for view in views]
+
+    def _view(self, frame: int, view: View, person: _Person | None) -> UInt8[np.ndarray, "3 height width"]:
         picture = self._still(view).clone() if self._layers.still else self._background(frame, view)
-        _lay_over(picture, self._layers, frame, view, self._camera)
+        if person is not None:
+            _lay_over(picture, person, self._layers.camera, view, self._camera)
         return picture.round_().to(torch.uint8).numpy()
 
     def _background(self, frame: int, view: View) -> Float[Tensor, "3 height width"]:
@@ -97,42 +108,48 @@ def places_behind(layers: Layers, frame: int, rays: Rays) -> Float[Tensor, "h w 
     return lines.at(q).T.reshape(len(rays.y), len(rays.x), 2)
 
 
+@dataclass(frozen=True)
+class _Person:
+    """The person of one frame: the surface and what is seen on it, (4, h, w) sRGB and alpha in [0, 1]."""
+
+    surface: Surface
+    picture: Float[Tensor, "4 h w"]
+
+
+def _person(layers: Layers, frame: int) -> _Person | None:
+    """None if nobody is there."""
+    alpha, z = layers.alpha[frame], layers.z[frame]
+    there = z[alpha > 0]
+    if not len(there):
+        return None
+    cover = torch.from_numpy(alpha)
+    surface = Surface(torch.from_numpy(1 / z), cover, 1 / float(there.min()), 1 / float(there.max()))
+    return _Person(surface, torch.cat([_tensor(layers.colour[frame]), cover[None]]))
+
+
 def _lay_over(
-    picture: Float[Tensor, "3 height width"], layers: Layers, frame: int, view: View, camera: Camera
+    picture: Float[Tensor, "3 height width"], person: _Person, own: Camera, view: View, camera: Camera
 ) -> None:
-    """Lay the person over a picture, in place."""
-    person = _person(layers, frame)
-    window = person and _window(person, layers.camera, view, camera)
-    if not person or not window:
+    """Lay the person, whom the clip's `own` camera saw, over a picture, in place."""
+    window = _window(person.surface, own, view, camera)
+    if window is None:
         return
-    lines = lines_of(Rays.through(camera, view, *window), layers.camera)
-    here = within_reach(lines, person)
+    lines = lines_of(Rays.through(camera, view, *window), own)
+    here = within_reach(lines, person.surface)
     if not len(here):
         return
     lines = lines.some(here)
-    q, met = meet(lines, person)
+    q, met = meet(lines, person.surface)
     places = lines.at(q).numpy()
     kept = np.flatnonzero(met.numpy())
-    kept = kept[shown(torch.from_numpy(places.take(kept, 1)), person)]
-    front = torch.cat([_tensor(layers.colour[frame]), person.alpha[None]])
-    seen = sampled_at(front, torch.from_numpy(places.take(kept, 1)), "bicubic").numpy()
-    rows, columns = np.divmod(here.take(kept), window[1].stop - window[1].start)
-    at = (rows + window[0].start) * camera.width + columns + window[1].start
-    for channel, colour in zip(picture.view(3, -1).numpy(), seen[:3], strict=True):
+    kept = kept[shown(torch.from_numpy(places.take(kept, 1)), person.surface)]
+    seen = sampled_at(person.picture, torch.from_numpy(places.take(kept, 1)), "bicubic").numpy()
+    colours, cover = seen[:3].clip(0, 255), seen[3].clip(0, 1)
+    rows, columns = (np.arange(part.start, part.stop) for part in window)
+    at = np.add.outer(rows * camera.width, columns).ravel().take(here.take(kept))
+    for channel, colour in zip(picture.view(3, -1).numpy(), colours, strict=True):
         behind = channel.take(at)
-        channel[at] = behind + seen[3].clip(0, 1) * (colour.clip(0, 255) - behind)
-
-
-def _person(layers: Layers, frame: int) -> Surface | None:
-    """The person of one frame as a surface; None if nobody is there."""
-    alpha, z = layers.alpha[frame], layers.z[frame]
-    there = alpha > 0
-    if not there.any():
-        return None
-    near, far = (
-        1 / float(end) for end in (z.min(where=there, initial=np.inf), z.max(where=there, initial=0))
-    )
-    return Surface(torch.from_numpy(1 / z), torch.from_numpy(alpha), near, far)
+        channel[at] = behind + cover * (colour - behind)
 
 
 def _window(person: Surface, own: Camera, view: View, camera: Camera) -> tuple[slice, slice] | None:

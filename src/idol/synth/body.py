@@ -109,6 +109,9 @@ def _anny() -> Any:
     logging.getLogger("anny").setLevel(logging.WARNING)
     # What its dependencies greet with must not mix with the one line of --json.
     with redirect_stdout(sys.stderr), (folder / "lock").open("w") as lock:
+        import warp  # of Anny's; it greets with every device that it finds
+
+        warp.config.log_level = warp.LOG_WARNING
         import anny
         from anny.paths import set_anny_cache_path
 
