@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
+from idol.assets import sha256_of
 from idol.cli import main
 from idol.clip import Clip
+from idol.errors import UserError
 from idol.evaluate import open_clips
 from idol.evaluation.folders import Derived
 from idol.evaluation.importers import write_clips
@@ -83,7 +85,9 @@ def test_rows_are_trained_alike_made_and_judged(place):
     this = studied(place)
     found = reproduce(this)
     rows = {result.row.name: result for result in found.rows}
-    assert list(rows) == [row["name"] for row in ROWS] and found.clips == 3
+    assert list(rows) == [row["name"] for row in ROWS] and found.judged.startswith("3 clips of ")
+    (learnt,) = found.trained_on
+    assert learnt.clips == 3 and learnt.sha256 == sha256_of(place / "shards" / "manifest.json")
     assert rows["nobody's"].why_not == "made by its own code: give its clips"
     assert rows["ours"].parameters > rows["no cross-modal attention"].parameters > 0
     # what was measured is what lies on disk
@@ -117,6 +121,24 @@ def test_rows_are_trained_alike_made_and_judged(place):
     files = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("*") if path.is_file()}
     assert json.dumps(reproduce(studied(place)).to_json()) == json.dumps(found.to_json())
     assert {p: p.stat().st_mtime_ns for p in (place / "runs").rglob("*") if p.is_file()} == files
+
+
+def test_data_that_is_not_there_is_told_before_anything_is_done(place, tmp_path):
+    scale = yaml.safe_load((place / "tables" / "scales" / "drawn.yaml").read_text())
+    scale["set"] = [f"data.folders=[{tmp_path / 'nowhere'}]"]
+    for stage in scale["stages"]:
+        stage["config"] = str(place / "tables" / "scales" / stage["config"])
+    (tmp_path / "scale.yaml").write_text(yaml.safe_dump(scale))
+    this = study("table0", str(tmp_path / "scale.yaml"), tmp_path / "runs", folder=place / "tables")
+    assert f"{tmp_path / 'nowhere'}: not drawn yet" in this.text()
+    assert all("not-named-yet" in plan.folder.name for plan in this.plans.values())
+
+    def bar(what):
+        raise AssertionError(f"{what} was begun")
+
+    with pytest.raises(UserError, match="nowhere: not drawn yet; draw it with `idol synth`"):
+        reproduce(this, bar=bar)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_given_clips_may_change_and_are_left_as_they_are(place):

@@ -1,6 +1,7 @@
 """What a reproduced table says: figures beside the paper's, and where rows stand in the paper's order."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from idol.evaluation.statistics import Estimate
 from idol.reproduce.report import RowResult, TableResult
+from idol.reproduce.sources import TrainingClips
 from idol.reproduce.tables import Published, RowConfig
 
 LUCK = np.linspace(-1, 1, 401)  # of the drawn clips, the same for all rows
@@ -33,7 +35,11 @@ def result():
         row("last, the paper's second", 40, 35, 45, 2.0),
         RowResult(RowConfig("theirs", tiktok=Published(fid=5.0)), why_not="made by its own code"),
     )
-    return TableResult("Table 0: drawn", "one clip", 8, rows, ("mind this",), {"machine": "this"})
+    learnt = (TrainingClips(Path("runs/data"), 1408, "0123456789abcdef" * 4),)
+    judged = "8 clips of 2 people"
+    return TableResult(
+        "Table 0: drawn", "one step", judged, learnt, rows, ("mind this",), {"machine": "this"}
+    )
 
 
 def test_pairs_are_as_in_the_paper_the_other_way_or_undecided(result):
@@ -56,7 +62,8 @@ def test_pairs_are_as_in_the_paper_the_other_way_or_undecided(result):
 def test_all_that_was_measured_and_published_is_in_the_json(result):
     values = json.loads(json.dumps(result.to_json()))
     assert list(values["rows"]) == [r.row.name for r in result.rows] and values["machine"] == "this"
-    assert values["notes"] == ["mind this"]
+    assert values["notes"] == ["mind this"] and values["judged"] == "8 clips of 2 people"
+    assert values["trained_on"] == [{"folder": "runs/data", "clips": 1408, "sha256": "0123456789abcdef" * 4}]
     assert values["rows"]["best"]["figures"]["fid"] == {"value": 10, "low": 9, "high": 11, "clips": 8}
     assert values["rows"]["best"]["paper"] == {"tiktok": {"fid": 1.0}, "ntu120": {}}
     assert values["rows"]["theirs"]["figures"] == {}
@@ -71,6 +78,8 @@ def test_tables_for_people_show_ours_and_the_papers(result):
     assert "| best | 1.5 M | 10.0 (9.0–11.0) [1] | 0.500 (0.400–0.600) |" in page
     assert "| theirs | – | – [5] | – |" in page
     assert "- mind this" in page.splitlines()
+    learnt = "one step; trained on 1,408 clips (manifest 0123456789ab); judged on 8 clips of 2 people;"
+    assert learnt in page
     assert "Not run: theirs: made by its own code." in page
     assert "10 pairs in all figures: 5 as in the paper, 3 the other way, 2 undecided" in page
     assert "- As in the paper in fid: best less second: -10.0 (" in page

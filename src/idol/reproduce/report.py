@@ -11,6 +11,7 @@ from rich.table import Table
 
 from idol.evaluation.statistics import Estimate, difference
 from idol.evaluation.tables import digits, plain
+from idol.reproduce.sources import TrainingClips
 from idol.reproduce.tables import Published, RowConfig
 
 Verdict = Literal["same", "opposite", "undecided"]
@@ -95,7 +96,8 @@ class TableResult:
     Attributes:
         title: The paper's.
         scale: What was trained on what.
-        clips: How many were judged.
+        judged: How many clips of how many people were, in words.
+        trained_on: Folders of clips that the rows' networks learnt from.
         rows: In the paper's order.
         notes: Of the table.
         provenance: What else decides the numbers: test clips, metric weights, versions.
@@ -103,7 +105,8 @@ class TableResult:
 
     title: str
     scale: str
-    clips: int
+    judged: str
+    trained_on: tuple[TrainingClips, ...]
     rows: tuple[RowResult, ...]
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -133,7 +136,8 @@ class TableResult:
         return {
             "title": self.title,
             "scale": self.scale,
-            "clips": self.clips,
+            "judged": self.judged,
+            "trained_on": [asdict(clips) | {"folder": str(clips.folder)} for clips in self.trained_on],
             "notes": list(self.notes),
             **self.provenance,
             "rows": {result.row.name: _row_json(result) for result in self.rows},
@@ -142,7 +146,7 @@ class TableResult:
 
     def table(self) -> Table:
         """A `rich` table: ours with the interval, the paper's figure in brackets."""
-        table = Table(title=self.title, caption=rf"{self.scale}; {self.clips} clips; the paper's in \[]")
+        table = Table(title=self.title, caption=rf"{self._conditions()}; the paper's in \[]")
         for heading in self._headings():
             table.add_column(heading, justify="right" if heading else "left")
         for cells in self._cells():
@@ -155,7 +159,7 @@ class TableResult:
         lines = [
             f"## {self.title}",
             "",
-            f"{self.scale}. {self.clips} clips; 95 % intervals; the paper's in [].",
+            f"{self._conditions()}; the paper's in [].",
             "",
         ]
         lines += ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
@@ -166,6 +170,10 @@ class TableResult:
             *(f"- Not run: {r.row.name}: {r.why_not}." for r in self.rows if r.why_not),
         ]
         return "\n".join([*lines, *self._order_lines()]) + "\n"
+
+    def _conditions(self) -> str:
+        learnt = " and ".join(f"{c.clips:,} clips (manifest {c.sha256[:12]})" for c in self.trained_on)
+        return f"{self.scale}{'; trained on ' if learnt else ''}{learnt}; judged on {self.judged}"
 
     def _headings(self) -> list[str]:
         arrows = {"lower": "↓", "higher": "↑"}

@@ -6,14 +6,15 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from idol.assets import sha256_of
+from idol.benchmark import processor
 from idol.clip import Clip
 from idol.config import to_dict
 from idol.data.shards import MANIFEST
@@ -21,26 +22,21 @@ from idol.errors import UserError
 from idol.evaluate import judge, open_clips
 from idol.evaluation.features import Networks
 from idol.evaluation.sets import SetReport, reported
-from idol.evaluation.statistics import Estimate, draws
-from idol.evaluation.tables import ROWS, TRUE, Report, compare
+from idol.evaluation.statistics import Estimate
+from idol.evaluation.tables import ROWS, TRUE, Report, compare, described
 from idol.generate import load_pipeline, package_versions
+from idol.listening import Bar, no_bar
 from idol.prepare.depth_model import DepthModel
 from idol.reproduce.estimated import by_depth_model, by_joint_networks, with_depth
 from idol.reproduce.features import kept_features
 from idol.reproduce.report import FIGURES, RowResult, TableResult
-from idol.reproduce.runs import Plan, planned, remade, trained
+from idol.reproduce.runs import Plan, folders_of, planned, remade, trained
+from idol.reproduce.sources import Missing, check_there, training_clips
 from idol.reproduce.tables import RowConfig, ScaleConfig, TableConfig, TestClips, load_scale, load_table
 from idol.training.checkpoint import load_tensors
 from idol.training.start import find_weights
 
 TABLES = Path("configs") / "tables"
-
-Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""Given what is done, shows how far it is: called with (done, total)."""
-
-
-def _no_bar(_what: str) -> AbstractContextManager[Callable[[int, int], None]]:
-    return nullcontext(lambda _done, _total: None)
 
 
 @dataclass(frozen=True)
@@ -72,6 +68,21 @@ class Study:
             return ()
         return tuple(name for name, plan in self.plans.items() if not plan.makes_depth)
 
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """What training would read and is not there."""
+        return tuple(dict.fromkeys(one for plan in self._trained for one in plan.missing))
+
+    @property
+    def data(self) -> tuple[Path, ...]:
+        """Folders of clips that something is trained on."""
+        stages = (stage for plan in self._trained for stage in plan.stages)
+        return tuple(dict.fromkeys(folder for stage in stages for folder in folders_of(stage)))
+
+    @property
+    def _trained(self) -> tuple[Plan, ...]:
+        return (*self.plans.values(), *(() if self.estimator is None else (self.estimator,)))
+
     def to_json(self) -> dict[str, Any]:
         """Every stage of every row, resolved."""
         return {
@@ -80,6 +91,7 @@ class Study:
             "estimator": [] if self.estimator is None else [to_dict(s) for s in self.estimator.stages],
             "given": {name: str(folder) for name, folder in self.given.items()},
             "left_out": dict(self.left_out),
+            "missing": [asdict(one) for one in self.missing] if self.table.kind == "quality" else [],
         }
 
     def text(self) -> str:
@@ -99,6 +111,8 @@ class Study:
         if self.estimator is not None:
             lines += [f"\ndepth of {', '.join(self.estimated)}, estimated by joint networks"]
             lines += _stages(self.estimator)
+        if self.missing and self.table.kind == "quality":
+            lines += ["\nmissing", *(f"  {one.path}: {one.found}; {one.hint}" for one in self.missing)]
         return "\n".join(lines) + "\n"
 
 
@@ -163,7 +177,7 @@ def _why_not(
 
 
 def reproduce(
-    this: Study, *, device: str = "cpu", resnet3d: Path | None = None, bar: Bar = _no_bar
+    this: Study, *, device: str = "cpu", resnet3d: Path | None = None, bar: Bar = no_bar
 ) -> TableResult:
     """Train, generate and judge the rows of a table of the kind `quality`.
 
@@ -178,6 +192,8 @@ def reproduce(
     """
     if not this.plans and not this.given:
         raise UserError("TABLE", "none of its rows can be run at this scale", "see --dry-run")
+    check_there(this.missing)
+    networks = Networks(resnet3d=resnet3d, device=device)
     with bar("drawing the test clips") as progress:
         true_folder = _true_clips(this.scale.test, this.out, progress)
     true = open_clips(true_folder)
@@ -190,17 +206,22 @@ def reproduce(
     rows_run = [row.name for row in this.table.rows if row.name in folders]
     columns = {name: open_clips(folders[name]) for name in rows_run}
     with bar("judging clips") as progress:
-        clips = compare(columns, true, judge("none", "none", "none"), progress)
-    networks = Networks(resnet3d=resnet3d, device=device)
+        clips = compare(columns, true, judge("none", "none", "none", identity="none"), progress)
     seen = {}
     for name, of in {**columns, TRUE: true}.items():
         with bar(f"{name}: looking at clips") as progress:
             own = folders[name] if folders[name].is_relative_to(this.out) else None
             seen[name] = kept_features(of, clips.clips, networks, own, progress)
-    sets = reported(clips.clips, seen, networks.metrics(), None, networks.weights)
+    sets = reported(clips.clips, seen, networks.metrics(), None, networks.weights, clips.people)
     rows = tuple(_result(row, this, clips, sets) for row in this.table.rows)
     return TableResult(
-        this.table.title, this.scale.about, len(clips.clips), rows, _notes(this), _provenance(this, sets)
+        title=this.table.title,
+        scale=this.scale.about,
+        judged=described(len(clips.clips), clips.people),
+        trained_on=tuple(training_clips(folder) for folder in this.data),
+        rows=rows,
+        notes=_notes(this),
+        provenance=_provenance(this, sets),
     )
 
 
@@ -242,7 +263,7 @@ def _result(row: RowConfig, this: Study, clips: Report, sets: SetReport) -> RowR
         return RowResult(row, why_not=this.left_out[row.name])
     measured = {figure.key for figure in FIGURES}
     figures = {r.key: clips.estimate(row.name, r) for r in ROWS if r.key in measured}
-    drawn = {r.key: draws(clips.values(row.name, r.field)) for r in ROWS if r.key in measured}
+    drawn = {r.key: clips.draws(row.name, r) for r in ROWS if r.key in measured}
     for key, d in sets.columns[row.name].items():
         if key in measured and d.value is not None and d.low is not None and d.high is not None:
             figures[key], drawn[key] = Estimate(d.value, d.low, d.high, d.clips), np.array(d.draws)
@@ -265,6 +286,7 @@ def _provenance(this: Study, sets: SetReport) -> dict[str, Any]:
         "test": to_dict(this.scale.test),
         "set_metrics": sets.to_json(),
         "versions": list(package_versions()),
+        "machine": f"{processor()}, threads: {torch.get_num_threads()}",
     }
 
 
