@@ -10,7 +10,7 @@ import typer
 from idol import terminal
 from idol.cli.application import Json, app
 from idol.errors import UserError
-from idol.staging import write_json
+from idol.staging import check_file, write_json
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -149,7 +149,7 @@ def benchmark(
 @app.command()
 def reproduce(
     table: Annotated[str, typer.Argument(help="table1 ... table8, or a YAML of your own.")],
-    scale: Annotated[str, typer.Option(help="tiny, sd14, or a YAML of your own.")] = "tiny",
+    scale: Annotated[str, typer.Option(help="tiny, mini, sd14, or a YAML of your own.")] = "tiny",
     runs: Annotated[Path, typer.Option(help="Folder of the runs; gone on with.")] = Path("runs/reproduce"),
     clips: Annotated[
         list[str] | None, typer.Option(help="ROW=FOLDER: clips that other code made; may be repeated.")
@@ -175,6 +175,9 @@ def reproduce(
     from idol.reproduce.report import TableResult
     from idol.reproduce.run import reproduce, study
 
+    name = f"{Path(table).stem}_{Path(scale).stem}"
+    if out is not None and not dry_run:
+        check_file(out / f"{name}.json")
     given = _named_folders("--clips", clips)
     this = study(table, scale, runs, given=given, rows=tuple(row or ()))
     if dry_run:
@@ -187,7 +190,6 @@ def reproduce(
     else:
         result = reproduce(this, device=device, resnet3d=resnet3d, bar=terminal.progress_bar)
     if out is not None:
-        name = f"{Path(table).stem}_{Path(scale).stem}"
         write_json(out / f"{name}.json", result.to_json())
         (out / f"{name}.md").write_text(result.markdown())
     terminal.show(result.table())

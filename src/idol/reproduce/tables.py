@@ -210,6 +210,8 @@ def _found(argument: str, name: str, folder: Path) -> Path:
     given = Path(name)
     path = given if given.suffix == ".yaml" else folder / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or f"nothing, {folder} is empty"
-        raise UserError(argument, f"no table or scale {name!r}", f"known: {known}; or give a YAML file")
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        hint = f"known: {known}; or give a YAML file" if known else "run this in a clone of the repository"
+        where = "" if known else f": there are none in {folder.resolve()}"
+        raise UserError(argument, f"no table or scale {name!r}{where}", hint)
     return path
