@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,7 @@ import numpy as np
 from idol.clip import Clip, Pose
 from idol.errors import UserError
 from idol.evaluation.baselines import pasted, plate_alone
-from idol.evaluation.folders import ClipFolders, Derived
+from idol.evaluation.folders import ClipFolders, Derived, check_names
 from idol.evaluation.score import Judge
 from idol.evaluation.tables import TRUE, Report, compare
 from idol.listening import Bar, no_bar
@@ -90,24 +90,22 @@ def evaluate(
 
     Raises:
         UserError: If a folder holds no clips, a clip has no partner of its size, a name of `others` is taken,
-            an estimator is unknown, weights or a package are missing, or `out` cannot be written; but for the
-            sizes of clips, before any is judged.
+            an estimator is unknown, weights or a package are missing, or `out` or `plots` cannot be written;
+            but for the sizes of clips, before any is judged.
     """
-    if stride is not None and stride < 1:
-        raise UserError("--stride", str(stride), "give at least 1")
-    for name in others or {}:
-        if name in RESERVED:
-            raise UserError("--other", f"{name} is the name of a set that is there anyway", "choose another")
-    if out is not None:
-        check_file(Path(out))
+    _check_settings(stride, others or {})
     truth = open_clips(true)
     columns: dict[str, Mapping[str, Clip]] = {"generated": open_clips(generated)}
     columns |= {name: open_clips(folder) for name, folder in (others or {}).items()}
     if baselines:
         columns |= {"pasted": Derived(truth, pasted), "plate": Derived(truth, plate_alone)}
+    # The true clips right after the generated: what is derived from them lacks what they lack.
+    check_names({"generated": columns["generated"], TRUE: truth, **columns})
+    _check_places(out, plots, columns)
+    of_clips = judge(pose, mask, lpips, identity, device)
     networks = _networks(resnet3d, stride, device) if sets else None
     with bar("judging clips") as progress:
-        clips = compare(columns, truth, judge(pose, mask, lpips, identity, device), progress)
+        clips = compare(columns, truth, of_clips, progress)
     found = Evaluation(clips, None)
     if out is not None:
         write_json(Path(out), found.to_json(per_clip=True))
@@ -124,6 +122,23 @@ def evaluate(
     if out is not None:
         write_json(Path(out), found.to_json(per_clip=True))
     return found
+
+
+def _check_settings(stride: int | None, others: Iterable[str]) -> None:
+    if stride is not None and stride < 1:
+        raise UserError("--stride", str(stride), "give at least 1")
+    for name in others:
+        if name in RESERVED:
+            raise UserError("--other", f"{name} is the name of a set that is there anyway", "choose another")
+
+
+def _check_places(out: str | Path | None, plots: str | Path | None, columns: Iterable[str]) -> None:
+    if out is not None:
+        check_file(Path(out))
+    if plots is not None:
+        from idol.evaluation.plots import check_plots
+
+        check_plots(plots, columns)
 
 
 def _networks(resnet3d: str | Path | None, stride: int | None, device: str) -> Networks:

@@ -69,6 +69,16 @@ def test_only_measured_rows_get_a_panel(judged):
     np.testing.assert_allclose(points[:, 1], report.values("generated", "psnr"))
 
 
+def test_the_picture_counts_clips_and_people(judged):
+    report, *_ = judged
+    rows = [plots._row("psnr")]
+    assert plots._scatter(report, rows).get_suptitle().startswith("4 clips of 4 people")
+    one = plots._scatter(replace(report, people=("a",) * 4), rows)
+    assert one.get_suptitle().startswith("4 clips of one person: no intervals")
+    one.draw_without_rendering()
+    assert np.isfinite(one.axes[0].get_ylim()).all()
+
+
 def test_what_cannot_be_drawn_is_refused(judged, tmp_path):
     report, columns, true = judged
     for arguments, found in (
@@ -84,3 +94,5 @@ def test_what_cannot_be_drawn_is_refused(judged, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_plots(report, columns, true, tmp_path / "file")
+    with pytest.raises(UserError, match="'a b' and 'a/b' would share a_b-maps.png"):
+        write_plots(report, {"a b": true, "a/b": true}, true, tmp_path / "none")

@@ -18,6 +18,7 @@ from idol.errors import UserError
 from idol.evaluate import evaluate, open_clips
 from idol.evaluation import statistics
 from idol.evaluation.baselines import pasted, plate_alone
+from idol.evaluation.people import drawn_counts
 from idol.evaluation.score import FIELDS, Judge
 from idol.evaluation.score import score as score_all
 from idol.evaluation.tables import GROUPS, ROWS, TRUE, compare, from_json
@@ -170,7 +171,7 @@ def test_pairs_that_do_not_match_are_refused(true):
 
 def test_sets_are_drawn_person_by_person():
     values, people = np.random.default_rng(2).normal(3, 1, 10), tuple("aabacbbadc")
-    counts = statistics.drawn_counts(10, people, 300)
+    counts = drawn_counts(10, people, 300)
     names = sorted(set(people), key=people.index)
     chosen = np.random.default_rng(0).integers(4, size=(300, 4))
     for count, drawn in zip(counts, chosen, strict=True):
@@ -196,6 +197,29 @@ def test_more_clips_of_the_same_people_make_nothing_surer():
         statistics.mean(values, ("a", "b"))
 
 
+def test_one_person_says_nothing_of_others():
+    """However many clips there are: the interval has no ends, and no difference is decided."""
+    values, people = np.random.default_rng(4).normal(3, 1, 8), ("one",) * 8
+    a, b = statistics.mean(values, people), statistics.mean(values + 1, people)
+    assert (a.value, a.low, a.high) == (pytest.approx(values.mean()), -np.inf, np.inf)
+    assert np.isnan(statistics.draws(values, people)).all() and statistics.draws(values, people).size == 4000
+    got = statistics.difference(a, statistics.draws(values, people), b, statistics.draws(values + 1, people))
+    assert got.value == pytest.approx(-1) and (got.low, got.high) == (-np.inf, np.inf)
+    # Nor is it sure where the only other person has no number.
+    some, two = np.append(values, np.nan), (*people, "two")
+    assert statistics.mean(some, two).low == -np.inf and np.isnan(statistics.draws(some, two)).all()
+    assert np.isfinite(statistics.draws(np.append(values, 4.0), two)).all()
+
+
+def test_with_one_clip_a_person_sets_of_clips_are_drawn():
+    values = np.random.default_rng(5).normal(3, 1, 9)
+    chosen = np.random.default_rng(0).integers(9, size=(4000, 9))
+    got = statistics.mean(values, tuple("abcdefghi"))
+    np.testing.assert_allclose(statistics.draws(values, tuple("abcdefghi")), values[chosen].mean(1))
+    expected = np.percentile(values[chosen].mean(1), [2.5, 97.5])
+    assert [got.low, got.high] == pytest.approx(expected.tolist())
+
+
 def test_interval_of_a_mean():
     values = np.random.default_rng(0).normal(3, 1, 400)
     got = statistics.mean(np.append(values, np.nan))
@@ -206,6 +230,30 @@ def test_interval_of_a_mean():
     same = statistics.mean(np.full(5, 0.25))
     assert (same.low, same.value, same.high) == (0.25, 0.25, 0.25)
     assert np.isnan(statistics.mean(np.array([np.nan])).value)
+
+
+def test_reports_count_people_beside_clips(true):
+    def told(*people):
+        named = {n: replace(c, subject=who) for (n, c), who in zip(true.items(), people, strict=True)}
+        report = compare({"generated": {n: worse(c, 0.05) for n, c in true.items()}}, named, Judge())
+        console = Console(file=StringIO(), width=120)
+        console.print(report.table())
+        return report, console.file.getvalue()
+
+    report, printed = told("a", "b", "a", None)  # whom nobody named is somebody else
+    assert report.to_json()["people"] == 3 and "4 clips of 3 people; 95 % intervals over people" in printed
+    assert report.estimate("generated", "psnr") == statistics.mean(
+        report.values("generated", "psnr"), ("a", "b", "a", "")
+    )
+    row = next(row for row in ROWS if row.key == "psnr")
+    assert report.draws("generated", row).std() > 0
+    again = from_json(json.loads(json.dumps(report.to_json(per_clip=True), allow_nan=False)))
+    assert again.people == report.people and again.to_json() == report.to_json()
+
+    report, printed = told("a", "a", "a", "a")
+    assert "4 clips of one person: no intervals" in printed and "inf" not in printed
+    found = json.loads(json.dumps(report.to_json(), allow_nan=False))["columns"]["generated"]["psnr"]
+    assert found["low"] is None is found["high"] and found["clips"] == 4
 
 
 def test_ratio_resamples_in_pairs():
@@ -331,8 +379,23 @@ def test_what_cannot_go_well_ends_before_a_clip_is_judged(true, tmp_path):
     for out in (tmp_path, tmp_path / "file" / "numbers.json"):
         with pytest.raises(UserError, match="-o: "):
             evaluate(tmp_path / "a", tmp_path / "a", **off, out=out)
+    with pytest.raises(UserError, match="--plots: .*cannot be written"):
+        evaluate(tmp_path / "a", tmp_path / "a", **off, plots=tmp_path / "file")
+    alike = {"a b": tmp_path / "a", "a/b": tmp_path / "a"}
+    with pytest.raises(UserError, match="'a b' and 'a/b' would share"):
+        evaluate(tmp_path / "a", tmp_path / "a", **off, others=alike, plots=tmp_path / "plots")
+    with pytest.raises(UserError, match="choose one of"):  # before the networks of the sets are loaded
+        evaluate(tmp_path / "a", tmp_path / "a", **{**off, "sets": True, "lpips": "best"})
     with pytest.raises(UserError, match="resnet"):
         evaluate(tmp_path / "a", tmp_path / "a", **{**off, "sets": True}, resnet3d=tmp_path / "resnet3d.pth")
+
+
+def test_one_clip_beside_a_folder_of_clips_is_told_as_that(true, tmp_path):
+    true["000"].save(tmp_path / "one")
+    true["000"].save(tmp_path / "many" / "000")
+    for generated, other in (("one", "many"), ("many", "one")):
+        with pytest.raises(UserError, match=r"^true: one set is a single clip's folder, another holds many"):
+            evaluate(tmp_path / generated, tmp_path / other, **NETWORKS_OFF)
 
 
 def test_whole_body_clips_are_judged_by_the_joints_that_are_found_anew(true):
@@ -363,7 +426,18 @@ def test_everything_at_once_from_folders_to_json_and_pictures(true, tmp_path):
         worse(clip, 0.05).save(tmp_path / "generated" / name)
     off = {"pose": "none", "mask": "none", "lpips": "none"}
     folders = tmp_path / "generated", tmp_path / "true"
-    found = evaluate(*folders, **off, baselines=False, plots=tmp_path / "plots")
+    begun = []
+
+    @contextmanager
+    def bar(what):
+        begun.append((what, (tmp_path / "numbers.json").exists()))
+        yield lambda i, n: None
+
+    places = {"plots": tmp_path / "plots", "out": tmp_path / "numbers.json"}
+    found = evaluate(*folders, **off, baselines=False, **places, bar=bar)
+    # The numbers of the clips are safe before the sets are looked at.
+    assert begun == [("judging clips", False), ("looking at the sets as a whole", True)]
+    assert "sets" in json.loads((tmp_path / "numbers.json").read_text())
     values = json.loads(json.dumps(found.to_json()))
     sets = values["sets"]["columns"]
     assert sets["generated"]["fid"]["value"] > sets["true"]["fid"]["value"] == pytest.approx(0, abs=1e-6)

@@ -73,6 +73,22 @@ def test_all_that_was_measured_and_published_is_in_the_json(result):
     assert first["value"] == -10 and first["low"] < -10 < first["high"] < 0
 
 
+def test_one_person_decides_nothing():
+    alone = [
+        RowResult(
+            RowConfig(name, tiktok=Published(fid=paper)),
+            figures={"fid": Estimate(value, -np.inf, np.inf, 4)},
+            draws={"fid": np.full(1, np.nan)},
+        )
+        for name, value, paper in (("one", 1.0, 1.0), ("two", 9.0, 2.0))
+    ]
+    result = TableResult("Table 0", "one step", "4 clips of one person: no intervals", (), tuple(alone))
+    assert [c.verdict for c in result.comparisons()] == ["undecided"]
+    values = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert values["order"][0]["difference"]["low"] is None
+    assert "| one | – | 1.000 [1] |" in result.markdown()
+
+
 def test_tables_for_people_show_ours_and_the_papers(result):
     page = result.markdown()
     assert "| best | 1.5 M | 10.0 (9.0–11.0) [1] | 0.500 (0.400–0.600) |" in page

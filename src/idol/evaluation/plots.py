@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ import numpy as np
 from idol.clip import Clip
 from idol.depth import colorize
 from idol.errors import UserError
+from idol.evaluation.people import described
 from idol.evaluation.tables import ROWS, TRUE, Report, Row
 
 if TYPE_CHECKING:
@@ -92,23 +95,62 @@ def write_plots(
 
     Raises:
         UserError: If a row or a column is unknown, if no clip of a column has the number that ranks them, or
-            if the folder cannot be written.
+            as `check_plots`.
     """
     folder = Path(folder)
+    names = _file_names(columns)
     figures = {"clips": _scatter(report, [_row(key) for key in rows])}
     for column, clips in columns.items():
-        name = re.sub(r"[^\w.-]+", "_", column)
+        name = names[column]
         cases = _cases(report, column, clips, true, _row(ranked_by))
         figures[f"{name}-maps"] = _maps(f"{column}, by {_row(ranked_by).title}", cases)
         if all(case.has_depth for case in cases):
             figures[f"{name}-depth"] = _strips(f"{column}: generated less true depth", cases)
+    check_plots(folder, columns)
+    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def check_plots(folder: str | Path, columns: Iterable[str]) -> None:
+    """Refuse what cannot be drawn, before any work is done.
+
+    Args:
+        folder: Where to; made if it is not there.
+        columns: Names of the sets.
+
+    Raises:
+        UserError: If two sets' pictures would have the same names, or the folder cannot be written.
+    """
+    _file_names(columns)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=_DPI)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise UserError(str(folder), f"cannot be written ({error})", "choose another folder") from error
-    return [folder / f"{name}.png" for name in figures]
+        raise UserError(
+            "--plots", f"{folder} cannot be written ({error.strerror})", "choose another folder"
+        ) from error
+
+
+def _file_names(columns: Iterable[str]) -> dict[str, str]:
+    """What the files of each set begin with: its name, less what file names had better not hold."""
+    owners: dict[str, str] = {}
+    for column in columns:
+        name = re.sub(r"[^\w.-]+", "_", column)
+        if name in owners:
+            raise UserError(
+                "--plots", f"{owners[name]!r} and {column!r} would share {name}-maps.png", "rename one"
+            )
+        owners[name] = column
+    return {column: name for name, column in owners.items()}
+
+
+def _save(figure: Figure, file: Path) -> Path:
+    fresh = file.with_name(f".{os.getpid()}.png")
+    try:
+        figure.savefig(fresh, dpi=_DPI)
+        return fresh.replace(file)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _row(key: str) -> Row:
@@ -150,9 +192,8 @@ def _scatter(report: Report, rows: Sequence[Row]) -> Figure:
     across = min(_ACROSS, max(1, len(measured)))
     down = -(-len(measured) // across)
     width = max(2.6, 0.55 * len(report.columns) + 1)
-    figure = _figure(
-        across * width, max(1, down) * 2.6, f"{len(report.clips)} clips; black: mean, 95 % interval"
-    )
+    said = described(len(report.clips), report.people)
+    figure = _figure(across * width, max(1, down) * 2.6, f"{said}; black: mean")
     for place, row in enumerate(measured, 1):
         _panel(figure.add_subplot(down, across, place), report, row)
     return figure
@@ -170,8 +211,9 @@ def _panel(axes: Axes, report: Report, row: Row) -> None:
         axes.scatter(x + spread, values, s=7, alpha=0.6, linewidths=0, color=f"C{x}")
         mean = report.estimate(column, row)
         if np.isfinite(mean.value):
-            limits = [[mean.value - mean.low], [mean.high - mean.value]]
-            axes.errorbar(x + 0.38, mean.value, np.maximum(limits, 0), fmt="k_", capsize=2, markersize=5)
+            limits = np.array([[mean.value - mean.low], [mean.high - mean.value]])
+            bars = np.maximum(limits, 0) if np.isfinite(limits).all() else None
+            axes.errorbar(x + 0.38, mean.value, bars, fmt="k_", capsize=2, markersize=5)
     axes.set_xticks(range(len(report.columns)), list(report.columns), rotation=35, ha="right", fontsize=8)
     axes.set_xlim(-0.6, len(report.columns) - 0.4)
     axes.tick_params(axis="y", labelsize=8)

@@ -18,8 +18,8 @@ from idol.clip import Clip
 from idol.evaluation.distances import ClipsFrechet, ClipsKid
 from idol.evaluation.features import METRICS, Networks, SetMetric
 from idol.evaluation.folders import check_names
-from idol.evaluation.statistics import People, drawn_counts, groups
-from idol.evaluation.tables import TRUE, described, head_count
+from idol.evaluation.people import People, described, drawn_counts, groups, head_count
+from idol.evaluation.tables import TRUE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -214,7 +214,7 @@ def compared(
         found: Features (n, d) of each clip.
         true: The same of the true clips, in the same order.
         metric: What to compute.
-        people: Whom each clip shows (`statistics.drawn_counts`).
+        people: Whom each clip shows (`people.drawn_counts`).
         draws: How many sets are drawn.
     """
     kept = [i for i, (a, b) in enumerate(zip(found, true, strict=True)) if len(a) and len(b)]

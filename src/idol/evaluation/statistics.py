@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
 
-People = Sequence[str]
-"""Whom each clip shows; empty if that is not known."""
+from idol.evaluation.people import People, drawn_counts, groups, head_count
 
 _DRAWS = 4000
 
@@ -20,8 +17,9 @@ class Estimate:
 
     Attributes:
         value: The mean, or the ratio of two means; NaN if there is nothing to average.
-        low: 2.5th percentile over drawn sets of people.
-        high: 97.5th percentile.
+        low: 2.5th percentile over drawn sets of people; -inf if there is one person only, who tells nothing
+            about others.
+        high: 97.5th percentile; +inf if there is one person only.
         clips: How many clips had a number.
     """
 
@@ -36,7 +34,7 @@ def mean(values: np.ndarray, people: People = (), seed: int = 0) -> Estimate:
 
     Args:
         values: (n,) numbers.
-        people: Whom each clip shows; see `drawn_counts`.
+        people: Whom each clip shows; see `people.drawn_counts`.
         seed: Of the drawn sets.
     """
     values = np.asarray(values, np.float64)
@@ -49,50 +47,30 @@ def ratio(values: np.ndarray, to: np.ndarray, people: People = (), seed: int = 0
 
 
 def draws(values: np.ndarray, people: People = (), seed: int = 0) -> np.ndarray:
-    """The mean on drawn sets of clips, (4000,), NaN left out; for the same people the same sets are drawn."""
+    """The mean on drawn sets of people, (4000,); for the same people the same sets are drawn.
+
+    Clips without a number (NaN) are left out; a draw without any number is NaN, and so is every draw if fewer
+    than two people have one. Arguments as of `mean`.
+    """
     values = np.asarray(values, np.float64)
-    counts = drawn_counts(values.size, people, _DRAWS, seed)
     there = np.isfinite(values)
+    if np.unique(groups(values.size, people)[there]).size < 2:
+        return np.full(_DRAWS, np.nan)
+    counts = drawn_counts(values.size, people, _DRAWS, seed)
     with np.errstate(invalid="ignore"):
         return counts @ np.where(there, values, 0) / (counts @ there)
-
-
-def drawn_counts(clips: int, people: People, draws: int, seed: int = 0) -> Int[np.ndarray, "draws clips"]:
-    """How often each clip is in sets that are drawn with repetition.
-
-    Clips of one person resemble one another, and the next study has other people: so people are drawn, each
-    with all their clips (the cluster bootstrap).
-
-    Args:
-        clips: How many there are.
-        people: Whom each clip shows; "" or nothing at all: somebody who is in no other clip.
-        draws: How many sets.
-        seed: Of the drawing.
-    """
-    shown = groups(clips, people)
-    count = int(shown.max()) + 1
-    chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
-    times = np.zeros((draws, count), np.int64)
-    np.add.at(times, (np.arange(draws)[:, None], chosen), 1)
-    return times[:, shown]
-
-
-def groups(clips: int, people: People) -> Int[np.ndarray, " clips"]:
-    """The number of the person whom each clip shows, from 0 in order of appearance."""
-    numbers: dict[object, int] = {}
-    names = people or ("",) * clips
-    if len(names) != clips:
-        raise ValueError(f"people: {len(names)} names for {clips} clips")
-    return np.array([numbers.setdefault(name or i, len(numbers)) for i, name in enumerate(names)], np.int64)
 
 
 def difference(a: Estimate, a_draws: np.ndarray, b: Estimate, b_draws: np.ndarray) -> Estimate:
     """How much larger a number is for one set than for another, of the same clips.
 
     What makes a clip hard is hard for both sets: so the interval is that of the differences on the same drawn
-    clips, which is narrower than the two sets' own intervals let one think.
+    people, which is narrower than the two sets' own intervals let one think. Without draws (`draws`: one
+    person) it has no ends.
     """
     value, drawn = a.value - b.value, a_draws - b_draws
+    if not np.isfinite(drawn).any():
+        return Estimate(value, -np.inf, np.inf, min(a.clips, b.clips))
     low, high = value + np.nanpercentile(drawn, [2.5, 97.5]) - np.nanmean(drawn)
     return Estimate(value, float(low), float(high), min(a.clips, b.clips))
 
@@ -105,9 +83,12 @@ def _estimate(above: np.ndarray, below: np.ndarray, people: People, seed: int) -
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     if people and len(people) != both.size:
         raise ValueError(f"people: {len(people)} names for {both.size} clips")
-    shown = [people[i] for i in np.flatnonzero(both)] if people else ()
+    shown = [people[i] for i in np.flatnonzero(both).tolist()] if people else ()
+    value = float(above.sum() / below.sum())
+    if head_count(above.size, shown) < 2:
+        return Estimate(value, -np.inf, np.inf, int(above.size))
     counts = drawn_counts(above.size, shown, _DRAWS, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         resampled = counts @ above / (counts @ below)
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return Estimate(float(above.sum() / below.sum()), float(low), float(high), int(above.size))
+    return Estimate(value, float(low), float(high), int(above.size))

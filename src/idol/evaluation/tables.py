@@ -12,8 +12,9 @@ import numpy as np
 from idol.clip import Clip
 from idol.evaluation import statistics
 from idol.evaluation.folders import check_names
+from idol.evaluation.people import described, head_count
 from idol.evaluation.score import FIELDS, Judge, Scores, score
-from idol.evaluation.statistics import Estimate, People
+from idol.evaluation.statistics import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -126,7 +127,7 @@ class Report:
         return statistics.draws(self.values(column, row.field), self.people)
 
     def to_json(self, per_clip: bool = False) -> dict[str, Any]:
-        """Plain values: every row of every column with its interval; NaN is None.
+        """Plain values: every row of every column with its interval; None for NaN and for infinity.
 
         Args:
             per_clip: Also every number of every clip.
@@ -219,23 +220,13 @@ def from_json(values: Mapping[str, Any]) -> Report:
     return Report(names, columns, tuple(shows[name] for name in names) if shows else ())
 
 
-def head_count(clips: int, people: People) -> int:
-    """How many people there are in so many clips."""
-    return len(set(statistics.groups(clips, people).tolist()))
-
-
-def described(clips: int, people: People) -> str:
-    """How many clips and people, and what intervals are over."""
-    count = head_count(clips, people)
-    return f"{clips} clips of {count} {'person' if count == 1 else 'people'}; 95 % intervals over people"
-
-
 def _cell(estimate: Estimate, clips: int) -> str:
     if not math.isfinite(estimate.value):
         return "–"
-    fewer = "" if estimate.clips == clips else f", n = {estimate.clips}"
     low, value, high = (digits(v, estimate.value) for v in (estimate.low, estimate.value, estimate.high))
-    return f"{value}\n[dim]{low} – {high}{fewer}[/dim]"
+    below = [f"{low} – {high}"] if math.isfinite(estimate.low) else []
+    below += [f"n = {estimate.clips}"] if estimate.clips != clips else []
+    return f"{value}\n[dim]{', '.join(below)}[/dim]" if below else value
 
 
 def digits(number: float, scale: float) -> str:
@@ -244,7 +235,7 @@ def digits(number: float, scale: float) -> str:
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Values for JSON, which knows no NaN: None."""
+    """Values for JSON, which knows neither NaN nor infinity: None."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -141,7 +142,7 @@ class TableResult:
             "notes": list(self.notes),
             **self.provenance,
             "rows": {result.row.name: _row_json(result) for result in self.rows},
-            "order": [asdict(comparison) for comparison in self.comparisons()],
+            "order": [_comparison_json(comparison) for comparison in self.comparisons()],
         }
 
     def table(self) -> Table:
@@ -221,9 +222,13 @@ def _cell(result: RowResult, figure: Figure) -> str:
     ours = "–"
     if estimate is not None:
         value, low, high = (digits(v, estimate.value) for v in (estimate.value, estimate.low, estimate.high))
-        ours = f"{value} ({low}–{high})"
+        ours = f"{value} ({low}–{high})" if math.isfinite(estimate.low) else value
     paper = None if figure.paper is None else result.published(figure.paper)
     return ours if paper is None else f"{ours} [{paper:g}]"
+
+
+def _comparison_json(comparison: Comparison) -> dict[str, Any]:
+    return {**asdict(comparison), "difference": plain(asdict(comparison.difference))}
 
 
 def _row_json(result: RowResult) -> dict[str, Any]:

@@ -265,8 +265,10 @@ def _result(row: RowConfig, this: Study, clips: Report, sets: SetReport) -> RowR
     figures = {r.key: clips.estimate(row.name, r) for r in ROWS if r.key in measured}
     drawn = {r.key: clips.draws(row.name, r) for r in ROWS if r.key in measured}
     for key, d in sets.columns[row.name].items():
-        if key in measured and d.value is not None and d.low is not None and d.high is not None:
-            figures[key], drawn[key] = Estimate(d.value, d.low, d.high, d.clips), np.array(d.draws)
+        if key in measured and d.value is not None:
+            low, high = (-math.inf, math.inf) if d.low is None or d.high is None else (d.low, d.high)
+            figures[key] = Estimate(d.value, low, high, d.clips)
+            drawn[key] = np.array(d.draws) if d.draws else np.full(1, np.nan)  # of one person: undecided
     figures = {key: estimate for key, estimate in figures.items() if math.isfinite(estimate.value)}
     return RowResult(row, _parameters(this.plans.get(row.name)), figures, drawn)
 
