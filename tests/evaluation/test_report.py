@@ -18,7 +18,7 @@ from idol.errors import UserError
 from idol.evaluate import evaluate, open_clips
 from idol.evaluation import statistics
 from idol.evaluation.baselines import pasted, plate_alone
-from idol.evaluation.people import drawn_counts
+from idol.evaluation.people import drawn_counts, spread
 from idol.evaluation.score import FIELDS, Judge
 from idol.evaluation.score import score as score_all
 from idol.evaluation.tables import GROUPS, ROWS, TRUE, compare, from_json
@@ -177,9 +177,10 @@ def test_sets_are_drawn_person_by_person():
     for count, drawn in zip(counts, chosen, strict=True):
         clips = [i for who in drawn for i in range(10) if people[i] == names[who]]
         np.testing.assert_array_equal(count, np.bincount(clips, minlength=10))
-    means = statistics.draws(values, people)
-    for i in range(5):
-        assert means[i] == pytest.approx(np.repeat(values, counts[i]).mean())
+    drawn = statistics.draws(values, people)
+    counts = drawn_counts(10, people, drawn.size)
+    means = np.array([np.repeat(values, count).mean() for count in counts])
+    np.testing.assert_allclose(drawn, spread(means, values.mean(), 4))
 
 
 def test_more_clips_of_the_same_people_make_nothing_surer():
@@ -215,9 +216,25 @@ def test_with_one_clip_a_person_sets_of_clips_are_drawn():
     values = np.random.default_rng(5).normal(3, 1, 9)
     chosen = np.random.default_rng(0).integers(9, size=(4000, 9))
     got = statistics.mean(values, tuple("abcdefghi"))
-    np.testing.assert_allclose(statistics.draws(values, tuple("abcdefghi")), values[chosen].mean(1))
-    expected = np.percentile(values[chosen].mean(1), [2.5, 97.5])
-    assert [got.low, got.high] == pytest.approx(expected.tolist())
+    expected = spread(values[chosen].mean(1), values.mean(), 9)
+    np.testing.assert_allclose(statistics.draws(values, tuple("abcdefghi")), expected)
+    assert [got.low, got.high] == pytest.approx(np.percentile(expected, [2.5, 97.5]).tolist())
+
+
+@pytest.mark.parametrize("people", [4, 8, 16, 64])
+def test_of_few_people_the_interval_is_students(people):
+    """On average over samples, scipy's: the bootstrap alone is up to twice too narrow."""
+    rng = np.random.default_rng(people)
+    ours, students = [], []
+    for _ in range(20):
+        values = rng.normal(3, 1, people)
+        got = statistics.mean(values)
+        t = scipy.stats.t.interval(0.95, people - 1, values.mean(), scipy.stats.sem(values))
+        ours.append([got.low, got.high])
+        students.append(t)
+    widths = [np.diff(np.array(each), axis=1).mean() for each in (ours, students)]
+    assert widths[0] == pytest.approx(widths[1], rel=0.05)
+    np.testing.assert_allclose(np.mean(ours, 0), np.mean(students, 0), atol=0.05 * widths[1])
 
 
 def test_interval_of_a_mean():

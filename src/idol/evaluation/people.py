@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 People = Sequence[str]
 """Whom each clip shows; empty if that is not known."""
-
-_FEW = 10
-"""Below so many people the bootstrap's interval of a mean is narrower than Student's by a fifth or more."""
 
 
 def groups(clips: int, people: People) -> Int[np.ndarray, " clips"]:
@@ -42,8 +39,7 @@ def described(clips: int, people: People) -> str:
     said = f"{clips} {'clip' if clips == 1 else 'clips'} of "
     if count == 1:
         return f"{said}one person: no intervals"
-    few = ", too narrow for so few" if count < _FEW else ""
-    return f"{said}{count} people; 95 % intervals over people{few}"
+    return f"{said}{count} people; 95 % intervals over people"
 
 
 def drawn_counts(clips: int, people: People, draws: int, seed: int = 0) -> Int[np.ndarray, "draws clips"]:
@@ -64,3 +60,23 @@ def drawn_counts(clips: int, people: People, draws: int, seed: int = 0) -> Int[n
     times = np.zeros((draws, count), np.int64)
     np.add.at(times, (np.arange(draws)[:, None], chosen), 1)
     return times[:, shown]
+
+
+def spread(drawn: Float[np.ndarray, " draws"], value: float, count: int) -> Float[np.ndarray, " draws"]:
+    """Numbers of drawn sets, moved to the number of the set itself and as far apart as so few people ask for.
+
+    Of the mean of n numbers the bootstrap's 95 % interval is too narrow by sqrt((n - 1) / n), as it divides
+    by n, and by 1.96 / t, as it knows no Student's t with n - 1 degrees of freedom (Hesterberg, "What
+    Teachers Should Know About the Bootstrap", 2015). By as much deviations from the draws' mean are made
+    larger: by 44 % for 6 people, by 10 % for 20.
+
+    Args:
+        drawn: A number for each drawn set, not finite for one that has none.
+        value: The number of the set itself.
+        count: How many people there are, at least 2.
+    """
+    from scipy.stats import norm, t
+
+    wider = t.ppf(0.975, count - 1) / norm.ppf(0.975) * np.sqrt(count / (count - 1))
+    with np.errstate(invalid="ignore"):
+        return value + wider * (drawn - np.mean(drawn[np.isfinite(drawn)]))

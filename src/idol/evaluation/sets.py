@@ -18,7 +18,7 @@ from idol.clip import Clip
 from idol.evaluation.distances import ClipsFrechet, ClipsKid
 from idol.evaluation.features import METRICS, Networks, SetMetric
 from idol.evaluation.folders import check_names
-from idol.evaluation.people import People, described, drawn_counts, groups, head_count
+from idol.evaluation.people import People, described, drawn_counts, groups, head_count, spread
 from idol.evaluation.tables import TRUE
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Distance:
         clips: How many clips gave samples.
         samples: How many frames or windows they gave.
         note: Why there is no value or no interval, or how many clips were left out; else "".
-        draws: The distance on drawn sets of people, the same ones for every set of the same people.
+        draws: The distance on drawn sets of people (`people.spread`); the same are drawn for every set of
+            clips of the same people.
     """
 
     value: float | None
@@ -230,12 +231,11 @@ def compared(
     shown = [people[i] for i in kept] if people else ()
     if head_count(clips, shown) < 2:
         return Distance(value, None, None, clips, samples, note or "one person: no interval")
-    drawn = [distance(counts) for counts in drawn_counts(clips, shown, draws)]
-    low, high = value + np.nanpercentile(drawn, [2.5, 97.5]) - np.nanmean(drawn)
+    drawn = np.array([distance(counts) for counts in drawn_counts(clips, shown, draws)])
+    drawn = spread(drawn, value, head_count(clips, shown))
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
     lowest = 0.0 if metric.distance == "frechet" else -np.inf
-    return Distance(
-        value, float(max(low, lowest)), float(high), clips, samples, note, tuple(map(float, drawn))
-    )
+    return Distance(value, float(max(low, lowest)), float(high), clips, samples, note, tuple(drawn.tolist()))
 
 
 def halved(

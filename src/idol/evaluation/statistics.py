@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from idol.evaluation.people import People, drawn_counts, groups, head_count
+from idol.evaluation.people import People, drawn_counts, groups, head_count, spread
 
 _DRAWS = 4000
 
@@ -17,8 +17,8 @@ class Estimate:
 
     Attributes:
         value: The mean, or the ratio of two means; NaN if there is nothing to average.
-        low: 2.5th percentile over drawn sets of people; -inf if there is one person only, who tells nothing
-            about others.
+        low: 2.5th percentile over drawn sets of people, widened for few (`people.spread`); -inf if there is
+            one person only, who tells nothing about others.
         high: 97.5th percentile; +inf if there is one person only.
         clips: How many clips had a number.
     """
@@ -47,18 +47,20 @@ def ratio(values: np.ndarray, to: np.ndarray, people: People = (), seed: int = 0
 
 
 def draws(values: np.ndarray, people: People = (), seed: int = 0) -> np.ndarray:
-    """The mean on drawn sets of people, (4000,); for the same people the same sets are drawn.
+    """The mean on drawn sets of people, (4000,), spread; for the same people the same sets are drawn.
 
     Clips without a number (NaN) are left out; a draw without any number is NaN, and so is every draw if fewer
     than two people have one. Arguments as of `mean`.
     """
     values = np.asarray(values, np.float64)
     there = np.isfinite(values)
-    if np.unique(groups(values.size, people)[there]).size < 2:
+    count = np.unique(groups(values.size, people)[there]).size
+    if count < 2:
         return np.full(_DRAWS, np.nan)
     counts = drawn_counts(values.size, people, _DRAWS, seed)
     with np.errstate(invalid="ignore"):
-        return counts @ np.where(there, values, 0) / (counts @ there)
+        drawn = counts @ np.where(there, values, 0) / (counts @ there)
+    return spread(drawn, float(values[there].mean()), count)
 
 
 def difference(a: Estimate, a_draws: np.ndarray, b: Estimate, b_draws: np.ndarray) -> Estimate:
@@ -85,10 +87,11 @@ def _estimate(above: np.ndarray, below: np.ndarray, people: People, seed: int) -
         raise ValueError(f"people: {len(people)} names for {both.size} clips")
     shown = [people[i] for i in np.flatnonzero(both).tolist()] if people else ()
     value = float(above.sum() / below.sum())
-    if head_count(above.size, shown) < 2:
+    count = head_count(above.size, shown)
+    if count < 2:
         return Estimate(value, -np.inf, np.inf, int(above.size))
     counts = drawn_counts(above.size, shown, _DRAWS, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         resampled = counts @ above / (counts @ below)
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    low, high = np.nanpercentile(spread(resampled, value, count), [2.5, 97.5])
     return Estimate(value, float(low), float(high), int(above.size))
