@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import signal
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,11 @@ def call(*arguments):
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(a) for a in arguments])
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def heeds_ctrl_c():
+    """For a new process: whoever runs the tests in the background has Ctrl-C ignored, and so would it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def refused(*arguments):

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import idol.generate
-from cli_runs import SIZE, call, refused, save_run, save_tiny_pipeline
+from cli_runs import SIZE, call, heeds_ctrl_c, refused, save_run, save_tiny_pipeline
 from idol import __version__
 from idol.clip import Clip
 from idol.video import read_depth16, read_image, read_video
@@ -202,9 +202,6 @@ def test_ctrl_c_ends_at_once_with_nothing_left(place, weights, tmp_path):
     record = json.loads((long.folder / "run.json").read_text())
     record["settings"]["steps"] = 100_000
     (long.folder / "run.json").write_text(json.dumps(record))
-
-    def heeds_ctrl_c() -> None:  # whoever runs the tests in the background has it ignored
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     child = process("generate", "--from", long.folder, "-o", tmp_path / "out", preexec_fn=heeds_ctrl_c)
     for line in child.stderr:

@@ -12,7 +12,7 @@ import pytest
 from browsing import browser_page, picture_of
 from built_layers import built_layers
 
-from cli_runs import call, refused
+from cli_runs import call, heeds_ctrl_c, refused
 from drawn import drawn_clip
 from idol.render.clouds import person_cloud
 from idol.render.separate import separate
@@ -172,12 +172,16 @@ def test_the_verb_serves_until_ctrl_c(tmp_path):
         str(free_port()),
         "--json",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    program = subprocess.Popen(command, **pipes, text=True, preexec_fn=heeds_ctrl_c)
+    try:
         told = json.loads(program.stdout.readline())
         with urllib.request.urlopen(told["url"]) as answer:
             assert answer.status == 200
         program.send_signal(signal.SIGINT)
-        out, _ = program.communicate(timeout=20)
+        out, _ = program.communicate(timeout=60)
+    finally:
+        program.kill()
     assert told["ok"] and program.returncode == 0 and not out
 
 
