@@ -92,10 +92,19 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     Raises:
         UserError: As `check_file`.
     """
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, as `write_json`.
+
+    Raises:
+        UserError: As `check_file`.
+    """
     check_file(path)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fresh.write_text(json.dumps(values, indent=2) + "\n")
+        fresh.write_text(text, encoding="utf-8")
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)

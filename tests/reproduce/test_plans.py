@@ -170,5 +170,5 @@ def test_unknown_names_are_told(tmp_path):
             study(*arguments, tmp_path, folder=FOLDER)
     with pytest.raises(UserError, match="'Nobody'.*rows: FOMM"):
         study("table1", "tiny", tmp_path, folder=FOLDER, given={"Nobody": tmp_path})
-    with pytest.raises(UserError, match="--rows"):
+    with pytest.raises(UserError, match="--row: "):
         study("table4", "tiny", tmp_path, folder=FOLDER, rows=("IDOL",))

@@ -1,6 +1,9 @@
 """A table from its YAML to its report, on drawn clips and the smallest networks."""
 
 import json
+import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from idol.evaluate import open_clips
 from idol.evaluation.folders import Derived
 from idol.evaluation.importers import write_clips
 from idol.evaluation.metrics import depth_l2
+from idol.reproduce import tables
 from idol.reproduce.anew import make_all
 from idol.reproduce.run import reproduce, study
 from training_runs import make_data, settings
@@ -141,6 +145,50 @@ def test_data_that_is_not_there_is_told_before_anything_is_done(place, tmp_path)
     assert not (tmp_path / "runs").exists()
 
 
+def refused(this, **options):
+    """What is said before any work is begun."""
+
+    def bar(what):
+        raise AssertionError(f"{what} was begun")
+
+    with pytest.raises(UserError) as told:
+        reproduce(this, bar=bar, **options)
+    return str(told.value)
+
+
+def test_what_can_be_told_at_once_is(place, tmp_path, monkeypatch):
+    this = studied(place)
+    assert refused(this, device="nowhere").startswith("--device: nowhere cannot be used")
+    gone = replace(this, given={"theirs": tmp_path / "gone"})
+    assert "gone: no such folder" in refused(gone)
+    drawing = replace(this, scale=replace(this.scale, test=tables.TestClips()), out=tmp_path)
+    for package, name in (("skimage.metrics", "eval"), ("anny", "synth")):
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, package, None)
+            assert f"pip install 'idol-diffusion[{name}]'" in refused(drawing)
+    assert not list(tmp_path.iterdir())
+
+
+def test_given_clips_that_are_too_few_are_told_before_training(place, tmp_path):
+    names = list(open_clips(place / "theirs"))
+    shutil.copytree(place / "theirs" / names[0], tmp_path / "few" / names[0])
+    this = study(
+        "table0",
+        "drawn",
+        tmp_path / "runs",
+        given={"theirs": tmp_path / "few"},
+        folder=place / "tables",
+    )
+    with pytest.raises(UserError, match=r"theirs: 2 of 3 clips are missing"):
+        reproduce(this)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_given_clips_of_a_row_that_is_not_asked_for_are_left_alone(place):
+    this = study("table0", "drawn", rows=("ours",), given={"theirs": "gone"}, folder=place / "tables")
+    assert not this.given and this.left_out["theirs"] == "not asked for"
+
+
 def test_given_clips_may_change_and_are_left_as_they_are(place):
     def fid():
         this = study(
@@ -189,4 +237,5 @@ def test_the_verb_writes_the_table_and_its_dry_run_nothing(place, monkeypatch, c
     written = json.loads((place / "results" / "table0_drawn.json").read_text())
     assert said == {"ok": True, **written}
     assert (place / "results" / "table0_drawn.md").read_text().startswith("## Table 0")
+    assert len(list((place / "results").iterdir())) == 2
     assert main([*arguments, "--row", "none such"]) == 2

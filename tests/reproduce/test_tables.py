@@ -1,6 +1,7 @@
 """What a reproduced table says: figures beside the paper's, and where rows stand in the paper's order."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,18 @@ def test_pairs_are_as_in_the_paper_the_other_way_or_undecided(result):
     assert {c.figure for c in result.comparisons()} == {"fid"}  # the paper has no silhouette
 
 
+def test_rows_are_compared_on_one_dataset_of_the_papers(result):
+    """What it gives for one row on TikTok and for another on NTU120 says nothing of the two."""
+    tiktok, elsewhere, both = result.rows[0], result.rows[1], result.rows[2]
+    elsewhere = replace(elsewhere, row=RowConfig("second", ntu120=Published(fid=0.5)))
+    both = replace(both, row=RowConfig("both", tiktok=Published(fid=2.0), ntu120=Published(fid=0.1)))
+    found = replace(result, rows=(tiktok, elsewhere, both)).comparisons()
+    verdicts = {(c.first, c.second): c.verdict for c in found}
+    # better here than "both": so on TikTok, where it is compared first; the other way on NTU120
+    assert verdicts[("best", "both")] == "same"
+    assert verdicts.keys() == {("best", "both"), ("second", "both")}
+
+
 def test_all_that_was_measured_and_published_is_in_the_json(result):
     values = json.loads(json.dumps(result.to_json()))
     assert list(values["rows"]) == [r.row.name for r in result.rows] and values["machine"] == "this"
@@ -94,7 +107,9 @@ def test_tables_for_people_show_ours_and_the_papers(result):
     assert "| best | 1.5 M | 10.0 (9.0–11.0) [1] | 0.500 (0.400–0.600) |" in page
     assert "| theirs | – | – [5] | – |" in page
     assert "- mind this" in page.splitlines()
-    learnt = "one step; trained on 1,408 clips (manifest 0123456789ab); judged on 8 clips of 2 people;"
+    learnt = (
+        "one step; trained on 1,408 clips (manifest 0123456789ab); judged on 8 clips of 2 people; on this;"
+    )
     assert learnt in page
     assert "Not run: theirs: made by its own code." in page
     assert "10 pairs in all figures: 5 as in the paper, 3 the other way, 2 undecided" in page

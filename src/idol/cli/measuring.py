@@ -10,7 +10,7 @@ import typer
 from idol import terminal
 from idol.cli.application import Json, app
 from idol.errors import UserError
-from idol.staging import check_file, write_json
+from idol.staging import check_file, write_json, write_text
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -191,7 +191,7 @@ def reproduce(
         result = reproduce(this, device=device, resnet3d=resnet3d, bar=terminal.progress_bar)
     if out is not None:
         write_json(out / f"{name}.json", result.to_json())
-        (out / f"{name}.md").write_text(result.markdown())
+        write_text(out / f"{name}.md", result.markdown())
     terminal.show(result.table())
     if as_json:
         terminal.emit({"ok": True, **result.to_json()})

@@ -118,13 +118,14 @@ class TableResult:
         return tuple(f for f in FIGURES if any(f.key in row.figures for row in self.rows))
 
     def comparisons(self) -> tuple[Comparison, ...]:
-        """Every pair of rows in every figure that both we and the paper have."""
+        """Every pair of rows in every figure that both we and, on one dataset, the paper have."""
         found = []
-        for figure in (f for f in self.figures if f.paper is not None):
-            assert figure.paper is not None
-            both = [r for r in self.rows if figure.key in r.figures and r.published(figure.paper) is not None]
-            for a, b in itertools.combinations(both, 2):
-                published = a.published(figure.paper) - b.published(figure.paper)  # type: ignore[operator]
+        for figure in self.figures:
+            measured = [result for result in self.rows if figure.key in result.figures]
+            for a, b in itertools.combinations(measured, 2):
+                published = _published_difference(a.row, b.row, figure)
+                if published is None:
+                    continue
                 ours = difference(
                     a.figures[figure.key], a.draws[figure.key], b.figures[figure.key], b.draws[figure.key]
                 )
@@ -174,7 +175,9 @@ class TableResult:
 
     def _conditions(self) -> str:
         learnt = " and ".join(f"{c.clips:,} clips (manifest {c.sha256[:12]})" for c in self.trained_on)
-        return f"{self.scale}{'; trained on ' if learnt else ''}{learnt}; judged on {self.judged}"
+        machine = self.provenance.get("machine")
+        said = [self.scale, f"trained on {learnt}" if learnt else "", f"judged on {self.judged}"]
+        return "; ".join([part for part in said if part] + ([f"on {machine}"] if machine else []))
 
     def _headings(self) -> list[str]:
         arrows = {"lower": "↓", "higher": "↑"}
@@ -209,6 +212,15 @@ def _decided_line(c: Comparison) -> str:
     d = c.difference
     value, low, high = (digits(v, d.value) for v in (d.value, d.low, d.high))
     return f"- {how} in {c.figure}: {c.first} less {c.second}: {value} ({low} to {high})."
+
+
+def _published_difference(a: RowConfig, b: RowConfig, figure: Figure) -> float | None:
+    """The paper's, on the first dataset on which it gives both: TikTok, then NTU120."""
+    if figure.paper is None:
+        return None
+    datasets = ((a.tiktok, b.tiktok), (a.ntu120, b.ntu120))
+    pairs = ((getattr(x, figure.paper), getattr(y, figure.paper)) for x, y in datasets)
+    return next((x - y for x, y in pairs if x is not None and y is not None), None)
 
 
 def _verdict(ours: Estimate, published: float) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -15,12 +16,15 @@ import torch
 
 from idol.assets import sha256_of
 from idol.benchmark import processor
+from idol.benchmark.machine import usable
 from idol.clip import Clip
 from idol.config import to_dict
 from idol.data.shards import MANIFEST
 from idol.errors import UserError
 from idol.evaluate import judge, open_clips
+from idol.evaluation import extra
 from idol.evaluation.features import Networks
+from idol.evaluation.folders import check_names
 from idol.evaluation.sets import SetReport, reported
 from idol.evaluation.statistics import Estimate
 from idol.evaluation.tables import ROWS, TRUE, Report, compare, described
@@ -145,7 +149,7 @@ def study(
     known = {row.name: row for row in config.rows}
     for name in [*folders, *rows]:
         if name not in known:
-            raise UserError("--rows" if name in rows else "--clips", repr(name), f"rows: {', '.join(known)}")
+            raise UserError("--row" if name in rows else "--clips", repr(name), f"rows: {', '.join(known)}")
     plans, left_out = {}, {}
     for name, row in known.items():
         why = _why_not(row, config, own, folders, rows)
@@ -153,7 +157,8 @@ def study(
             left_out[name] = why
         elif name not in folders:
             plans[name] = planned(row, shared, beside, out)
-    this = Study(config, shared, plans, folders, left_out, out)
+    judged = {name: path for name, path in folders.items() if name not in left_out}
+    this = Study(config, shared, plans, judged, left_out, out)
     source = shared.depth_estimator
     if not this.estimated or source is None or source.model is not None:
         return this
@@ -188,20 +193,20 @@ def reproduce(
         bar: Shows how far a named piece of work is.
 
     Raises:
-        UserError: If training, the true clips or given clips cannot be used, or no row can be run.
+        UserError: If the device, a package, training, the true clips or given clips cannot be used, or no row
+            can be run; what can be known before anything is drawn or trained is told then.
     """
-    if not this.plans and not this.given:
-        raise UserError("TABLE", "none of its rows can be run at this scale", "see --dry-run")
-    check_there(this.missing)
-    networks = Networks(resnet3d=resnet3d, device=device)
+    networks = _ready(this, device, resnet3d)
     with bar("drawing the test clips") as progress:
         true_folder = _true_clips(this.scale.test, this.out, progress)
-    true = open_clips(true_folder)
+    true, key = open_clips(true_folder), _key(true_folder)
+    for name, given in this.given.items():
+        check_names({TRUE: true, name: open_clips(given)})
     folders = {**this.given, TRUE: true_folder}
     for name, plan in this.plans.items():
         trained(plan)
         with bar(f"{name}: making clips") as progress:
-            folders[name] = remade(plan, true, _key(true_folder), device, progress)
+            folders[name] = remade(plan, true, key, device, progress)
     folders |= _estimated(this, folders, true, device, bar)
     rows_run = [row.name for row in this.table.rows if row.name in folders]
     columns = {name: open_clips(folders[name]) for name in rows_run}
@@ -223,6 +228,30 @@ def reproduce(
         notes=_notes(this),
         provenance=_provenance(this, sets),
     )
+
+
+def _ready(this: Study, device: str, resnet3d: Path | None) -> Networks:
+    """The networks that look at clips, once all that can be checked cheaply has been."""
+    if not this.plans and not this.given:
+        raise UserError("TABLE", "none of its rows can be run at this scale", "see --dry-run")
+    usable(device)
+    for name in ("cv2", "skimage.metrics"):
+        extra.module(name)
+    folder = _true_folder(this.scale.test, this.out)
+    if this.scale.test.folder is None and not (folder / MANIFEST).is_file():
+        _check_drawable()
+    check_there(this.missing)
+    for given in this.given.values():
+        open_clips(given)
+    return Networks(resnet3d=resnet3d, device=device)
+
+
+def _check_drawable() -> None:
+    """Test clips are drawn by packages of the extra `synth`."""
+    absent = [name for name in ("anny", "moderngl", "OpenEXR") if importlib.util.find_spec(name) is None]
+    if absent:
+        found = f"its test clips are drawn with {', '.join(absent)}, not installed"
+        raise UserError("TABLE", found, "pip install 'idol-diffusion[synth]'")
 
 
 def _estimated(
@@ -292,14 +321,21 @@ def _provenance(this: Study, sets: SetReport) -> dict[str, Any]:
     }
 
 
-def _true_clips(test: TestClips, out: Path, progress: Callable[[int, int], None] | None) -> Path:
-    """Folder of the test clips, drawn if need be."""
+def _true_folder(test: TestClips, out: Path) -> Path:
+    """Where the test clips are, or will be drawn."""
     if test.folder is not None:
         return test.folder
+    kind = [k for k, usual in ((test.depth, "person"), (test.joints, "body")) if k != usual]
+    return out / "-".join([f"{test.split}-{test.seed}-{test.size}-{test.clips}", *kind])
+
+
+def _true_clips(test: TestClips, out: Path, progress: Callable[[int, int], None] | None) -> Path:
+    """Folder of the test clips, drawn if need be."""
+    folder = _true_folder(test, out)
+    if test.folder is not None:
+        return folder
     from idol import synth
 
-    kind = [k for k, usual in ((test.depth, "person"), (test.joints, "body")) if k != usual]
-    folder = out / "-".join([f"{test.split}-{test.seed}-{test.size}-{test.clips}", *kind])
     return synth.generate(
         folder,
         test.clips,
