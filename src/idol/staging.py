@@ -68,22 +68,25 @@ def staged_folder(out: Path, overwrite: bool, kind: FolderKind) -> Iterator[Path
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, argument: str = "-o") -> None:
     """Refuse a place that a file cannot be put at, before any work is done.
+
+    Args:
+        path: The file.
+        argument: What the user named it, or its folder, by.
 
     Raises:
         UserError: If it is a folder, or nothing can be written there.
     """
     if path.is_dir():
-        raise UserError("-o", f"{path} is a folder", "give the name of a file")
+        raise UserError(argument, f"{path} is a folder", "give the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UserError(
-            "-o", f"{path} cannot be written ({error.strerror})", "choose another file"
-        ) from error
+        found = f"{path} cannot be written ({error.strerror})"
+        raise UserError(argument, found, "choose another place") from error
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

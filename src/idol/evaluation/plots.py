@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from idol.depth import colorize
 from idol.errors import UserError
 from idol.evaluation.people import described
 from idol.evaluation.tables import ROWS, TRUE, Report, Row
+from idol.staging import check_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,14 +121,7 @@ def check_plots(folder: str | Path, columns: Iterable[str]) -> None:
         UserError: If two sets' pictures would have the same names, or the folder cannot be written.
     """
     _file_names(columns)
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            "--plots", f"{folder} cannot be written ({error.strerror})", "choose another folder"
-        ) from error
+    check_file(Path(folder, "clips.png"), "--plots")
 
 
 def _file_names(columns: Iterable[str]) -> dict[str, str]:
