@@ -30,7 +30,7 @@ def small():
 
 
 @torch.no_grad()
-def literal(pipe, inputs, poses, steps, scale, f):
+def literal(pipe, inputs, poses, steps, scale, f, spans=(slice(None),)):
     """Sampling written out: nothing cached, nothing folded, every condition computed anew at every step."""
     b, m = len(inputs["foreground"]), pipe.unet.config["num_modalities"]
     codec = LatentCodec(pipe.vae, pipe.codec_config)
@@ -49,32 +49,42 @@ def literal(pipe, inputs, poses, steps, scale, f):
         pipe.scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)])
     else:
         pipe.scheduler.set_timesteps(steps)
+
+    def evaluated(z, skeleton, t, conditional):
+        n = z.shape[2]
+        if isinstance(pipe.foreground_encoder, CLIPForeground):
+            tokens = pipe.foreground_encoder(image, mask)
+        else:
+            tokens = pipe.foreground_encoder(codec.encode_image(image * 2 - 1), joints, mask)
+        tokens = tokens if conditional else pipe.foreground_encoder.unconditional(tokens)
+        match pipe.control:
+            case PoseAdapter():
+                control = pipe.control(skeleton)
+            case PoseControlNet():
+                latent = pipe.control.config["pose_input"] == "latent"
+                pose = codec.encode_image(skeleton * 2 - 1) if latent else skeleton
+                control = pipe.control(z, t.expand(b), tokens, pose)
+            case None:
+                control = None
+        if pipe.background_control is not None:
+            own = pipe.background_control(z, t.expand(b), tokens, plate[:, None].repeat(1, n, 1, 1, 1))
+            poses_too = control.down is not None
+            down = [x + y for x, y in zip(own.down, control.down, strict=True)] if poses_too else own.down
+            mid = own.mid + control.mid if poses_too else own.mid
+            control = Control(tuple(down), mid, control.intrablock)
+        return pipe.unet(z, t.expand(b), tokens, plate, control).sample
+
     for t in pipe.scheduler.timesteps:
-        predictions = []
-        for conditional in (False, True):
-            if isinstance(pipe.foreground_encoder, CLIPForeground):
-                tokens = pipe.foreground_encoder(image, mask)
-            else:
-                tokens = pipe.foreground_encoder(codec.encode_image(image * 2 - 1), joints, mask)
-            tokens = tokens if conditional else pipe.foreground_encoder.unconditional(tokens)
-            match pipe.control:
-                case PoseAdapter():
-                    control = pipe.control(skeleton)
-                case PoseControlNet():
-                    latent = pipe.control.config["pose_input"] == "latent"
-                    pose = codec.encode_image(skeleton * 2 - 1) if latent else skeleton
-                    control = pipe.control(z, t.expand(b), tokens, pose)
-                case None:
-                    control = None
-            if pipe.background_control is not None:
-                own = pipe.background_control(z, t.expand(b), tokens, plate[:, None].repeat(1, f, 1, 1, 1))
-                poses_too = control.down is not None
-                down = [x + y for x, y in zip(own.down, control.down, strict=True)] if poses_too else own.down
-                mid = own.mid + control.mid if poses_too else own.mid
-                control = Control(tuple(down), mid, control.intrablock)
-            predictions.append(pipe.unet(z, t.expand(b), tokens, plate, control).sample)
-        guided = predictions[0] + scale * (predictions[1] - predictions[0])
-        z = pipe.scheduler.step(guided, t, z).prev_sample
+        total, weights = torch.zeros_like(z), torch.zeros(f, 1, 1, 1)
+        for frames in spans:
+            seen = z[:, :, frames], skeleton[:, frames]
+            predictions = [evaluated(*seen, t, conditional) for conditional in (False, True)]
+            guided, n = predictions[0] + scale * (predictions[1] - predictions[0]), seen[0].shape[2]
+            for i, frame in enumerate(range(f)[frames]):
+                weight = min(i + 1, n - i)
+                total[:, :, frame] += weight * guided[:, :, i]
+                weights[frame] += weight
+        z = pipe.scheduler.step(total / weights, t, z).prev_sample
     pictures = codec.decode(z, plate)
     return z, pictures
 
@@ -305,6 +315,19 @@ def test_windows_cover_and_overlap():
             assert b.start > a.start and a.stop - b.start >= overlap
 
 
+@pytest.mark.parametrize("kind", ["mini-flow", "stable-epsilon", "mini-background-control"])
+def test_windows_are_averaged_at_every_step_as_in_the_literal_loop(kind):
+    """Of seven frames, the middle ones are in three windows each; a network of time sees its window alone."""
+    pipe, poses = KINDS[kind](), joints()
+    inputs = clip_inputs(f=7)
+    out = pipe(**inputs, foreground_pose=poses, generator=noise(2), window=3, overlap=2, decode_chunk=2)
+    spans = [slice(start, start + 3) for start in range(5)]
+    z, _ = literal(pipe, inputs, poses, 3, 2.0, 7, spans)
+    assert_close(out.latents, z, atol=2e-4, rtol=1e-3)
+    stitched, _ = literal(pipe, inputs, poses, 3, 2.0, 7, [slice(0, 3), slice(3, 6), slice(6, 7)])
+    assert (z - stitched).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("kind", ["mini-flow", "stable-epsilon", "stable-background-control"])
 def test_windows_of_a_network_without_time_equal_the_whole(kind):
     """Without temporal layers a frame does not see the others: windows must not change anything."""
@@ -327,6 +350,33 @@ def test_callback_sees_every_step_and_may_change_the_latents(small):
     out = small(**clip_inputs(), callback_on_step_end=stop_short)
     assert [s for s, _ in steps] == [0, 1, 2] and steps[0][1] == 1000
     assert out.latents.abs().max() == 0
+
+
+def test_a_callback_that_wants_no_latents_is_given_none(small):
+    given = []
+
+    def look(pipe, step, t, tensors):
+        given.append(set(tensors))
+
+    small(**clip_inputs(), callback_on_step_end=look, callback_on_step_end_tensor_inputs=())
+    assert given == [{"decode"}] * 3
+
+
+def test_progress_counts_windows_and_looks_at_depth(small):
+    """Seven frames in windows of three that share two: five windows a step; then four parts of depth."""
+    heard = []
+    small.stream(
+        **clip_inputs(b=1, f=7),
+        num_inference_steps=2,
+        window=3,
+        overlap=2,
+        decode_chunk=2,
+        progress=lambda done, total: heard.append((done, total)),
+    )
+    assert heard == [(i, 14) for i in range(1, 15)]
+    heard.clear()
+    small.stream(**clip_inputs(b=1), progress=lambda done, total: heard.append((done, total)))
+    assert heard == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_output_as_numpy_and_as_a_tuple(small):

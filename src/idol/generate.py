@@ -299,11 +299,11 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
 
     Its mask is the silhouette that the depth holds; it is without depth, if none is made.
     """
+    frames = inputs.pose.frames
 
-    def told(_pipe: Any, step: int, _time: Any, seen: dict[str, Any]) -> None:
-        done, middle = step + 1, inputs.pose.frames // 2
-        reporter.step(done, settings.steps)
-        if done < settings.steps:
+    def formed(_pipe: Any, step: int, _time: Any, seen: dict[str, Any]) -> None:
+        middle = frames // 2
+        if step + 1 < settings.steps:
             reporter.preview(lambda: _side_by_side(seen["decode"](slice(middle, middle + 1))))
 
     outputs = pipe.stream(
@@ -318,7 +318,9 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
         height=settings.height,
         width=settings.width,
         detail=settings.detail,
-        callback_on_step_end=told,
+        callback_on_step_end=formed,
+        callback_on_step_end_tensor_inputs=(),
+        progress=reporter.step,
     )
     reporter.stage("decoding the frames")
     first = 0
@@ -327,6 +329,7 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
         video = np.rint(np.clip(pictures.video[0], 0, 1) * 255).astype(np.uint8)
         yield _part(video, pictures.depth, pipe.defaults.depth_kind, first, inputs, settings)
         first += len(video)
+        reporter.step(first, frames)
 
 
 def _side_by_side(pictures: torch.Tensor) -> np.ndarray:

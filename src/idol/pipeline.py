@@ -1,6 +1,7 @@
 """One person, one background and a motion to a video and its depth: sampling (Secs. 3 and 4 of the paper)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,16 +20,18 @@ from idol.config import from_dict, to_dict
 from idol.depth import PERSON_FLOOR, decolorize_tensor
 from idol.diffusion import set_steps
 from idol.errors import UserError
+from idol.listening import Count, unheard
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
 from idol.model.clip_depth import ClipDepth, FrameDepth, whole_clip
 from idol.model.conditions import People, crop_people
 from idol.model.detail import Detail, KnownPictures
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
+from idol.model.frame_store import FrameStore, PerFrame, parts_of
 from idol.model.generation import GenerationConfig, IdolOutput, as_numpy, joined
 from idol.model.given import Given, encode_given
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
-from idol.model.sampling import Denoiser, decode_frames
+from idol.model.sampling import Denoiser, decode_frames, noise_of
 from idol.model.sequence import FrameSequence, cut_dolls, encode_drafts, encode_plates
 
 COMPONENTS: tuple[type, ...] = (
@@ -151,6 +154,7 @@ class IdolPipeline(DiffusionPipeline):
         decode_chunk: int = 8,
         output_type: Literal["pt", "np"] = "pt",
         callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         return_dict: bool = True,
     ) -> IdolOutput | tuple[Any, ...]:
         """Generate clips. Pictures may be PIL images, uint8 arrays or float tensors (`conditions.as_images`).
@@ -177,6 +181,8 @@ class IdolPipeline(DiffusionPipeline):
             callback_on_step_end: Called as (pipeline, step, time, {"latents": ..., "decode": ...}) after a
                 step, as in diffusers; `decode` shows a slice of frames as they are by now, (b, m, n, 3, h, w)
                 in [-1, 1]. May return {"latents": ...} to replace them.
+            callback_on_step_end_tensor_inputs: What it is given beside `decode`; () where it does not look
+                at the latents, which are then never there for a whole clip.
             return_dict: Return `IdolOutput` rather than a tuple.
 
         Raises:
@@ -195,6 +201,7 @@ class IdolPipeline(DiffusionPipeline):
             generator=generator,
             decode_chunk=decode_chunk,
             callback_on_step_end=callback_on_step_end,
+            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
             **asked,
         )
         output = joined(list(parts))
@@ -216,12 +223,16 @@ class IdolPipeline(DiffusionPipeline):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         decode_chunk: int = 8,
         callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        progress: Callable[[int, int], None] = unheard,
         **asked: Any,
     ) -> Iterator[IdolOutput]:
         """What calling makes, `decode_chunk` frames after the other, for clips of any length.
 
-        All latents are denoised at once; pixels, in and out, are only ever there for a few frames. The
-        arguments are those of the call, `asked` its fields of `GenerationConfig`.
+        Of a long clip, memory holds what belongs to a few frames, pixels and latents alike
+        (`model.frame_store`). `progress` is called with (done, total) as denoising goes on: the windows of
+        all steps and, where there are several, a look at the depth that came out of them, part by part. The
+        other arguments are those of the call, `asked` its fields of `GenerationConfig`.
 
         Raises:
             UserError: As of the call.
@@ -239,55 +250,69 @@ class IdolPipeline(DiffusionPipeline):
         sequence = FrameSequence.of(b, pose, background, settings)
         if self.unet.config["draft"]:
             sequence = replace(sequence, dolls=cut_dolls(*person, settings))
-        f, parts = sequence.frames, sequence.parts(decode_chunk)
+        f, parts = sequence.frames, list(parts_of(sequence.frames, decode_chunk))
 
         # 3. What does not change over the steps
         plate_latents = encode_plates(codec, sequence, parts, device)
         draft_latents = encode_drafts(codec, sequence, parts, device)
-        reference = draft_latents if self.codec_config.offset == "draft" else plate_latents
+        reference = plate_latents
+        if self.codec_config.offset == "draft" and draft_latents is not None:
+            reference = draft_latents
         shape = b, m, f, settings.height, settings.width
-        given = encode_given(codec, video, depth, reference, shape, device)
+        given = encode_given(codec, video, depth, reference, shape, parts, device)
         tokens = self._tokens(people)
         poses = (self._pose_input(sequence.skeletons(part).to(device)) for part in parts)
         guided = settings.guidance_scale != 1
         unconditional = self.foreground_encoder.unconditional(tokens) if guided else None
-        with self._precision(settings):
-            conditions = denoiser.prepare(tokens, unconditional, plate_latents, poses, draft_latents)
+        with settings.precision(device):
+            conditions = denoiser.prepare(tokens, unconditional, plate_latents, poses, parts, draft_latents)
 
         # 4. Noise
-        latents = self._noise((b, m, f, *plate_latents.shape[-3:]), generator)
+        rows, columns = settings.height // codec.downscale, settings.width // codec.downscale
+        scale = getattr(self.scheduler, "init_noise_sigma", 1.0)
+        latents = noise_of((b, m, f, codec.channels, rows, columns), parts, generator, scale, device)
 
-        # 5. Denoising
+        # 5. Denoising: what is finished of a step takes the place of the step before
         set_steps(self.scheduler, settings.num_inference_steps, device)
+        windows = len(denoiser.spans(f))
+        made = Count(progress, windows * settings.num_inference_steps + (len(parts) if windows > 1 else 0))
         for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            noisy = given.put_into(latents)
-            with self._precision(settings):
-                prediction = denoiser.predict(noisy, given.times(t, b, m), conditions)
-            latents = self.scheduler.step(prediction, t, noisy).prev_sample
+
+            def noisy(frames: slice) -> Tensor:
+                return given.put_into(latents[frames], frames)
+
+            with settings.precision(device):
+                for frames, prediction in denoiser.predictions(noisy, f, given.times(t, b, m), conditions):
+                    scheduler = copy(self.scheduler)  # it counts its steps: all frames take the same one
+                    latents[frames] = scheduler.step(prediction, t, noisy(frames)).prev_sample
+                    made.one_more()
+            self.scheduler = scheduler
             if callback_on_step_end is not None:
-                seen = {"latents": latents, "decode": partial(decode_frames, codec, latents, reference)}
-                changed = callback_on_step_end(self, step, t, seen)
-                latents = (changed or {}).get("latents", latents)
+                seen: dict[str, Any] = {"decode": partial(decode_frames, codec, latents, reference)}
+                seen |= {name: latents[:] for name in callback_on_step_end_tensor_inputs}
+                changed = callback_on_step_end(self, step, t, seen) or {}
+                if "latents" in changed:
+                    latents[:] = changed["latents"]
 
         # 6. Pictures
-        del conditions
-        return self._pictures(given.put_into(latents), reference, sequence, given, parts)
+        maps = self._whole_clip_depth(latents, reference, sequence, given, parts, made) if windows > 1 else []
+        return self._pictures(latents, reference, sequence, given, parts, maps)
 
     @torch.no_grad()
     def _pictures(
         self,
-        latents: Tensor,
-        reference: Tensor | None,
+        latents: FrameStore,
+        reference: PerFrame,
         sequence: FrameSequence,
         given: Given,
         parts: list[slice],
+        maps: list[ClipDepth | None],
     ) -> Iterator[IdolOutput]:
         """Decode part by part, and put back what is known."""
-        codec, settings, device = self.codec, sequence.settings, latents.device
-        maps = self._whole_clip_depth(latents, reference, sequence, given, parts)
+        codec, settings, device = self.codec, sequence.settings, self._execution_device
         for part in parts:
             pictures = decode_frames(codec, latents, reference, part)
-            output = self._output(pictures, latents[:, :, part], given.select(part), settings)
+            output = self._output(pictures, given.put_into(latents[part], part), given, part, settings)
             if settings.detail != "none" and given.modality != 0:
                 drafts = sequence.drafts(part)
                 drafts = None if drafts is None else drafts.to(device)
@@ -301,22 +326,23 @@ class IdolPipeline(DiffusionPipeline):
 
     def _whole_clip_depth(
         self,
-        latents: Tensor,
-        reference: Tensor | None,
+        latents: FrameStore,
+        reference: PerFrame,
         sequence: FrameSequence,
         given: Given,
         parts: list[slice],
+        made: Count,
     ) -> list[ClipDepth | None]:
-        """For each clip how its depth becomes that of one clip, where it was made in windows."""
+        """For each clip how its depth, which was made in windows, becomes that of one clip."""
         settings, poses = sequence.settings, sequence.targets()
-        windowed = settings.window is not None and sequence.frames > settings.window
-        if not windowed or poses is None or given.modality == 1 or settings.depth_kind != "person":
+        if poses is None or given.modality == 1 or settings.depth_kind != "person":
             return []
         found: list[list[FrameDepth]] = [[] for _ in poses]
         for part in parts:  # decoded twice rather than kept: memory does not grow with the clip
             depth = self._depth(decode_frames(self.codec, latents, reference, part), settings)
             for measured, frames in zip(found, [] if depth is None else depth, strict=True):
                 measured.append(FrameDepth.of(frames))
+            made.one_more()
         return [whole_clip(FrameDepth.joined(of), pose) for of, pose in zip(found, poses, strict=True)]
 
     def _settings(self, asked: dict[str, Any]) -> GenerationConfig:
@@ -352,23 +378,13 @@ class IdolPipeline(DiffusionPipeline):
         dtype = self.foreground_encoder.dtype
         return self.foreground_encoder(latents.to(dtype), people.pose.to(dtype), people.mask.to(dtype))
 
-    def _noise(self, shape: tuple[int, ...], generator: Any) -> Tensor:
-        """Standard normal (b, m, f, c, h, w), drawn clip by clip in float32."""
-        generators = list(generator) if isinstance(generator, (list, tuple)) else [generator] * shape[0]
-        if len(generators) != shape[0]:
-            raise UserError("generator", f"{len(generators)} generators", f"give 1 or {shape[0]}")
-        noise = [
-            torch.randn(shape[1:], generator=g, device=None if g is None else g.device) for g in generators
-        ]
-        scale = getattr(self.scheduler, "init_noise_sigma", 1.0)
-        return torch.stack([x.to(self._execution_device) for x in noise]) * scale
-
     def _output(
-        self, pictures: Tensor, latents: Tensor, given: Given, settings: GenerationConfig
+        self, pictures: Tensor, latents: Tensor, given: Given, frames: slice, settings: GenerationConfig
     ) -> IdolOutput:
         video, depth = (pictures[:, 0] + 1) / 2, self._depth(pictures, settings)
         if given.pictures is not None:
-            video, depth = (given.pictures, depth) if given.modality == 0 else (video, given.pictures)
+            own = given.pictures[:, frames].to(pictures.device)
+            video, depth = (own, depth) if given.modality == 0 else (video, own)
         return IdolOutput(video=video, depth=depth, latents=latents)
 
     def _depth(self, pictures: Tensor, settings: GenerationConfig) -> Tensor | None:
@@ -380,17 +396,3 @@ class IdolPipeline(DiffusionPipeline):
             # the person's depth starts at the floor: what is well below it is not person
             depth = torch.where(depth < _NOBODY, 0, depth.clamp_min(PERSON_FLOOR))
         return depth
-
-    def _precision(self, settings: GenerationConfig) -> torch.autocast:
-        device = self._execution_device.type
-        fast = _has_bfloat16(device) if settings.autocast is None else settings.autocast
-        return torch.autocast(device, torch.bfloat16, enabled=fast)
-
-
-def _has_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is faster than float32: on a CPU without instructions for it, it is slower."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # nothing public asks
-    )

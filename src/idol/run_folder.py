@@ -162,7 +162,7 @@ def _write_parts(
         for part in parts:
             coloured = colorize(part.depth, settings.cmap)
             kept += [
-                (part.video[i - clip.frames], coloured[i - clip.frames])
+                (part.video[i - clip.frames].copy(), coloured[i - clip.frames].copy())  # not the whole part
                 for i in shown
                 if clip.frames <= i < clip.frames + part.frames
             ]

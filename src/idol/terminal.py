@@ -115,15 +115,17 @@ def emit(values: dict[str, Any]) -> None:
 
 
 class Reporter:
-    """Tells on stderr how a run goes: stages and notes as lines, steps as a bar with the time left."""
+    """Tells on stderr how a run goes: stages and notes as lines, progress as bars with the time left."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._task: TaskID | None = None
+        self._what = ""
 
     def stage(self, what: str) -> None:
         """A line for what begins now."""
         self._progress.console.print(what, highlight=False, markup=False)
+        self._task, self._what = None, what.partition(" ")[0]
 
     def note(self, text: str) -> None:
         """A line for what the user should know."""
@@ -133,9 +135,9 @@ class Reporter:
         """A terminal shows no pictures."""
 
     def step(self, done: int, total: int) -> None:
-        """Moves the bar."""
+        """Moves the stage's bar."""
         if self._task is None:
-            self._task = self._progress.add_task("denoising", total=total)
+            self._task = self._progress.add_task(self._what, total=total)
         self._progress.update(self._task, completed=done)
 
 

@@ -216,7 +216,9 @@ def _open_for_writing(path: Path) -> Any:
 
 def _add_video_stream(out: Any, height: int, width: int, fps: float, crf: int, preset: str) -> Any:
     rate = Fraction(fps).limit_denominator(1001)
-    stream = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
+    # x264 keeps the frames it looks ahead at: 40 by default, more of a long clip than all else that is kept
+    options = {"crf": str(crf), "preset": preset, "rc-lookahead": "16"}
+    stream = out.add_stream("libx264", rate=rate, options=options)
     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709

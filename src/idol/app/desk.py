@@ -40,8 +40,8 @@ class Progress:
     Attributes:
         stage: What is being done.
         ahead: Jobs that come first; 0 once it is worked on.
-        done: Denoising steps behind it, of `total`.
-        total: 0 while it does not denoise.
+        done: Pieces of the stage's work behind it, of `total`: windows denoised, frames decoded.
+        total: 0 while that is not counted.
         elapsed: Seconds since it was ordered.
         left: Seconds it will probably take yet; None if not known.
         notes: What the visitor should know about what they gave.

@@ -62,6 +62,20 @@ class GenerationConfig:
         """How skeletons are drawn."""
         return Drawing(self.stick_width, self.radius, self.draw_at, self.pose_parts)
 
+    def precision(self, device: torch.device) -> torch.autocast:
+        """What U-Net and pose control compute in, for a `with`."""
+        fast = _has_bfloat16(device.type) if self.autocast is None else self.autocast
+        return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is faster than float32: on a CPU without instructions for it, it is slower."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # nothing public asks
+    )
+
 
 @dataclass
 class IdolOutput(BaseOutput):

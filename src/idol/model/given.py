@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from idol.depth import colorize_tensor
 from idol.errors import UserError
 from idol.model.codec import LatentCodec
 from idol.model.conditions import as_images
+from idol.model.frame_store import FrameStore, PerFrame, of_frames
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,15 @@ class Given:
 
     modality: int | None = None
     pictures: Tensor | None = None
-    latents: Tensor | None = None
+    latents: FrameStore | None = None
 
-    def put_into(self, latents: Tensor) -> Tensor:
-        """Latents (b, m, f, c, h, w) with the given modality clean."""
+    def put_into(self, latents: Tensor, frames: slice) -> Tensor:
+        """Latents (b, m, n, c, h, w) of some of the frames with the given modality clean."""
         if self.modality is None or self.latents is None:
             return latents
         latents = latents.clone()
-        latents[:, self.modality] = self.latents
+        latents[:, self.modality] = self.latents[frames]
         return latents
-
-    def select(self, frames: slice) -> Given:
-        """The same for some of the frames."""
-        if self.pictures is None or self.latents is None:
-            return self
-        return replace(self, pictures=self.pictures[:, frames], latents=self.latents[:, frames])
 
     def times(self, t: Tensor, b: int, m: int) -> Tensor:
         """Diffusion times (b, m): 0 for the given modality."""
@@ -54,8 +49,9 @@ def encode_given(
     codec: LatentCodec,
     video: Any,
     depth: Any,
-    reference: Tensor | None,
+    reference: PerFrame,
     shape: tuple[int, int, int, int, int],
+    parts: list[slice],
     device: torch.device,
 ) -> Given:
     """Encode the modality that is given, if one is.
@@ -66,6 +62,7 @@ def encode_given(
         depth: (b, f, h, w) in [0, 1], or None.
         reference: As for `LatentCodec.encode`.
         shape: b, m, f, h, w of the clips.
+        parts: Frames that are encoded at a time.
         device: Where it is encoded.
 
     Raises:
@@ -89,7 +86,10 @@ def encode_given(
     if (*shown.shape[:-3], *shown.shape[-2:]) != expected:
         name = ("video", "depth")[modality]
         raise UserError(name, f"has shape {tuple(pictures.shape)}", f"give b, f, h, w = {expected}")
-    shown = shown.to(device)
-    # both streams are encoded as if they were this one; the other is thrown away
-    latents = codec.encode(shown, shown, reference)[:, modality]
-    return Given(modality, pictures.to(device), latents)
+
+    def encoded(part: slice) -> Tensor:
+        # both streams are encoded as if they were this one; the other is thrown away
+        frames = shown[:, part].to(device)
+        return codec.encode(frames, frames, of_frames(reference, part))[:, modality]
+
+    return Given(modality, pictures, FrameStore.of(map(encoded, parts), shape[2], 1))

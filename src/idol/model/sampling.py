@@ -1,15 +1,20 @@
 """One evaluation of the network while sampling: guidance, overlapping windows, and nothing computed twice."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import zip_longest
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from idol.diffusion import guidance
+from idol.errors import UserError
 from idol.model.codec import LatentCodec
 from idol.model.control import PoseAdapter, PoseControlNet
+from idol.model.frame_store import FrameStore, PerFrame, of_frames
 from idol.model.trunk import Control, ForegroundKV
 from idol.model.unet import UnifiedUNet
 
@@ -24,16 +29,7 @@ class Reading:
     """
 
     foreground: ForegroundKV
-    embedded: Tensor
-
-    def select(self, frames: slice) -> "Reading":
-        """The same for some of the frames."""
-        still = self.embedded.shape[2] == 1
-        return self if still else Reading(self.foreground, self.embedded[:, :, frames])
-
-    def folded(self) -> "Reading":
-        """With every picture twice."""
-        return Reading(self.foreground, _folded(self.embedded, True))
+    embedded: PerFrame
 
 
 @dataclass(frozen=True)
@@ -47,43 +43,23 @@ class Conditions:
         foreground: Keys and values of the U-Net's foreground attentions, folded.
         background: Latents (b, c, h, w), or (b, f, c, h, w) if the camera moves.
         guided: Whether the batch is folded.
-        control: Residuals that do not change over the steps (an adapter's), or None.
+        residuals: Those that do not change over the steps (an adapter's), or None.
         pose: What the pose's ControlNet reads, or None.
         plate: What the background's ControlNet reads, or None.
         draft: Latents of the draft (b, m, f, c, h, w), or None.
     """
 
     foreground: ForegroundKV
-    background: Tensor
+    background: PerFrame
     guided: bool
-    control: Control | None = None
+    residuals: tuple[FrameStore, ...] | None = None
     pose: Reading | None = None
     plate: Reading | None = None
-    draft: Tensor | None = None
+    draft: FrameStore | None = None
 
-    def select(self, frames: slice) -> "Conditions":
-        """The conditions of some of the frames."""
-        return replace(
-            self,
-            background=self.background[:, frames] if self.background.ndim == 5 else self.background,
-            control=_changed(self.control, lambda x: x[:, :, frames]),
-            pose=None if self.pose is None else self.pose.select(frames),
-            plate=None if self.plate is None else self.plate.select(frames),
-            draft=None if self.draft is None else self.draft[:, :, frames],
-        )
-
-    def folded(self) -> "Conditions":
-        """The same for the batch of an evaluation: all there twice where guidance is wanted."""
-        if not self.guided:
-            return self
-        return replace(
-            self,
-            background=_folded(self.background, True),
-            control=_changed(self.control, lambda x: _folded(x, True)),
-            pose=None if self.pose is None else self.pose.folded(),
-            plate=None if self.plate is None else self.plate.folded(),
-            draft=None if self.draft is None else _folded(self.draft, True),
-        )
+    def shown(self, value: PerFrame, frames: slice) -> Tensor:
+        """One of them as an evaluation of some of the frames sees it."""
+        return _folded(of_frames(value, frames), self.guided)
 
 
 @dataclass(frozen=True)
@@ -111,92 +87,154 @@ class Denoiser:
         self,
         foreground: Float[Tensor, "b n d"],
         unconditional: Float[Tensor, "b n d"] | None,
-        background: Float[Tensor, "b c h w"] | Float[Tensor, "b f c h w"],
+        background: PerFrame,
         pose: Iterable[Tensor | None],
-        draft: Float[Tensor, "b m f c h w"] | None = None,
+        parts: Sequence[slice],
+        draft: FrameStore | None = None,
     ) -> Conditions:
         """Do all work that is the same at every step.
 
         Args:
             foreground: Tokens of the person.
             unconditional: Tokens of no person; None samples without guidance.
-            background: Latents of the background.
-            pose: Skeleton images (b, n, p, y, x) in [0, 1] of some frames after the others, or their latents
-                where the ControlNet takes those; not looked at without pose control.
-            draft: Latents of the draft, where the network takes one.
+            background: Latents of the background, (b, c, h, w) or (b, f, c, h, w).
+            pose: For each part skeleton images (b, n, p, y, x) in [0, 1], or their latents where the
+                ControlNet takes those; not looked at without pose control.
+            parts: The frames, some after the others.
+            draft: Latents of the draft (b, m, f, c, h, w), where the network takes one.
         """
         guided = unconditional is not None
         tokens = foreground if unconditional is None else torch.cat([unconditional, foreground])
-        dtype = self.unet.dtype
-        tokens, background = tokens.to(dtype), background.to(dtype)
-        draft = None if draft is None else draft.to(dtype)
+        tokens, f = tokens.to(self.unet.dtype), parts[-1].stop
+        shown = (part.to(self.unet.dtype) for part in pose if part is not None)
         conditions = Conditions(self.unet.encode_foreground(tokens), background, guided, draft=draft)
         if self.background_control is not None:
-            plates = background if background.ndim == 5 else background[:, None]
-            conditions = replace(conditions, plate=_reading(self.background_control, tokens, [plates]))
+            read = self._read_background(self.background_control, tokens, background, parts)
+            conditions = replace(conditions, plate=read)
         match self.control:
             case PoseAdapter():
-                made = [self.control(part.to(dtype)).intrablock or () for part in pose if part is not None]
-                residuals = tuple(torch.cat(levels, 2) for levels in zip(*made, strict=True))
-                return replace(conditions, control=Control(intrablock=residuals))
+                made = (self.control(part).intrablock or () for part in shown)
+                return replace(conditions, residuals=FrameStore.levels_of(made, f, 2))
             case PoseControlNet():
-                return replace(conditions, pose=_reading(self.control, tokens, pose))
+                embedded = FrameStore.of(map(self.control.embed_pose, shown), f, 2)
+                return replace(conditions, pose=Reading(self.control.encode_foreground(tokens), embedded))
         return conditions
 
-    def predict(
-        self, latents: Float[Tensor, "b m f c h w"], times: Shaped[Tensor, "b m"], conditions: Conditions
-    ) -> Float[Tensor, "b m f c h w"]:
-        """The guided prediction in float32 at noisy `latents`; one diffusion time per clip and modality."""
-        f = latents.shape[2]
-        if self.window is None or f <= self.window:
-            return self._predict(latents, times, conditions)
-        total, weights = torch.zeros_like(latents, dtype=torch.float32), latents.new_zeros(f, 1, 1, 1)
-        ramp = torch.arange(1, self.window + 1, device=latents.device)
-        weight = torch.minimum(ramp, ramp.flip(0)).float()[:, None, None, None]
-        for frames in windows(f, self.window, self.overlap):
-            part = self._predict(latents[:, :, frames], times, conditions.select(frames))
-            total[:, :, frames] += weight * part
-            weights[frames] += weight
-        return total / weights
+    def spans(self, frames: int) -> list[slice]:
+        """The windows of a clip."""
+        if self.window is None or frames <= self.window:
+            return [slice(0, frames)]
+        return list(windows(frames, self.window, self.overlap))
 
-    def _predict(self, latents: Tensor, times: Tensor, conditions: Conditions) -> Tensor:
-        sample = _folded(latents.to(self.unet.dtype), conditions.guided)
-        times = _folded(times, conditions.guided)
-        conditions = conditions.folded()
-        control = conditions.control
+    def predictions(
+        self,
+        noisy: Callable[[slice], Float[Tensor, "b m n c h w"]],
+        frames: int,
+        times: Shaped[Tensor, "b m"],
+        conditions: Conditions,
+    ) -> Iterator[tuple[slice, Float[Tensor, "b m n c h w"]]]:
+        """The guided prediction of a whole clip: frames after frames, each when no window adds to it.
+
+        Frames that have been yielded are not looked at again: the next step's may take their place.
+
+        Args:
+            noisy: Noisy latents of some of the frames.
+            frames: Length of the clips.
+            times: One diffusion time per clip and modality.
+            conditions: See `prepare`.
+
+        Yields:
+            Frames and what is predicted for them, in float32.
+        """
+        spans = self.spans(frames)
+        if len(spans) == 1:
+            yield spans[0], self._predict(noisy(spans[0]), times, conditions, spans[0])
+            return
+        ramp = torch.arange(1, spans[0].stop + 1, device=times.device)
+        weight = torch.minimum(ramp, ramp.flip(0)).float()[:, None, None, None]
+        total, weights = times.new_zeros(()), weight[:0]  # of the frames that windows share
+        for span, following in zip_longest(spans, spans[1:]):
+            part, part_weights = weight * self._predict(noisy(span), times, conditions, span), weight.clone()
+            shared = len(weights)
+            part[:, :, :shared] += total
+            part_weights[:shared] += weights
+            end = span.stop if following is None else following.start
+            done = end - span.start
+            yield slice(span.start, end), part[:, :, :done] / part_weights[:done]
+            total, weights = part[:, :, done:], part_weights[done:]
+
+    def _predict(self, latents: Tensor, times: Tensor, conditions: Conditions, frames: slice) -> Tensor:
+        dtype, shown = self.unet.dtype, partial(conditions.shown, frames=frames)
+        sample, times = _folded(latents.to(dtype), conditions.guided), _folded(times, conditions.guided)
+        control: Control | None = None
+        if conditions.residuals is not None:
+            control = Control(intrablock=tuple(map(shown, conditions.residuals)))
         for network, read in ((self.control, conditions.pose), (self.background_control, conditions.plate)):
             if isinstance(network, PoseControlNet) and read is not None:
-                own = network(sample, times, read.foreground, pose_embedded=read.embedded)
+                own = network(sample, times, read.foreground, pose_embedded=shown(read.embedded))
                 control = own if control is None else control + own
-        out = self.unet(
-            sample, times, conditions.foreground, conditions.background, control, draft=conditions.draft
-        ).sample
+        background = shown(conditions.background).to(dtype)
+        draft = None if conditions.draft is None else shown(conditions.draft).to(dtype)
+        out = self.unet(sample, times, conditions.foreground, background, control, draft=draft).sample
         if not conditions.guided:
             return out.float()
         unconditional, conditional = out.chunk(2)
         return guidance(unconditional, conditional, self.scale)
 
+    def _read_background(
+        self, network: PoseControlNet, tokens: Tensor, background: PerFrame, parts: Sequence[slice]
+    ) -> Reading:
+        """Tokens are folded already, the pictures are not: they are embedded once."""
+        foreground = network.encode_foreground(tokens)
+        if isinstance(background, Tensor):
+            return Reading(foreground, network.embed_pose(background[:, None].to(network.dtype)))
+        embedded = (network.embed_pose(background[part].to(network.dtype)) for part in parts)
+        return Reading(foreground, FrameStore.of(embedded, background.frames, 2))
 
-def of_frames(latents: Tensor | None, frames: slice) -> Tensor | None:
-    """What belongs to some of the frames: latents (b, c, h, w) serve all of them."""
-    if latents is None or latents.ndim == 4:
-        return latents
-    return latents[:, frames] if latents.ndim == 5 else latents[:, :, frames]
+
+def noise_of(
+    shape: tuple[int, ...],
+    parts: Sequence[slice],
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    scale: float,
+    device: torch.device,
+) -> FrameStore:
+    """Noise that clips start from: normal, drawn in float32, clip after clip and stream after stream.
+
+    Args:
+        shape: (b, m, f, c, h, w).
+        parts: The frames, some after the others.
+        generator: One per clip, or one for all.
+        scale: Standard deviation.
+        device: Where it will be wanted.
+
+    Raises:
+        UserError: If there are other than 1 or b generators.
+    """
+    b, m, f, *frame = shape
+    generators = list(generator) if isinstance(generator, (list, tuple)) else [generator] * b
+    if len(generators) != b:
+        raise UserError("generator", f"{len(generators)} generators", f"give 1 or {b}")
+
+    def stream(g: Any) -> FrameStore:
+        where = None if g is None else g.device
+        drawn = (torch.randn(p.stop - p.start, *frame, generator=g, device=where) for p in parts)
+        return FrameStore.of(drawn, f, 0)
+
+    clips = [[stream(g) for _ in range(m)] for g in generators]
+    joined = (
+        torch.stack([torch.stack([stream[part] for stream in clip]) for clip in clips]) for part in parts
+    )
+    return FrameStore.of((part.to(device) * scale for part in joined), f, 2)
 
 
 @torch.no_grad()
 def decode_frames(
-    codec: LatentCodec, latents: Tensor, reference: Tensor | None, frames: slice
+    codec: LatentCodec, latents: FrameStore, reference: PerFrame, frames: slice
 ) -> Float[Tensor, "b p n 3 h w"]:
     """Pictures of some of the frames; see `LatentCodec.decode`."""
-    own = latents[:, :, frames]
+    own = latents[frames]
     return codec.decode(own, of_frames(reference, frames), own.shape[2])
-
-
-def _reading(network: PoseControlNet, tokens: Tensor, pictures: Iterable[Tensor | None]) -> Reading:
-    """Tokens are folded already, the pictures are not: they are embedded once."""
-    parts = [network.embed_pose(part.to(network.dtype)) for part in pictures if part is not None]
-    return Reading(network.encode_foreground(tokens), torch.cat(parts, 2))
 
 
 def windows(f: int, window: int, overlap: int) -> Iterator[slice]:
@@ -204,13 +242,6 @@ def windows(f: int, window: int, overlap: int) -> Iterator[slice]:
     for start in range(0, f - window, window - overlap):
         yield slice(start, start + window)
     yield slice(f - window, f)
-
-
-def _changed(control: Control | None, change: Callable[[Tensor], Tensor]) -> Control | None:
-    """An adapter's residuals, each changed; None without."""
-    if control is None or control.intrablock is None:
-        return control
-    return Control(intrablock=tuple(change(x) for x in control.intrablock))
 
 
 def _folded(x: Tensor, guided: bool) -> Tensor:

@@ -16,6 +16,7 @@ from idol.crop import foreground_crop
 from idol.errors import UserError
 from idol.model.codec import LatentCodec
 from idol.model.conditions import Drafts, as_images, as_masks, as_plates, as_poses, expand_batch
+from idol.model.frame_store import FrameStore, PerFrame
 from idol.model.generation import GenerationConfig
 from idol.posing import Doll
 
@@ -72,10 +73,6 @@ class FrameSequence:
         made = cls(b, frames, settings, poses, background, moving)
         made.skeletons(slice(0, 1)), made.plates(slice(0, 1))
         return made
-
-    def parts(self, size: int) -> list[slice]:
-        """The frames, `size` at a time."""
-        return [slice(start, min(start + size, self.frames)) for start in range(0, self.frames, size)]
 
     def skeletons(self, frames: slice) -> Float[Tensor, "b n 3 h w"]:
         """Skeleton pictures in [0, 1]."""
@@ -139,25 +136,27 @@ def cut_dolls(image: Any, mask: Any, pose: Any, settings: GenerationConfig) -> t
 
 def encode_plates(
     codec: LatentCodec, sequence: FrameSequence, parts: list[slice], device: torch.device
-) -> Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"]:
-    """Latents of the backgrounds."""
+) -> PerFrame:
+    """Latents of the backgrounds: (b, c, i, j), or (b, f, c, i, j) if they move."""
     if not sequence.moving:
         return codec.encode_image(sequence.plates(slice(0, 1)).to(device))
-    return torch.cat([codec.encode_image(sequence.plates(part).to(device)) for part in parts], 1)
+    made = (codec.encode_image(sequence.plates(part).to(device)) for part in parts)
+    return FrameStore.of(made, sequence.frames, 1)
 
 
 def encode_drafts(
     codec: LatentCodec, sequence: FrameSequence, parts: list[slice], device: torch.device
-) -> Float[Tensor, "b m f c i j"] | None:
-    """Latents of the drafts, or None without dolls."""
+) -> FrameStore | None:
+    """Latents of the drafts (b, m, f, c, i, j), or None without dolls."""
     if sequence.dolls is None:
         return None
-    made = []
-    for part in parts:
+
+    def encoded(part: slice) -> Tensor:
         drafts = sequence.drafts(part)
         assert drafts is not None, "there are dolls"
-        made.append(codec.encode_draft(drafts.video.to(device), drafts.depth.to(device)))
-    return torch.cat(made, 2)
+        return codec.encode_draft(drafts.video.to(device), drafts.depth.to(device))
+
+    return FrameStore.of((encoded(part) for part in parts), sequence.frames, 2)
 
 
 def _each(value: Any, argument: str, b: int) -> Sequence[Pose]:

@@ -1,0 +1,120 @@
+"""What belongs to the frames of a clip, kept frame by frame outside memory: clips have any length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from tempfile import SpooledTemporaryFile
+
+import torch
+from torch import Tensor
+
+from idol.errors import UserError
+
+_IN_MEMORY = 2**20  # bytes: what is smaller never sees a disk
+
+
+class FrameStore:
+    """A tensor, one of whose dimensions counts frames: slices of frames are written and read.
+
+    What is larger than a megabyte lies in a temporary file without a name, in the folder that TMPDIR says;
+    it goes with the store. Shape, type and device are those of what is written first.
+
+    Args:
+        frames: Length of the clip.
+        dim: The dimension that counts frames, not negative.
+    """
+
+    def __init__(self, frames: int, dim: int) -> None:
+        self.frames, self.dim = frames, dim
+        self._file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed when collected
+        self._like: Tensor | None = None
+
+    @classmethod
+    def of(cls, parts: Iterable[Tensor], frames: int, dim: int) -> FrameStore:
+        """Consecutive parts of a clip, at least one; see `levels_of`."""
+        return cls.levels_of(([part] for part in parts), frames, dim)[0]
+
+    @classmethod
+    def levels_of(cls, parts: Iterable[Sequence[Tensor]], frames: int, dim: int) -> tuple[FrameStore, ...]:
+        """Consecutive parts of a clip, each of as many tensors as there will be stores.
+
+        Raises:
+            ValueError: If the parts have fewer or more frames than the clip.
+        """
+        stores: tuple[FrameStore, ...] = ()
+        done = 0
+        for part in parts:
+            stores = stores or tuple(cls(frames, dim) for _ in part)
+            count = part[0].shape[dim]
+            for store, level in zip(stores, part, strict=True):
+                store[done : done + count] = level
+            done += count
+        if done != frames:
+            raise ValueError(f"parts: found {done} frames, expected {frames}")
+        return stores
+
+    def __setitem__(self, frames: slice, value: Tensor) -> None:
+        """Write some of the frames.
+
+        Raises:
+            ValueError: If the value is not of the store's shape, or of another number of frames.
+            UserError: If there is no room for it.
+        """
+        if self._like is None:
+            self._like = value.narrow(self.dim, 0, 1).clone()
+        first, count = self._span(frames)
+        shape = list(self._like.shape)
+        shape[self.dim] = count
+        if list(value.shape) != shape:
+            raise ValueError(f"value: found shape {tuple(value.shape)}, expected {tuple(shape)}")
+        rows = value.detach().to("cpu", self._like.dtype).movedim(self.dim, 0).contiguous()
+        try:
+            self._file.seek(first * self._row_bytes)
+            self._file.write(rows.flatten().view(torch.uint8).numpy().data)
+        except OSError as wrong:
+            raise UserError(
+                "--frames", f"no room for what belongs to them ({wrong})", "point TMPDIR to a larger disk"
+            ) from wrong
+
+    def __getitem__(self, frames: slice) -> Tensor:
+        """Some of the frames, in memory of their own.
+
+        Raises:
+            ValueError: If they have not been written.
+        """
+        first, count = self._span(frames)
+        if self._like is None:
+            raise ValueError("frames: nothing has been written")
+        self._file.seek(first * self._row_bytes)
+        data = bytearray(self._file.read(count * self._row_bytes))
+        if len(data) < count * self._row_bytes:
+            raise ValueError(f"frames: {frames} have not been written")
+        like = self._like.movedim(self.dim, 0)
+        rows = torch.frombuffer(data, dtype=like.dtype).view(count, *like.shape[1:])
+        return rows.movedim(0, self.dim).contiguous().to(like.device)
+
+    @property
+    def _row_bytes(self) -> int:
+        assert self._like is not None, "written before it is read"
+        return self._like.numel() * self._like.element_size()
+
+    def _span(self, frames: slice) -> tuple[int, int]:
+        first, end, step = frames.indices(self.frames)
+        if step != 1 or end <= first:
+            raise ValueError(f"frames: found {frames}, expected some that follow one another")
+        return first, end - first
+
+
+PerFrame = Tensor | FrameStore
+"""A tensor serves all frames of a clip; a store has one for each."""
+
+
+def of_frames(value: PerFrame, frames: slice) -> Tensor:
+    """What serves some of the frames."""
+    return value[frames] if isinstance(value, FrameStore) else value
+
+
+def parts_of(frames: int, size: int) -> Iterator[slice]:
+    """The frames of a clip, `size` at a time."""
+    for start in range(0, frames, size):
+        yield slice(start, min(start + size, frames))
