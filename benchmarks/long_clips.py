@@ -66,7 +66,7 @@ def stitched(pipe: IdolPipeline, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     for number, start in enumerate(range(0, clip.frames, size)):
         snippet = replace(given, pose=clip.pose.select(slice(start, start + size)))
         parts.append(denoised(pipe, snippet, replace(settings, seed=number), Reporter()))
-    return tuple(np.concatenate([getattr(part, name) for part in parts]) for name in ("video", "depth"))
+    return np.concatenate([part.video for part in parts]), np.concatenate([part.depth for part in parts])
 
 
 def seams(weights: str, clips: int, frames: int, seed: int) -> dict[str, dict[str, Estimate]]:

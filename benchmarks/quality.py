@@ -28,6 +28,7 @@ from idol.depth import colorize_tensor
 from idol.evaluate import ClipShards, evaluate
 from idol.evaluation.tables import Report
 from idol.generate import checkpoint_files, load_pipeline
+from idol.model.generation import IdolOutput
 from idol.pipeline import IdolPipeline
 from idol.posing import draft
 from idol.reproduce.anew import anew, inputs_of, make_all
@@ -141,8 +142,9 @@ def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
         output_type="np",
         callback_on_step_end=lambda *_: {"latents": latents},
     )
-    video = np.rint(output.video[0] * 255).astype(np.uint8)
-    return replace(true, video=video, depth=output.depth[0])
+    assert isinstance(output, IdolOutput) and isinstance(output.depth, np.ndarray)
+    frames = np.rint(np.asarray(output.video)[0] * 255).astype(np.uint8)
+    return replace(true, video=frames, depth=output.depth[0])
 
 
 def _reference(pipe: IdolPipeline, true: Clip) -> torch.Tensor:

@@ -52,6 +52,7 @@ def one_run(options: argparse.Namespace) -> dict[str, float]:
     start = time.perf_counter()
     import torch
 
+    from idol.model.generation import IdolOutput
     from idol.pipeline import IdolPipeline
 
     if options.threads:
@@ -75,8 +76,8 @@ def one_run(options: argparse.Namespace) -> dict[str, float]:
         width=options.size,
         generator=torch.Generator().manual_seed(0),
     )
-    expected = (1, options.frames, 3, options.size, options.size)
-    assert tuple(output.video.shape) == expected and output.depth is not None
+    assert isinstance(output, IdolOutput) and output.depth is not None
+    assert tuple(output.video.shape) == (1, options.frames, 3, options.size, options.size)
     done = time.perf_counter()
     return {
         "import_s": imported - start,

@@ -1,11 +1,12 @@
 """Is the watermark found, not seen, and not found where it is not? `python benchmarks/watermark.py` says.
 
 Clips of 8 frames (`--frames`), 256 x 256: films (the bundled motions, the dancer), slow pans over the
-bundled photos, and clips made by this program (`--clips`, folders of clips or shards). With `--held-out` no
-films, and pans over photos that come with scikit-image instead: nothing of the mark was chosen by looking at
-them. Each is marked, attacked and searched, whole and by one frame; each unmarked frame is attacked and
-searched, too, for false alarms. Two attacks join three of the others: `all` cuts, halves and encodes in one
-go, as who shares a clip anew would do; `all, encoded first` halves and cuts what a site has encoded.
+bundled photos, clips made by this program (`--clips`, folders of clips or shards), and a view of each of
+them with a moving camera, as `idol render` makes it. With `--held-out` no films, and pans over photos that
+come with scikit-image instead: nothing of the mark was chosen by looking at them. Each is marked, attacked
+and searched, whole and by one frame; each unmarked frame is attacked and searched, too, for false alarms. Two
+attacks join three of the others: `all` cuts, halves and encodes in one go, as who shares a clip anew would
+do; `all, encoded first` halves and cuts what a site has encoded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,12 +29,15 @@ from rich.table import Table
 
 from idol import media
 from idol.assets import asset_path
+from idol.clip import Clip
 from idol.evaluate import open_clips
 from idol.evaluation import extra
 from idol.evaluation.image_quality import grey, psnr, ssim
 from idol.provenance import Detection, detect, embed
 from idol.provenance.watermark import FALSE_ALARM
-from idol.terminal import progress_bar, show, write_json
+from idol.render import render
+from idol.staging import write_json
+from idol.terminal import progress_bar, show
 from idol.video import read_image, read_video, write_video
 
 SIZE = 256
@@ -84,6 +89,9 @@ def brighter(video: np.ndarray) -> np.ndarray:
     """20 % more of each channel, and 10 grey levels."""
     return np.clip(video * 1.2 + 10, 0, 255).astype(np.uint8)
 
+
+PATHS = ("sway", "orbit", "dolly")
+"""Camera paths of the views, in turn."""
 
 ATTACKS: dict[str, Attack] = {
     "none": lambda v: v,
@@ -158,8 +166,16 @@ def clips(folders: list[str], most: int, held_out: bool, frames: int) -> Iterato
     for folder in folders:
         path, _, first = folder.partition(":")
         found = open_clips(path)
-        for key in list(found)[int(first or 0) :][:most]:
+        for number, key in enumerate(list(found)[int(first or 0) :][:most]):
             yield "generated", _square(found[key].video[:frames])
+            yield "view", _square(_view(found[key], PATHS[number % len(PATHS)])[:frames])
+
+
+def _view(clip: Clip, path: str) -> np.ndarray:
+    """The frames of a parallax video before they are marked."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = render(clip, Path(folder, "view"), ("parallax",), path=path, watermark=False)
+        return read_video(made.files[0]).frames
 
 
 def _films(frames: int) -> Iterator[np.ndarray]:
@@ -207,7 +223,15 @@ def _pan(photo: np.ndarray, frames: int) -> np.ndarray:
     return np.stack([pixels[:, top : top + SIZE, left + 2 * f :][:, :, :SIZE] for f in range(frames)])
 
 
-def rates(results: list[Judged]) -> dict[str, dict[str, float]]:
+def _kinds(results: list[Judged]) -> list[str]:
+    return sorted({result.kind for result in results})
+
+
+def _share_found(results: list[Judged], attack: str, kind: str) -> float:
+    return float(np.mean([result.found[attack].marked.found for result in results if result.kind == kind]))
+
+
+def rates(results: list[Judged]) -> dict[str, dict[str, Any]]:
     """Per attack: shares found and falsely found, and the least and greatest scores."""
     table = {}
     for name in ATTACKS:
@@ -215,9 +239,7 @@ def rates(results: list[Judged]) -> dict[str, dict[str, float]]:
         alone = [d for found in of for d in found.clean_frames]
         table[name] = {
             "clips_found": float(np.mean([f.marked.found for f in of])),
-            "generated_clips_found": float(
-                np.mean([r.found[name].marked.found for r in results if r.kind == "generated"] or [np.nan])
-            ),
+            "found_by_kind": {kind: _share_found(results, name, kind) for kind in _kinds(results)},
             "frames_found": float(np.mean([f.marked_frame.found for f in of])),
             "least_score": min(f.marked.score for f in of),
             "median_score": float(np.median([f.marked.score for f in of])),
@@ -255,7 +277,7 @@ def main() -> None:
 
 
 def _summary(results: list[Judged], frames: int) -> dict:
-    kinds = {kind: sum(r.kind == kind for r in results) for kind in sorted({r.kind for r in results})}
+    kinds = {kind: sum(r.kind == kind for r in results) for kind in _kinds(results)}
     means = {key: float(np.mean([getattr(r, key) for r in results])) for key in ("psnr", "ssim", "delta_e")}
     speed = {key: float(np.median([getattr(r, key) for r in results])) for key in ("embed_ms", "detect_ms")}
     return {
@@ -278,12 +300,14 @@ def _summary(results: list[Judged], frames: int) -> dict:
     }
 
 
-def _table(attacks: dict[str, dict[str, float]]) -> Table:
+def _table(attacks: dict[str, dict[str, Any]]) -> Table:
+    kinds = list(attacks["none"]["found_by_kind"])
     table = Table(
-        "attack", "clips", "generated", "one frame", "least score", "clean frames", "greatest clean score"
+        "attack", "clips", *kinds, "one frame", "least score", "clean frames", "greatest clean score"
     )
     for name, row in attacks.items():
-        shares = (f"{row[key]:.1%}" for key in ("clips_found", "generated_clips_found", "frames_found"))
+        by_kind = (row["found_by_kind"][kind] for kind in kinds)
+        shares = (f"{share:.1%}" for share in (row["clips_found"], *by_kind, row["frames_found"]))
         false = f"{row['clean_frames_found']:.2%} of {row['clean_frames']}"
         table.add_row(name, *shares, f"{row['least_score']:.1f}", false, f"{row['greatest_clean_score']:.1f}")
     return table

@@ -1,5 +1,6 @@
 """Whole clips: repeatable, resumable, split, and right about where the person is."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,10 @@ def test_dyeing_keeps_the_folds_and_the_cut_out():
     grey[..., 3] = 255
     dyed = wardrobe.repaint(grey, "dye", rng)[..., :3].mean((1, 2))
     assert (np.diff(dyed) >= 0).all() and dyed[-1] > dyed[0]
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "moderngl", None)  # as if it were not installed
+    with pytest.raises(UserError, match=r"moderngl not installed.*\[synth\]"):
+        generate(tmp_path / "out", 4, 0)
+    assert not (tmp_path / "out").exists()

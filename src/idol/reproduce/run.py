@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -37,6 +36,7 @@ from idol.reproduce.report import FIGURES, RowResult, TableResult
 from idol.reproduce.runs import Plan, folders_of, planned, remade, trained
 from idol.reproduce.sources import Missing, check_there, training_clips
 from idol.reproduce.tables import RowConfig, ScaleConfig, TableConfig, TestClips, load_scale, load_table
+from idol.synth.produce import check_installed
 from idol.training.checkpoint import load_tensors
 from idol.training.start import find_weights
 
@@ -239,19 +239,11 @@ def _ready(this: Study, device: str, resnet3d: Path | None) -> Networks:
         extra.module(name)
     folder = _true_folder(this.scale.test, this.out)
     if this.scale.test.folder is None and not (folder / MANIFEST).is_file():
-        _check_drawable()
+        check_installed()
     check_there(this.missing)
     for given in this.given.values():
         open_clips(given)
     return Networks(resnet3d=resnet3d, device=device)
-
-
-def _check_drawable() -> None:
-    """Test clips are drawn by packages of the extra `synth`."""
-    absent = [name for name in ("anny", "moderngl", "OpenEXR") if importlib.util.find_spec(name) is None]
-    if absent:
-        found = f"its test clips are drawn with {', '.join(absent)}, not installed"
-        raise UserError("TABLE", found, "pip install 'idol-diffusion[synth]'")
 
 
 def _estimated(

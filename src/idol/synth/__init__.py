@@ -1,12 +1,14 @@
 """Synthetic people with exact depth: nothing in, clips out."""
 
+from typing import Any
+
 from idol.synth.produce import generate
 from idol.synth.splits import SPLITS, Split
 
 __all__ = ["SPLITS", "Split", "generate", "make_clip"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name == "make_clip":  # needs the renderer and the body model
         from idol.synth.clips import make_clip
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -41,6 +42,21 @@ class Order:
         """What `synth.json` says; it leaves out defaults that sets older than these two fields lack."""
         later = {"depth": "person", "joints": "body"}
         return {name: value for name, value in asdict(self).items() if later.get(name) != value}
+
+
+def check_installed() -> None:
+    """Clips are drawn by packages of the extra `synth`.
+
+    Raises:
+        UserError: If one of them is not installed.
+    """
+    absent = [name for name in ("anny", "moderngl", "OpenEXR") if find_spec(name) is None]
+    if absent:
+        raise UserError(
+            "synth",
+            f"{', '.join(absent)} not installed, which draw clips",
+            "pip install 'idol-diffusion[synth]'",
+        )
 
 
 def generate(
@@ -81,8 +97,9 @@ def generate(
         `out`, with a manifest in it.
 
     Raises:
-        UserError: If an argument is out of range, or `out` holds clips of other settings.
+        UserError: If an argument is out of range, `out` holds clips of other settings, or a package is missing.
     """
+    check_installed()
     least = {"--clips": (clips, 1), "--seed": (seed, 0), "--size": (size, 32), "--frames": (frames, 2)}
     _check(least | {"--workers": (1 if workers is None else workers, 1)})
     for argument, value, choices in (
