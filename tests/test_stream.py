@@ -60,10 +60,16 @@ def test_what_forms_between_steps_can_be_looked_at():
 
 
 class Watching(Reporter):
-    """A listener that looks at every preview."""
+    """A listener that looks at every preview, and keeps what it hears."""
 
     def __init__(self):
-        self.frames = []
+        self.frames, self.heard = [], []
+
+    def stage(self, what):
+        self.heard.append(what)
+
+    def step(self, done, total):
+        self.heard.append((done, total))
 
     def preview(self, frame):
         self.frames.append(frame())
@@ -87,6 +93,8 @@ def test_a_run_shows_previews_and_is_written_part_by_part(tmp_path, kind):
         whole.mask, person_alone if kind == "person" else differs_from_plate(whole.video, background)
     )
     assert [frame.shape for frame in watching.frames] == [(3, SIZE, 2 * SIZE)] * 2
+    denoised_steps, decoded_frames = [(1, 3), (2, 3), (3, 3)], [(8, 11), (11, 11)]
+    assert watching.heard == [*denoised_steps, "decoding the frames", *decoded_frames]
     write_run(tmp_path / "run", generated(pipe, inputs, settings, Reporter()), inputs, settings)
     read = Clip.load(tmp_path / "run")
     assert (

@@ -21,6 +21,7 @@ from idol.app.orbit import framed, orbit_page, packed, without_rim
 from idol.app.previews import motion_previews
 from idol.app.wording import forming_html, progress_html, said, sentence
 from idol.errors import UserError
+from idol.provenance import Provenance
 from idol.video import read_video, write_video
 
 LIMITS = Limits()
@@ -37,7 +38,7 @@ def desk(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("desk")
     pipe = load_pipeline(str(save_tiny_pipeline(folder / "weights")), "cpu")
-    desk = Desk(pipe, "tiny", folder / "jobs", Limits(waiting=1))
+    desk = Desk(pipe, "tiny", folder / "jobs", Limits(waiting=1), Provenance())
     yield desk
     desk.close()
     assert not (folder / "jobs").exists()

@@ -46,26 +46,6 @@ def mp4(tmp_path):
     return tmp_path / "video.mp4"
 
 
-@pytest.fixture
-def own(tmp_path):
-    """A certificate of the user's, its key, and the authority that vouches for it."""
-    pem = serialization.Encoding.PEM
-    root_key, key = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
-
-    def name(text):
-        organisation = x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Studio Example")
-        return x509.Name([organisation, x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-    root = signing._certificate(name("root"), name("root"), root_key.public_key(), root_key, True)
-    leaf = signing._certificate(name("desk 4"), name("root"), key.public_key(), root_key, False)
-    files = {"leaf.pem": leaf.public_bytes(pem), "root.pem": root.public_bytes(pem)}
-    files["chain.pem"] = files["leaf.pem"] + files["root.pem"]
-    files["key.pem"] = signing._pem(key)
-    for file, content in files.items():
-        (tmp_path / file).write_bytes(content)
-    return tmp_path
-
-
 def store(path, kind):
     """What the C2PA library reads, by itself."""
     with c2pa.Reader(kind, path.open("rb")) as reader:

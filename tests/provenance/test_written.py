@@ -12,7 +12,7 @@ from idol.app.making import Order, make
 from idol.clip import Clip
 from idol.generate import load_pipeline, repeat, run_prepared
 from idol.listening import Reporter
-from idol.provenance import verify
+from idol.provenance import Provenance, verify
 from idol.provenance.watermark import Marker
 from idol.run_folder import read_inputs, read_record
 
@@ -68,10 +68,11 @@ def test_views_are_marked_and_signed_in_themselves_or_beside(marked, tmp_path):
         assert file.credentials.state == "valid" and file.credentials.embedded == (name == "parallax.mp4")
 
 
-def test_all_that_a_visitor_takes_home_is_signed(plain, tmp_path):
+def test_all_that_a_visitor_takes_home_is_signed(plain, tmp_path, own):
     order = Order(frames=3, fps=10.0, steps=2, seed=4, detail="none", person="man-standing", motion="walk")
     weights = read_record(plain.folder).settings.weights
-    made = make(load_pipeline(weights, "cpu"), weights, order, tmp_path, Reporter())
+    studio = Provenance(certificate=own / "chain.pem", private_key=own / "key.pem")
+    made = make(load_pipeline(weights, "cpu"), weights, order, tmp_path, studio, Reporter())
     with zipfile.ZipFile(made.archive) as archive:
         archive.extractall(tmp_path / "home")
     home = tmp_path / "home" / "idol"
@@ -79,7 +80,7 @@ def test_all_that_a_visitor_takes_home_is_signed(plain, tmp_path):
         name: verify(home / name).files[0].credentials
         for name in ("video.mp4", "depth.mp4", "preview.png", "skeleton.mp4", "orbit.html")
     }
-    assert {name: each.state for name, each in said.items()} == dict.fromkeys(said, "valid")
+    assert {(each.state, each.signer) for each in said.values()} == {("valid", "desk 4")}
     assert said["skeleton.mp4"].sources == ("algorithmicMedia",)
     assert said["skeleton.mp4"].facts == {"kind": "skeleton"}
     assert said["orbit.html"].sources == ("trainedAlgorithmicMedia",) and not said["orbit.html"].embedded
@@ -103,6 +104,16 @@ def test_a_certificate_without_its_key_is_refused_before_any_work(tmp_path, mark
     both = ("--certificate", tmp_path / "chain.pem", "--private-key", tmp_path / "chain.pem")
     assert "chain.pem" in refused("render", marked.folder, "-o", tmp_path / "v", *both)
     assert not (tmp_path / "v").exists()
+
+
+def test_a_recording_is_signed_by_whom_the_user_says(marked, tmp_path, own):
+    pytest.importorskip("rerun")
+    path = tmp_path / "clip.rrd"
+    keys = ("--certificate", own / "chain.pem", "--private-key", own / "key.pem")
+    done = call("view", marked.folder, "--with", "rerun", "--save", path, *keys)
+    assert done.code == 0, done.err
+    said = verify(path).files[0].credentials
+    assert (said.state, said.signer, said.embedded) == ("valid", "desk 4", False)
 
 
 def test_a_clip_is_still_a_clip(marked):

@@ -19,6 +19,7 @@ from idol.app.limits import Limits
 from idol.app.making import Order, Result, check_order, make
 from idol.errors import UserError
 from idol.listening import Preview
+from idol.provenance import Provenance
 
 if TYPE_CHECKING:
     from idol.pipeline import IdolPipeline
@@ -176,11 +177,14 @@ class Desk:
         weights: Their name.
         folder: Jobs get folders of their own in it.
         limits: What may be asked for.
+        provenance: Who signs what is made.
     """
 
-    def __init__(self, pipe: IdolPipeline, weights: str, folder: Path, limits: Limits) -> None:
+    def __init__(
+        self, pipe: IdolPipeline, weights: str, folder: Path, limits: Limits, provenance: Provenance
+    ) -> None:
         self.pipe, self.limits = pipe, limits
-        self._weights, self._folder = weights, folder
+        self._weights, self._folder, self._provenance = weights, folder, provenance
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="idol-app")
         self._pace, self._lock = Pace(), threading.Lock()
         self._jobs: list[tuple[str, Job]] = []
@@ -242,7 +246,7 @@ class Desk:
 
     def _work(self, job: Job) -> Result:
         try:
-            result = make(self.pipe, self._weights, job.order, job.folder, job)
+            result = make(self.pipe, self._weights, job.order, job.folder, self._provenance, job)
             job.finish_phase()
             return result
         except BaseException:

@@ -15,13 +15,13 @@ from idol.app import choices
 from idol.app.limits import Limits, check_film, check_number, check_picture
 from idol.app.orbit import orbit_page
 from idol.errors import UserError
-from idol.generate import Run, facts_of, first_record, run_prepared
+from idol.generate import facts_of, first_record, run_prepared
 from idol.inputs import Given, prepare_inputs
 from idol.listening import Listener
 from idol.model.detail import Detail
 from idol.provenance import Facts, Provenance
 from idol.provenance.credentials import sidecar
-from idol.run_folder import Checksum, Settings
+from idol.run_folder import Checksum, Inputs, Record, Settings
 from idol.skeleton import draw
 from idol.video import write_video
 
@@ -118,7 +118,9 @@ def check_order(order: Order, limits: Limits) -> None:
         check_film(order.motion_file, "--motion", limits)
 
 
-def make(pipe: IdolPipeline, weights: str, order: Order, folder: Path, listener: Listener) -> Result:
+def make(
+    pipe: IdolPipeline, weights: str, order: Order, folder: Path, provenance: Provenance, listener: Listener
+) -> Result:
     """Make what was ordered.
 
     Args:
@@ -126,19 +128,20 @@ def make(pipe: IdolPipeline, weights: str, order: Order, folder: Path, listener:
         weights: Their name, for `run.json`.
         order: Checked.
         folder: An empty folder of the order's own; everything is written there.
+        provenance: Who signs.
         listener: Hears how it goes; what it raises ends the work.
 
     Raises:
         UserError: If what was given cannot be used.
     """
     listener.stage("looking at the photo, the motion and the background")
-    run = _run(pipe, weights, _given(order, folder), order, folder / "run", listener)
+    record, inputs = _prepared(pipe, weights, _given(order, folder), order, listener)
+    run = run_prepared(pipe, inputs, record, folder / "run", reporter=listener, provenance=provenance)
     listener.stage("making the view from the side")
     skeleton, orbit, archive = (folder / name for name in ("skeleton.mp4", "orbit.html", "idol.zip"))
     pose, page = run.clip.pose, orbit_page(run.clip)
     write_video(skeleton, draw(pose, pose.height, pose.width), run.clip.fps)
     orbit.write_text(page, encoding="utf-8")
-    provenance = Provenance()
     provenance.sign(skeleton, Facts(kind="skeleton", origin="drawn"))
     provenance.sign(orbit, replace(facts_of(run.record), kind="orbit"))
     pack(run.folder, (skeleton, orbit, sidecar(orbit)), archive)
@@ -168,8 +171,10 @@ def _given(order: Order, folder: Path) -> Given:
     )
 
 
-def _run(pipe: IdolPipeline, weights: str, given: Given, order: Order, out: Path, listener: Listener) -> Run:
-    """As `idol.generate.generate`, with weights that are loaded already."""
+def _prepared(
+    pipe: IdolPipeline, weights: str, given: Given, order: Order, listener: Listener
+) -> tuple[Record, Inputs]:
+    """As in `idol.generate.generate`, with weights that are loaded already."""
     height, width = pipe.defaults.height, pipe.defaults.width
     ready = prepare_inputs(given, height, width, order.frames, order.fps)
     for note in ready.notes:
@@ -194,12 +199,11 @@ def _run(pipe: IdolPipeline, weights: str, given: Given, order: Order, out: Path
         background=_last(given.background),
         motion=_last(given.motion),
     )
-    record = replace(
+    return replace(
         first_record(pipe, settings, given, ready),
         preparation=named.listed(),
         sources=tuple(Checksum(_last(source.name), source.sha256) for source in given.checksums()),
-    )
-    return run_prepared(pipe, ready.inputs, record, out, reporter=listener)
+    ), ready.inputs
 
 
 def _last(source: str) -> str:

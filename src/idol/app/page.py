@@ -67,7 +67,13 @@ def build(weights: str = "mini", *, device: str | None = None, limits: Limits | 
     return open_page(weights, device=device, limits=limits).blocks
 
 
-def open_page(weights: str = "mini", *, device: str | None = None, limits: Limits | None = None) -> Page:
+def open_page(
+    weights: str = "mini",
+    *,
+    device: str | None = None,
+    limits: Limits | None = None,
+    provenance: Provenance | None = None,
+) -> Page:
     """The page with its weights loaded.
 
     All that visitors send and get lies in one temporary folder, which is removed when the process ends.
@@ -77,6 +83,7 @@ def open_page(weights: str = "mini", *, device: str | None = None, limits: Limit
         weights: "mini", a folder, or a hub id.
         device: Where to compute; a GPU if there is one by default.
         limits: How much a visitor may ask for.
+        provenance: Who signs what is made; this machine by default.
 
     Raises:
         UserError: If gradio is not installed, or the weights cannot be used.
@@ -92,7 +99,7 @@ def open_page(weights: str = "mini", *, device: str | None = None, limits: Limit
     folder = Path(tempfile.mkdtemp(prefix="idol-app-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "cache")  # gradio reads this when it is imported, too
-    desk = Desk(pipe, weights, folder / "jobs", limits)
+    desk = Desk(pipe, weights, folder / "jobs", limits, provenance or Provenance())
     page = Page(_blocks(desk, folder), desk, folder)
     atexit.register(page.close)
     return page

@@ -10,6 +10,7 @@ from typing import Any
 from idol.app.limits import Limits
 from idol.app.page import Page, look, open_page
 from idol.errors import UserError
+from idol.provenance import Provenance
 
 HOST, PORT = "127.0.0.1", 7860
 
@@ -22,6 +23,7 @@ def app(
     device: str | None = None,
     browser: bool = False,
     limits: Limits | None = None,
+    provenance: Provenance | None = None,
     block: bool = True,
     ready: Callable[[str], None] = lambda address: None,
 ) -> str:
@@ -34,6 +36,7 @@ def app(
         device: Where to compute; a GPU if there is one by default.
         browser: Open the page in the browser.
         limits: How much a visitor may ask for.
+        provenance: Who signs what is made; this machine by default.
         block: Wait; else return at once, and serve as long as the process lives.
         ready: Called with the address once the page is served.
 
@@ -48,7 +51,7 @@ def app(
     limits = limits or Limits()
     if block:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    page = open_page(weights, device=device, limits=limits)
+    page = open_page(weights, device=device, limits=limits, provenance=provenance)
     address = _launch(page.blocks, host, port, browser, limits)
     ready(address)
     if block:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from idol import terminal
-from idol.cli.application import Json
+from idol.cli.application import Certificate, Json, PrivateKey
 from idol.cli.application import app as program
 
 
@@ -20,14 +20,27 @@ def app(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 7860,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in the browser.")] = False,
+    certificate: Certificate = None,
+    private_key: PrivateKey = None,
     as_json: Json = False,
 ) -> None:
     """The web page: upload a photo, choose a motion, look round the result."""
     import idol.app
+    from idol.provenance import provenance_of
+
+    provenance = provenance_of(True, certificate, private_key)
 
     def ready(address: str) -> None:
         terminal.say(f"the page is at {address}, Ctrl-C ends it")
         if as_json:
             terminal.emit({"ok": True, "url": address})
 
-    idol.app.app(weights, host=host, port=port, device=device, browser=browser, ready=ready)
+    idol.app.app(
+        weights,
+        host=host,
+        port=port,
+        device=device,
+        browser=browser,
+        provenance=provenance,
+        ready=ready,
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from idol import terminal
-from idol.cli.application import Json, app
+from idol.cli.application import Certificate, Json, PrivateKey, Watermark, app
 
 
 @app.command()
@@ -28,9 +28,13 @@ def view(
     person_height: Annotated[
         float, typer.Option(help="Metres; the scale where the clip's distances are not known.")
     ] = 1.7,
+    watermark: Watermark = None,
+    certificate: Certificate = None,
+    private_key: PrivateKey = None,
     as_json: Json = False,
 ) -> None:
     """A clip in 3-D, to walk round in; Ctrl-C ends it."""
+    from idol.provenance import provenance_of
     from idol.render.viewers import view
 
     def ready(url: str) -> None:
@@ -46,6 +50,7 @@ def view(
         save=save,
         fov=fov,
         person_height=person_height,
+        provenance=provenance_of(watermark is not False, certificate, private_key),
         ready=ready,
     )
     if save is not None:

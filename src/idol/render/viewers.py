@@ -42,6 +42,7 @@ def view(
     save: Path | None = None,
     fov: float | None = None,
     person_height: float = PERSON_HEIGHT,
+    provenance: Provenance | None = None,
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Opens a clip in 3-D and stays until the viewer is closed, or Ctrl-C.
@@ -55,6 +56,7 @@ def view(
             beside it (`idol.provenance`).
         fov: Vertical field of view in degrees; see `idol.render.separate.separate`.
         person_height: Metres; gives the scale where the clip's distances are not known.
+        provenance: Whether a recording is marked, and who signs it; this machine by default.
         ready: Called with the address once viser serves.
 
     Raises:
@@ -71,17 +73,16 @@ def view(
     if viewer == "viser":
         _serve(layers, host, port, ready)
     elif save is not None:
-        _export(save, record, layers, clip)
+        _export(save, record, layers, clip, provenance or Provenance())
     else:
         _open_window(record, layers, host, port)
 
 
-def _export(path: Path, clip: Clip, layers: Layers, folder: Path) -> None:
+def _export(path: Path, clip: Clip, layers: Layers, folder: Path, provenance: Provenance) -> None:
     """A recording to be given away: its colours are marked, and `NAME.rrd.c2pa` says where they come from."""
-    facts, provenance = replace(facts_of(clip, folder), kind="recording"), Provenance()
     marked = replace(clip, video=marked_once(clip.video, provenance))
     save_recording(path, marked, with_mark(layers, clip.video, provenance))
-    provenance.sign(path, facts)
+    provenance.sign(path, replace(facts_of(clip, folder), kind="recording"))
 
 
 def _serve(layers: Layers, host: str, port: int, ready: Callable[[str], None]) -> None:

@@ -97,7 +97,8 @@ def generate(
         `out`, with a manifest in it.
 
     Raises:
-        UserError: If an argument is out of range, `out` holds clips of other settings, or a package is missing.
+        UserError: If an argument is out of range, `out` holds clips of other settings, or
+            a package is missing.
     """
     check_installed()
     least = {"--clips": (clips, 1), "--seed": (seed, 0), "--size": (size, 32), "--frames": (frames, 2)}
