@@ -121,13 +121,12 @@ class IdolPipeline(DiffusionPipeline):
 
         Args:
             name: A checkpoint that comes with the package ("mini"), a folder, or a hub id.
-            **kwargs: As of `DiffusionPipeline.from_pretrained`; weights are float32 unless `torch_dtype` says
-                otherwise.
+            **kwargs: As of `DiffusionPipeline.from_pretrained`; weights are float32 unless `dtype` differs.
 
         Raises:
             UserError: If there is no such checkpoint, it cannot be fetched, or its files are not in order.
         """
-        kwargs = {"torch_dtype": torch.float32, "use_safetensors": True, **kwargs}
+        kwargs = {"use_safetensors": True, **kwargs}
         found = find_checkpoint(name)
         folder = found if isinstance(found, Path) else download_checkpoint(cls, found, kwargs)
         check_checkpoint(folder, cls.__name__, {c.__name__: c for c in COMPONENTS})
