@@ -328,6 +328,22 @@ def test_windows_are_averaged_at_every_step_as_in_the_literal_loop(kind):
     assert (z - stitched).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("kind", ["mini-video-alone", "stable-pose-latent"])
+def test_frames_of_a_clip_in_windows_are_those_of_its_latents(kind):
+    """Video and depth are decoded one after the other then; a network of the video alone has no depth."""
+    pipe = KINDS[kind]()
+    out = pipe(**clip_inputs(f=5), foreground_pose=joints(), generator=noise(2), window=3, overlap=1)
+    plate = pipe.codec.encode_image(torch.tensor(clip_inputs(f=5)["background"]) / 127.5 - 1)
+    with torch.no_grad():
+        pictures = pipe.codec.decode(out.latents, plate)
+    assert_close(out.video, (pictures[:, 0] + 1) / 2, atol=1e-4, rtol=1e-3)
+    if pipe.unet.config["num_modalities"] == 1:
+        assert out.depth is None
+        return
+    person = decolorize_tensor(pictures[:, 1], "hot") >= 0.15
+    assert ((out.depth > 0) == person).float().mean() > 0.999 and 0 < person.float().mean() < 1
+
+
 @pytest.mark.parametrize("kind", ["mini-flow", "stable-epsilon", "stable-background-control"])
 def test_windows_of_a_network_without_time_equal_the_whole(kind):
     """Without temporal layers a frame does not see the others: windows must not change anything."""

@@ -17,21 +17,20 @@ from torch import Tensor, nn
 
 from idol.clip import Pose
 from idol.config import from_dict, to_dict
-from idol.depth import PERSON_FLOOR, decolorize_tensor
 from idol.diffusion import set_steps
 from idol.errors import UserError
 from idol.listening import Count, unheard
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
-from idol.model.clip_depth import ClipDepth, FrameDepth, whole_clip
 from idol.model.conditions import People, crop_people
-from idol.model.detail import Detail, KnownPictures
+from idol.model.decoding import Decoder, decode_frames
+from idol.model.detail import Detail
 from idol.model.encoders import CLIPForeground, LatentCodec, LatentConfig, LatentForeground
-from idol.model.frame_store import FrameStore, PerFrame, parts_of
+from idol.model.frame_store import parts_of
 from idol.model.generation import GenerationConfig, IdolOutput, as_numpy, joined
-from idol.model.given import Given, encode_given
+from idol.model.given import encode_given
 from idol.model.pretrained import check_checkpoint, download_checkpoint, find_checkpoint
-from idol.model.sampling import Denoiser, decode_frames, noise_of
+from idol.model.sampling import Denoiser, noise_of
 from idol.model.sequence import FrameSequence, cut_dolls, encode_drafts, encode_plates
 
 COMPONENTS: tuple[type, ...] = (
@@ -43,9 +42,6 @@ COMPONENTS: tuple[type, ...] = (
     PoseControlNet,
     UnifiedUNet,
 )
-_NOBODY = 0.75 * PERSON_FLOOR
-"""Depth below which nobody is there; half the floor lets more haze in. On validation clips silhouettes were
-nearest to the true ones here."""
 Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler
 Callback = Callable[["IdolPipeline", int, Tensor, dict[str, Any]], Any]
 
@@ -294,55 +290,14 @@ class IdolPipeline(DiffusionPipeline):
                     latents[:] = changed["latents"]
 
         # 6. Pictures
-        maps = self._whole_clip_depth(latents, reference, sequence, given, parts, made) if windows > 1 else []
-        return self._pictures(latents, reference, sequence, given, parts, maps)
+        decoder = Decoder(codec, latents, reference, sequence, given, parts)
+        whole = decoder.whole_clip_depth(made.one_more) if windows > 1 else None
+        return self._released(decoder.outputs(whole))
 
-    @torch.no_grad()
-    def _pictures(
-        self,
-        latents: FrameStore,
-        reference: PerFrame,
-        sequence: FrameSequence,
-        given: Given,
-        parts: list[slice],
-        maps: list[ClipDepth | None],
-    ) -> Iterator[IdolOutput]:
-        """Decode part by part, and put back what is known."""
-        codec, settings, device = self.codec, sequence.settings, self._execution_device
-        for part in parts:
-            pictures = decode_frames(codec, latents, reference, part)
-            output = self._output(pictures, given.put_into(latents[part], part), given, part, settings)
-            if settings.detail != "none" and given.modality != 0:
-                drafts = sequence.drafts(part)
-                drafts = None if drafts is None else drafts.to(device)
-                known = KnownPictures(codec, sequence.plates(part).to(device), drafts)
-                output.video = known.put_back(output.video, output.depth, settings.detail)
-            for i, depth_map in enumerate(maps):
-                if depth_map is not None and output.depth is not None:
-                    output.depth[i] = depth_map.put_on(output.depth[i], part)
-            yield output
+    def _released(self, outputs: Iterator[IdolOutput]) -> Iterator[IdolOutput]:
+        """The outputs; after them no network is needed any more."""
+        yield from outputs
         self.maybe_free_model_hooks()
-
-    def _whole_clip_depth(
-        self,
-        latents: FrameStore,
-        reference: PerFrame,
-        sequence: FrameSequence,
-        given: Given,
-        parts: list[slice],
-        made: Count,
-    ) -> list[ClipDepth | None]:
-        """For each clip how its depth, which was made in windows, becomes that of one clip."""
-        settings, poses = sequence.settings, sequence.targets()
-        if poses is None or given.modality == 1 or settings.depth_kind != "person":
-            return []
-        found: list[list[FrameDepth]] = [[] for _ in poses]
-        for part in parts:  # decoded twice rather than kept: memory does not grow with the clip
-            depth = self._depth(decode_frames(self.codec, latents, reference, part), settings)
-            for measured, frames in zip(found, [] if depth is None else depth, strict=True):
-                measured.append(FrameDepth.of(frames))
-            made.one_more()
-        return [whole_clip(FrameDepth.joined(of), pose) for of, pose in zip(found, poses, strict=True)]
 
     def _settings(self, asked: dict[str, Any]) -> GenerationConfig:
         """The checkpoint's defaults, overridden by what was asked for.
@@ -376,22 +331,3 @@ class IdolPipeline(DiffusionPipeline):
         latents = self.codec.encode_image(people.image * 2 - 1)
         dtype = self.foreground_encoder.dtype
         return self.foreground_encoder(latents.to(dtype), people.pose.to(dtype), people.mask.to(dtype))
-
-    def _output(
-        self, pictures: Tensor, latents: Tensor, given: Given, frames: slice, settings: GenerationConfig
-    ) -> IdolOutput:
-        video, depth = (pictures[:, 0] + 1) / 2, self._depth(pictures, settings)
-        if given.pictures is not None:
-            own = given.pictures[:, frames].to(pictures.device)
-            video, depth = (own, depth) if given.modality == 0 else (video, own)
-        return IdolOutput(video=video, depth=depth, latents=latents)
-
-    def _depth(self, pictures: Tensor, settings: GenerationConfig) -> Tensor | None:
-        """Depth (b, n, h, w) of decoded pictures (b, p, n, 3, h, w), where they have one."""
-        if pictures.shape[1] != 2:
-            return None
-        depth = decolorize_tensor(pictures[:, 1], self.codec_config.colour_map)
-        if settings.depth_kind == "person":
-            # the person's depth starts at the floor: what is well below it is not person
-            depth = torch.where(depth < _NOBODY, 0, depth.clamp_min(PERSON_FLOOR))
-        return depth

@@ -156,17 +156,19 @@ class LatentCodec:
         latents: Float[Tensor, "b m f c i j"],
         reference: Reference | None = None,
         chunk: int = 8,
+        streams: slice = slice(None),
     ) -> Float[Tensor, "b p f 3 h w"]:
-        """Pictures of latents: RGB frames and coloured depth (p = 2), or frames alone; clamped to [-1, 1].
+        """Pictures of latents: RGB frames and coloured depth (p = 2), or one of them; clamped to [-1, 1].
 
         Args:
             latents: As made by `encode`.
             reference: As for `encode`.
             chunk: Pictures decoded at a time, which bounds memory.
+            streams: Which of the m are decoded.
         """
-        raw = self.denormalise(latents, reference).flatten(0, 2)
-        pictures = torch.cat([decode_raw(self.vae, part) for part in raw.split(chunk)])
-        pictures = pictures.clamp(-1, 1).unflatten(0, latents.shape[:3])
+        raw = self.denormalise(latents, reference)[:, streams]
+        pictures = torch.cat([decode_raw(self.vae, part) for part in raw.flatten(0, 2).split(chunk)])
+        pictures = pictures.clamp(-1, 1).unflatten(0, raw.shape[:3])
         return torch.cat(pictures.split(3, dim=3), 1) if self.stacked else pictures
 
     def reconstructed(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:

@@ -8,6 +8,7 @@ own pixels wherever the frame does not show something else, and put before the g
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Float
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d, pad
+from torch.nn.functional import max_pool2d
 
 from idol.errors import UserError
 from idol.model.codec import LatentCodec
@@ -184,11 +185,17 @@ def _grown(silhouette: Tensor) -> Tensor:
 
 
 def _blurred(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (b, f, h, w)."""
+    """Gaussian blur of (..., h, w): two products of matrices, several times as fast as convolutions here."""
+    down, across = (_gaussian(n, sigma).to(x) for n in x.shape[-2:])
+    return down @ x @ across.T
+
+
+@lru_cache(maxsize=32)
+def _gaussian(n: int, sigma: float) -> Float[Tensor, "n n"]:
+    """The matrix that blurs a row of `n` values, whose ends are repeated."""
     reach = max(1, round(3 * sigma))
-    places = x.new_tensor(range(-reach, reach + 1))
-    kernel = (-places.square() / (2 * sigma**2)).exp()
-    kernel = kernel / kernel.sum()
-    flat = pad(x.flatten(0, 1)[:, None], (reach,) * 4, mode="replicate")
-    flat = conv2d(conv2d(flat, kernel[None, None, None]), kernel[None, None, :, None])
-    return flat[:, 0].unflatten(0, x.shape[:2])
+    places = torch.arange(-reach, reach + 1)
+    kernel = (-places.double().square() / (2 * sigma**2)).exp()
+    taken = (torch.arange(n)[:, None] + places).clamp(0, n - 1)
+    weights = (kernel / kernel.sum()).expand(taken.shape)
+    return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, taken, weights).float()

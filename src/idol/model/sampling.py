@@ -12,7 +12,6 @@ from torch import Tensor
 
 from idol.diffusion import guidance
 from idol.errors import UserError
-from idol.model.codec import LatentCodec
 from idol.model.control import PoseAdapter, PoseControlNet
 from idol.model.frame_store import FrameStore, PerFrame, of_frames
 from idol.model.trunk import Control, ForegroundKV
@@ -226,15 +225,6 @@ def noise_of(
         torch.stack([torch.stack([stream[part] for stream in clip]) for clip in clips]) for part in parts
     )
     return FrameStore.of((part.to(device) * scale for part in joined), f, 2)
-
-
-@torch.no_grad()
-def decode_frames(
-    codec: LatentCodec, latents: FrameStore, reference: PerFrame, frames: slice
-) -> Float[Tensor, "b p n 3 h w"]:
-    """Pictures of some of the frames; see `LatentCodec.decode`."""
-    own = latents[frames]
-    return codec.decode(own, of_frames(reference, frames), own.shape[2])
 
 
 def windows(f: int, window: int, overlap: int) -> Iterator[slice]:
