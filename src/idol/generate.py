@@ -269,7 +269,8 @@ def run_prepared(
     settings, out, reporter = record.settings, Path(out), reporter or Reporter()
     if pipe.unet.config["num_modalities"] == 1 and not pipe.codec.stacked:
         raise UserError("--weights", f"{settings.weights} makes no depth", "give weights of both modalities")
-    reporter.stage(f"denoising {record.frames} frames, {settings.steps} steps, on {settings.device}")
+    steps = "1 step" if settings.steps == 1 else f"{settings.steps} steps"
+    reporter.stage(f"denoising {record.frames} frames, {steps}, on {settings.device}")
     started = time.monotonic()
     provenance = replace(provenance or Provenance(), watermark=settings.watermark)
     with staged_folder(out, overwrite, RUN) as folder, _threads(settings.threads):

@@ -273,7 +273,7 @@ def test_words_are_for_the_page():
     assert "about 9 min left" in progress_html(Progress("a", 0, 0, 0, 5.0, 519.0, ()))
     assert (
         "about 15 s left" in shown
-        and "A &lt;b&gt;: 1 of 4" in shown
+        and "A &lt;b&gt;: 25 %" in shown
         and 'value="0.250"' in shown
         and "&lt;i&gt;" in shown
     )

@@ -53,7 +53,7 @@ def progress_html(progress: Progress) -> str:
     if progress.ahead:
         stage = f"waiting: {progress.ahead} {'job' if progress.ahead == 1 else 'jobs'} before yours"
     elif progress.total:
-        stage = f"{progress.stage}: {progress.done} of {progress.total}"
+        stage = f"{progress.stage}: {100 * progress.done // progress.total} %"
     else:
         stage = progress.stage
     time = f"{progress.elapsed:.0f} s so far"
