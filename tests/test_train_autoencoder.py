@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
 from drawn import drawn_clip
+from idol import train_autoencoder
 from idol.config import dump, load_config
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
@@ -94,6 +95,30 @@ def test_stopped_after_every_step_it_ends_with_the_same_weights(kind, request):
     left, right = (load_file(folder.parent / "state.safetensors") for folder in (through, often.out / "x"))
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("torn", ["save_file", "staged_folder"])
+def test_killed_while_saving_it_goes_on_to_the_same_model(torn, config, monkeypatch):
+    through = dataclasses.replace(config, out=config.out.with_name("whole"))
+    killed = dataclasses.replace(config, out=config.out.with_name(f"killed-{torn}"), save_every=2)
+    real, calls = getattr(train_autoencoder, torn), []
+
+    def second_fails(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(train_autoencoder, torn, second_fails)
+    with pytest.raises(KeyboardInterrupt):
+        fit_autoencoder(killed)
+    monkeypatch.undo()
+    name = "diffusion_pytorch_model.safetensors"
+    left = load_file(fit_autoencoder(killed, resume=True) / name)
+    if not through.out.exists():
+        fit_autoencoder(through)
+    right = load_file(through.out / "autoencoder" / name)
+    assert left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
 
 
 def test_training_improves_on_the_linear_code(config):

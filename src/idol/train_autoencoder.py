@@ -243,15 +243,15 @@ class _Run:
         return self.lpips(made, true).mean()
 
     def save(self, out: Path, step: int) -> None:
-        """Write the state and the averaged model, each by rename."""
+        """Write the averaged model, then the state, each by rename: where the state is, its model is, too."""
+        with staged_folder(out / "autoencoder", True, _FINISHED) as folder:
+            self.average.module.save_pretrained(folder)
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
         tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(self.optimiser).items()}
         partial = out / "state.partial"
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"step": str(step)})
         partial.replace(out / _STATE)
-        with staged_folder(out / "autoencoder", True, _FINISHED) as folder:
-            self.average.module.save_pretrained(folder)
 
     def resume(self, out: Path) -> int:
         """Load the newest state if there is one; returns the next step.
