@@ -1,20 +1,18 @@
 import dataclasses
 import json
 import signal
-import socket
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate import DistributedType
 from PIL import Image
 
 from idol.config import load_config
 from idol.errors import UserError
-from idol.train import TrainConfig, check_parallelism, fit
+from idol.train import TrainConfig, fit
 from idol.training.checkpoint import load_tensors
-from training_runs import config, make_data, start
+from training_runs import config, in_two_processes, make_data, start, trained
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def test_a_killed_run_resumes_bit_for_bit(data):
     run = config(data, "whole", frames=2, steps=7, save_every=3, noise={"drop_foreground": 0.5})
     whole = fit(run)
     killed = dataclasses.replace(run, out=data / "killed", steps=7)
-    child = start(killed)
+    child = start(trained, killed)
     while not (killed.out / "checkpoints" / "step-00000003").exists():
         assert child.is_alive()
         time.sleep(0.002)
@@ -49,17 +47,11 @@ def test_a_killed_run_resumes_bit_for_bit(data):
     assert_same(fit(killed, resume=True), whole, rtol=0, atol=0)
 
 
-def test_two_processes_equal_one(data):
-    one = fit(config(data, "one", frames=2, batch=4, steps=3, save_every=3))
-    two = config(data, "two", frames=2, batch=1, accumulate=2, steps=3, save_every=3)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    shared |= {"CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
-    started = [start(two, **shared, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
-    for process in started:
-        process.join()
-    assert [process.exitcode for process in started] == [0, 0]
+@pytest.mark.parametrize("way", ["data parallel", "split"])
+def test_two_processes_equal_one(data, way):
+    one = fit(config(data, f"one-{way}", frames=2, batch=4, steps=3, save_every=3))
+    two = config(data, f"two-{way}", frames=2, batch=1, accumulate=2, steps=3, save_every=3)
+    in_two_processes(trained, two, ACCELERATE_USE_FSDP="true" if way == "split" else "false")
     assert_same(two.out / "checkpoints" / "step-00000003", one, groups=("networks",), rtol=0, atol=2e-4)
     # Adam divides by the gradient's size, which magnifies rounding where it is nearly 0: moments are closer
     assert_same(two.out / "checkpoints" / "step-00000003", one, groups=("optimiser",), rtol=1e-3, atol=1e-6)
@@ -156,9 +148,21 @@ def test_mistakes_are_told(data, changes):
         fit(config(data, "wrong", **changes))
 
 
-def test_weights_are_not_split_between_processes():
-    for kind in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        check_parallelism(kind)
-    for kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        with pytest.raises(UserError, match="splits the weights"):
-            check_parallelism(kind)
+def test_a_split_run_goes_on_alone_and_the_other_way_round(data):
+    """Checkpoints are the same: two steps split and one not, or the reverse, are three of either."""
+    three = config(data, "three", frames=2, batch=2, steps=3, save_every=3, trains="attention")
+    through = fit(three)
+    for name, split_first in (("first", True), ("last", False)):
+        run = dataclasses.replace(three, out=data / f"split-{name}", steps=2, save_every=2)
+        shares = dataclasses.replace(run, batch=1, sheet=dataclasses.replace(run.sheet, every=1))
+        if split_first:
+            in_two_processes(trained, shares, ACCELERATE_USE_FSDP="true")
+            end = fit(dataclasses.replace(run, steps=3), resume=True)
+            assert len(list((run.out / "sheets").iterdir())) == 2
+        else:
+            fit(run)
+            longer = dataclasses.replace(shares, steps=3)
+            in_two_processes(trained, longer, True, ACCELERATE_USE_FSDP="true")
+            end = run.out / "checkpoints" / "step-00000003"
+        assert_same(end, through, groups=("networks", "average"), rtol=0, atol=2e-4)
+        assert_same(end, through, groups=("optimiser",), rtol=1e-3, atol=1e-6)

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import socket
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -77,15 +79,32 @@ def config(folder: Path, out: str, frames: int = 1, **changes) -> TrainConfig:
     return from_dict(TrainConfig, settings(folder, out, frames, **changes))
 
 
-def start(run: TrainConfig, **environment: str) -> BaseProcess:
-    """Train in a process of its own, forked from one that has imported everything and done nothing yet."""
+def start(work: Callable[..., object], *arguments: object, **environment: str) -> BaseProcess:
+    """Work in a process of its own, forked from one that has imported everything and done nothing yet."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training_runs"])
-    process = context.Process(target=_train, args=(run, environment))
+    process = context.Process(target=_within, args=(work, arguments, environment))
     process.start()
     return process
 
 
-def _train(run: TrainConfig, environment: dict[str, str]) -> None:
+def in_two_processes(work: Callable[..., object], *arguments: object, **environment: str) -> None:
+    """Work in two processes that know of each other, as `accelerate launch` starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    shared |= {"CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"} | environment
+    started = [start(work, *arguments, **shared, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0, 0]
+
+
+def trained(run: TrainConfig, resume: bool = False) -> None:
+    """What is done in a process."""
+    fit(run, resume)
+
+
+def _within(work: Callable[..., object], arguments: tuple, environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    fit(run)
+    work(*arguments)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
+from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 
 from idol.config import dump, to_dict
@@ -40,15 +41,16 @@ from idol.training.networks import (
     Networks,
     build_networks,
     conditions,
+    freeze,
     initialise,
     load_autoencoder,
-    trained_parameters,
 )
 from idol.training.noise import NoiseConfig, draw_noise
 from idol.training.normalisation import TrainingCodec, as_latents, measure
 from idol.training.optimisation import Average, OptimiserConfig, build_optimiser
 from idol.training.samples import numbers, open_samples
 from idol.training.sheet import SheetConfig, write_sheet
+from idol.training.splitting import apart, is_split, split, whole
 from idol.training.start import autoencoder_folder, starting_point
 
 __all__ = ["TrainConfig", "export", "fit", "save_weights"]
@@ -170,15 +172,22 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     if newest is None and config.model.init is not None:
         initialise(networks, starting_point(config.model.init)[0], str(config.model.init))
     networks.to(accelerator.device)
-    networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = build_optimiser(trained_parameters(networks, config.trains), config.optimiser)
+    if not is_split(accelerator):  # which takes weights as they lie by default alone
+        networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    freeze(networks, config.trains)
     average = Average(networks, config.optimiser.ema)
-    first = 0 if newest is None else _restore(newest, networks, average, optimiser)
+    if newest is not None:
+        _restore(newest, networks, average)
     if config.checkpointing:
         networks.unet.enable_gradient_checkpointing()
     if config.compile:
         networks.unet.compile()
-    model = accelerator.prepare_model(networks)
+    model = _shared(accelerator, networks, average)
+    optimiser = build_optimiser([p for p in networks.parameters() if p.requires_grad], config.optimiser)
+    first = 0
+    if newest is not None:
+        load_optimiser(optimiser, load_tensors(newest, "optimiser"))
+        first = load_state(newest).step
 
     # 4. Steps
     rank, world = accelerator.process_index, accelerator.num_processes
@@ -224,20 +233,17 @@ def _accelerator() -> Accelerator:
     """The devices and processes of the run; processes may wait long for one that makes latents."""
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
-    check_parallelism(accelerator.distributed_type)
+    is_split(accelerator)  # a way of splitting that is not known is told before any work
     return accelerator
 
 
-def check_parallelism(kind: DistributedType) -> None:
-    """Every process must hold all weights: the average and the checkpoints are made of them.
-
-    Raises:
-        UserError: If accelerate has been told to split them.
-    """
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise UserError(
-            "accelerate", f"splits the weights ({kind.value})", "launch with plain data parallelism"
-        )
+def _shared(accelerator: Accelerator, networks: Networks, average: Average[Networks]) -> torch.nn.Module:
+    """The networks as all processes train them together: each holds all of them, or its part."""
+    if not is_split(accelerator):
+        return accelerator.prepare_model(networks)
+    split(networks, accelerator)
+    split(average.module, accelerator)
+    return networks
 
 
 def _newest(config: TrainConfig, resume: bool) -> Path | None:
@@ -269,12 +275,10 @@ def _latent_config(
             return latents
 
 
-def _restore(path: Path, networks: Networks, average: Average[Networks], optimiser: Optimizer) -> int:
-    """Put a checkpoint back; returns the number of steps done."""
+def _restore(path: Path, networks: Networks, average: Average[Networks]) -> None:
+    """Put the weights of a checkpoint back."""
     load_exactly(networks, load_tensors(path, "networks"), path)
     load_exactly(average.module, load_tensors(path, "average"), path)
-    load_optimiser(optimiser, load_tensors(path, "optimiser"))
-    return load_state(path).step
 
 
 def _loss(
@@ -312,6 +316,9 @@ def _synchronised(
     accelerator: Accelerator, model: torch.nn.Module, last: bool
 ) -> contextlib.AbstractContextManager[None]:
     """Exchange gradients between processes only with the last of the accumulated batches."""
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(last)
+        return contextlib.nullcontext()
     return contextlib.nullcontext() if last else accelerator.no_sync(model)
 
 
@@ -334,12 +341,13 @@ def _save(
 ) -> Path:
     """Write a checkpoint in the first process; all wait for it."""
     folder = config.out / "checkpoints"
+    parts = {
+        "networks": networks.state_dict(),
+        "average": average.module.state_dict(),
+        "optimiser": optimiser_tensors(optimiser),
+    }
+    tensors = {name: whole(part, accelerator.is_main_process) for name, part in parts.items()}
     if accelerator.is_main_process:
-        tensors = {
-            "networks": networks.state_dict(),
-            "average": average.module.state_dict(),
-            "optimiser": optimiser_tensors(optimiser),
-        }
         state = State(step, to_dict(config), codec.config)
         save_checkpoint(folder, state, tensors, config.shard_mb, config.keep)
     accelerator.wait_for_everyone()
@@ -356,10 +364,12 @@ def _sheet(
     samples: Samples,
 ) -> None:
     """Write a sample sheet of the first samples in the first process."""
-    if not accelerator.is_main_process:
+    writes = accelerator.is_main_process
+    if not writes and not is_split(accelerator):
         return
     shown = [as_latents(samples[n].to(accelerator.device), codec.vae) for n in range(config.sheet.samples)]
     batch = collate(shown)
     with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         path = config.out / "sheets" / f"step-{step:08d}.png"
-        write_sheet(path, average.module, codec, schedule, batch, config.sheet)
+        write_sheet(path if writes else None, average.module, codec, schedule, batch, config.sheet)
+    apart(average.module)

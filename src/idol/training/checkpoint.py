@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from idol.config import from_dict
 from idol.errors import UserError
 from idol.model.codec import LatentConfig
+from idol.training.splitting import alike
 
 STATE = "state.json"
 
@@ -124,7 +125,7 @@ def load_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
         parameter = parameters[int(number)]
         if value.shape == parameter.shape:
             # the fused kernel walks through memory: moments must lie in memory as their parameter does
-            value = torch.empty_like(parameter).copy_(value)
+            value = alike(value, parameter)
         state.setdefault(int(number), {})[name] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 

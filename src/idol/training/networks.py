@@ -237,8 +237,8 @@ def initialise(networks: Networks, weights: Mapping[str, Tensor], source: str) -
     return tuple(new)
 
 
-def trained_parameters(networks: Networks, what: Literal["all", "attention"]) -> list[nn.Parameter]:
-    """Freeze what is not trained and return the rest, in a fixed order.
+def freeze(networks: Networks, what: Literal["all", "attention"]) -> None:
+    """Freeze all but what is trained.
 
     `attention` leaves the ResBlocks and the resampling as they are (Sec. 3.3) and trains the transformers,
     the foreground encoder, ControlNets, and the input layer where it must learn to read a background.
@@ -249,7 +249,6 @@ def trained_parameters(networks: Networks, what: Literal["all", "attention"]) ->
             attends = ".attentions." in name or ".cross_modal." in name
             if not attends and not (reads_background and name.startswith("conv_in.")):
                 parameter.requires_grad_(False)
-    return [parameter for parameter in networks.parameters() if parameter.requires_grad]
 
 
 def _may_be_new(name: str, parts: set[str]) -> bool:

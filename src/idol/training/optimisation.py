@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
+
+from idol.training.splitting import own
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,13 @@ class Average(Generic[Module]):
     def __init__(self, module: Module, decay: float) -> None:
         self.module: Module = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
-        self._kept: list[Tensor] = []
-        self._present: list[Tensor] = []
-        for kept, present in zip(self.module.parameters(), module.parameters(), strict=True):
-            if present.requires_grad:
-                self._kept.append(kept)
-                self._present.append(present)
+        self._followed = module
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after step `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self._kept, [p.detach() for p in self._present], 1 - decay)
+        pairs = zip(self.module.parameters(), self._followed.parameters(), strict=True)
+        learning = [(own(kept), own(present.detach())) for kept, present in pairs if present.requires_grad]
+        kept, present = zip(*learning, strict=True)
+        torch._foreach_lerp_(kept, present, 1 - decay)

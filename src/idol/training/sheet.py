@@ -35,7 +35,7 @@ class SheetConfig:
 
 @torch.no_grad()
 def write_sheet(
-    path: Path,
+    path: Path | None,
     networks: Networks,
     codec: TrainingCodec,
     schedule: Schedule,
@@ -47,7 +47,7 @@ def write_sheet(
     Of clips the first and the last frame are shown. The noise is the same in every sheet.
 
     Args:
-        path: Where to.
+        path: Where to; None only computes, where weights are split and all processes must.
         networks: Averaged weights.
         codec: Decodes.
         schedule: What the networks predict.
@@ -57,6 +57,8 @@ def write_sheet(
     given = conditions(batch, codec, networks.reads_latent_pose)
     truth = codec.normalise_batch(batch)
     made = sample(networks, given, truth.shape, schedule, config)
+    if path is None:
+        return
     true_pictures, made_pictures = (codec.decode(z, codec.reference(batch)) for z in (truth, made))
     reference = _reference(batch, codec)
     shown = sorted({0, truth.shape[2] - 1})
