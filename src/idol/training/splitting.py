@@ -22,7 +22,7 @@ from idol.errors import UserError
 
 
 def is_split(accelerator: Accelerator) -> bool:
-    """Whether ``accelerate launch --use_fsdp`` asks for it, and there are processes to share.
+    """Whether ``accelerate launch --use_fsdp`` (or ACCELERATE_USE_FSDP, on CPUs) asks for it.
 
     Raises:
         UserError: If accelerate has been told to split the weights in another way.
@@ -30,7 +30,8 @@ def is_split(accelerator: Accelerator) -> bool:
     if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         found = f"splits the weights by {accelerator.distributed_type.value}"
         raise UserError("accelerate", found, "launch with --use_fsdp, or with plain data parallelism")
-    return parse_flag_from_env("ACCELERATE_USE_FSDP") and accelerator.num_processes > 1
+    asked = accelerator.distributed_type == DistributedType.FSDP or parse_flag_from_env("ACCELERATE_USE_FSDP")
+    return asked and torch.distributed.is_initialized()
 
 
 def split(module: nn.Module, accelerator: Accelerator) -> None:
