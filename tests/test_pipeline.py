@@ -18,6 +18,7 @@ from idol.model.encoders import CLIPForeground, LatentCodec
 from idol.model.generation import GenerationConfig
 from idol.model.sampling import windows
 from idol.model.trunk import Control
+from idol.pipeline import IdolPipeline
 from idol.skeleton import draw
 from idol.training.networks import conditions
 from idol.training.normalisation import TrainingCodec, as_latents
@@ -376,6 +377,19 @@ def test_a_callback_that_wants_no_latents_is_given_none(small):
 
     small(**clip_inputs(), callback_on_step_end=look, callback_on_step_end_tensor_inputs=())
     assert given == [{"decode"}] * 3
+
+
+def test_a_callback_is_given_nothing_but_latents(small):
+    with pytest.raises(ValueError, match="latents"):
+        small(**clip_inputs(), callback_on_step_end_tensor_inputs=("prompt_embeds",))
+
+
+def test_latents_counted_from_drafts_need_a_network_that_takes_them():
+    pipe = mini(draft=True)
+    latents = {**pipe.config["latent_config"], "offset": "draft"}
+    IdolPipeline(**pipe.components, latent_config=latents)
+    with pytest.raises(ValueError, match="offset is draft"):
+        IdolPipeline(**mini().components, latent_config=latents)
 
 
 def test_progress_counts_windows_and_looks_at_depth(small):

@@ -60,7 +60,8 @@ class IdolPipeline(DiffusionPipeline):
         generation_config: Fields of `GenerationConfig`; its defaults when None.
 
     Raises:
-        ValueError: If the U-Net leaves the background to a ControlNet and there is none, or the reverse.
+        ValueError: If the U-Net leaves the background to a ControlNet and there is none, or the reverse; if
+            latents are counted from drafts that the U-Net does not take.
     """
 
     vae: Autoencoder | AutoencoderKL
@@ -96,6 +97,8 @@ class IdolPipeline(DiffusionPipeline):
         )
         latents = latent_config or to_dict(LatentConfig.stable_diffusion(unet.config["num_modalities"]))
         self.codec_config = from_dict(LatentConfig, latents, "latent_config")
+        if self.codec_config.offset == "draft" and not unet.config["draft"]:
+            raise ValueError("latent_config: its offset is draft, which the U-Net does not take")
         self.defaults = from_dict(GenerationConfig, generation_config or {}, "generation_config")
         self.register_to_config(
             latent_config=to_dict(self.codec_config), generation_config=to_dict(self.defaults)
@@ -176,12 +179,13 @@ class IdolPipeline(DiffusionPipeline):
             callback_on_step_end: Called as (pipeline, step, time, {"latents": ..., "decode": ...}) after a
                 step, as in diffusers; `decode` shows a slice of frames as they are by now, (b, m, n, 3, h, w)
                 in [-1, 1]. May return {"latents": ...} to replace them.
-            callback_on_step_end_tensor_inputs: What it is given beside `decode`; () where it does not look
-                at the latents, which are then never there for a whole clip.
+            callback_on_step_end_tensor_inputs: What it is given beside `decode`: ("latents",), or () where it
+                does not look at them, which are then never there for a whole clip.
             return_dict: Return `IdolOutput` rather than a tuple.
 
         Raises:
             UserError: If inputs do not have the right form or do not belong together.
+            ValueError: If the callback is to be given anything else.
         """
         asked: dict[str, Any] = {"height": height, "width": width, "num_inference_steps": num_inference_steps}
         asked |= {"guidance_scale": guidance_scale, "window": window, "overlap": overlap, "detail": detail}
@@ -233,7 +237,10 @@ class IdolPipeline(DiffusionPipeline):
             UserError: As of the call.
         """
         # 1. Settings
+        if not set(callback_on_step_end_tensor_inputs) <= set(self._callback_tensor_inputs):
+            raise ValueError(f"callback_on_step_end_tensor_inputs: choose of {self._callback_tensor_inputs}")
         settings = self._settings(asked)
+        height, width = settings.height, settings.width
         how = settings.guidance_scale, settings.window, settings.overlap, self.background_control
         denoiser, codec, device = Denoiser(self.unet, self.control, *how), self.codec, self._execution_device
 
@@ -250,11 +257,9 @@ class IdolPipeline(DiffusionPipeline):
         # 3. What does not change over the steps
         plate_latents = encode_plates(codec, sequence, parts, device)
         draft_latents = encode_drafts(codec, sequence, parts, device)
-        reference = plate_latents
-        if self.codec_config.offset == "draft" and draft_latents is not None:
-            reference = draft_latents
-        shape = b, m, f, settings.height, settings.width
-        given = encode_given(codec, video, depth, reference, shape, parts, device)
+        reference = draft_latents if self.codec_config.offset == "draft" else plate_latents
+        assert reference is not None, "the U-Net takes drafts"
+        given = encode_given(codec, video, depth, reference, (b, m, f, height, width), parts, device)
         tokens = self._tokens(people)
         poses = (self._pose_input(sequence.skeletons(part).to(device)) for part in parts)
         guided = settings.guidance_scale != 1
@@ -263,7 +268,7 @@ class IdolPipeline(DiffusionPipeline):
             conditions = denoiser.prepare(tokens, unconditional, plate_latents, poses, parts, draft_latents)
 
         # 4. Noise
-        rows, columns = settings.height // codec.downscale, settings.width // codec.downscale
+        rows, columns = height // codec.downscale, width // codec.downscale
         scale = getattr(self.scheduler, "init_noise_sigma", 1.0)
         latents = noise_of((b, m, f, codec.channels, rows, columns), parts, generator, scale, device)
 

@@ -1,9 +1,11 @@
 """Known detail: put back exactly where frames show what is known, nowhere else."""
 
+import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from idol.model.conditions import Drafts
-from idol.model.detail import composite, opaque, restore_background, restore_person
+from idol.model.detail import _blurred, composite, opaque, restore_background, restore_person
 
 SHAPE = (1, 2, 3, 32, 32)
 
@@ -89,3 +91,13 @@ def test_composited_frames_are_the_background_outside_and_the_video_inside():
     low = torch.minimum(plate.expand(SHAPE), video)[..., 8, 12:20]
     high = torch.maximum(plate.expand(SHAPE), video)[..., 8, 12:20]
     assert ((edge >= low - 1e-5) & (edge <= high + 1e-5)).all()
+
+
+@pytest.mark.parametrize("sigma", [0.6, 2.0, 3.3])
+def test_the_blur_is_scipys(sigma):
+    pictures = torch.rand(2, 3, 24, 17, generator=torch.Generator().manual_seed(0))
+    radius = max(1, round(3 * sigma))
+    expected = gaussian_filter(pictures.double().numpy(), sigma, radius=radius, axes=(-2, -1), mode="nearest")
+    torch.testing.assert_close(
+        _blurred(pictures, sigma).double(), torch.from_numpy(expected), atol=1e-6, rtol=0
+    )

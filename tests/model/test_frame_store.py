@@ -56,11 +56,13 @@ def test_tensors_serve_all_frames():
 
 def test_what_does_not_fit_is_told(place):
     store = FrameStore(4, 0)
-    with pytest.raises(ValueError, match="nothing has been written"):
+    with pytest.raises(ValueError, match="0 have been written"):
         store[:]
     store[0:2] = torch.zeros(2, 3)
-    with pytest.raises(ValueError, match="have not been written"):
+    with pytest.raises(ValueError, match="2 have been written"):
         store[1:3]
+    with pytest.raises(ValueError, match="expected 2 next"):
+        store[3:4] = torch.zeros(1, 3)
     with pytest.raises(ValueError, match="expected \\(2, 3\\)"):
         store[2:4] = torch.zeros(1, 3)
     with pytest.raises(ValueError, match="follow one another"):

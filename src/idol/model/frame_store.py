@@ -28,6 +28,7 @@ class FrameStore:
         self.frames, self.dim = frames, dim
         self._file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed when collected
         self._like: Tensor | None = None
+        self._written = 0
 
     @classmethod
     def of(cls, parts: Iterable[Tensor], frames: int, dim: int) -> FrameStore:
@@ -57,7 +58,8 @@ class FrameStore:
         """Write some of the frames.
 
         Raises:
-            ValueError: If the value is not of the store's shape, or of another number of frames.
+            ValueError: If the value is not of the store's shape, or of another number of frames, or frames
+                before these have not been written.
             UserError: If there is no room for it.
         """
         if self._like is None:
@@ -67,6 +69,8 @@ class FrameStore:
         shape[self.dim] = count
         if list(value.shape) != shape:
             raise ValueError(f"value: found shape {tuple(value.shape)}, expected {tuple(shape)}")
+        if first > self._written:
+            raise ValueError(f"frames: found {frames}, expected {self._written} next")
         rows = value.detach().to("cpu", self._like.dtype).movedim(self.dim, 0).contiguous()
         try:
             self._file.seek(first * self._row_bytes)
@@ -75,6 +79,7 @@ class FrameStore:
             raise UserError(
                 "--frames", f"no room for what belongs to them ({wrong})", "point TMPDIR to a larger disk"
             ) from wrong
+        self._written = max(self._written, first + count)
 
     def __getitem__(self, frames: slice) -> Tensor:
         """Some of the frames, in memory of their own.
@@ -83,12 +88,10 @@ class FrameStore:
             ValueError: If they have not been written.
         """
         first, count = self._span(frames)
-        if self._like is None:
-            raise ValueError("frames: nothing has been written")
+        if self._like is None or first + count > self._written:
+            raise ValueError(f"frames: found {frames}, of which {self._written} have been written")
         self._file.seek(first * self._row_bytes)
         data = bytearray(self._file.read(count * self._row_bytes))
-        if len(data) < count * self._row_bytes:
-            raise ValueError(f"frames: {frames} have not been written")
         like = self._like.movedim(self.dim, 0)
         rows = torch.frombuffer(data, dtype=like.dtype).view(count, *like.shape[1:])
         return rows.movedim(0, self.dim).contiguous().to(like.device)
