@@ -20,17 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-from idol.benchmark import drawn_inputs, processor
 from idol.clip import Clip
-from idol.evaluate import open_clips
-from idol.evaluation.metrics import SILHOUETTE
+from idol.evaluation.evaluate import open_clips
+from idol.evaluation.metrics.clip import SILHOUETTE
 from idol.evaluation.statistics import Estimate, mean
-from idol.generate import denoised, generated, load_pipeline
-from idol.listening import Reporter
-from idol.pipeline import IdolPipeline
-from idol.reproduce.anew import anew, inputs_of, settings_of
-from idol.run_folder import Inputs, Settings, write_run
-from idol.synth import generate as draw_clips
+from idol.experiments.cost import drawn_inputs, processor
+from idol.experiments.regenerate import anew, inputs_of, settings_of
+from idol.generation.generate import denoised, generated, load_pipeline
+from idol.generation.run_folder import Inputs, Settings, write_run
+from idol.pipeline.pipeline import IdolPipeline
+from idol.progress import Reporter
+from idol.synthesis import generate as draw_clips
 
 
 def jump(pictures: np.ndarray, borders: range) -> float:

@@ -23,16 +23,16 @@ from rich.console import Console
 from rich.table import Table
 
 from idol.clip import Clip
-from idol.crop import foreground_crop
-from idol.depth import colorize_tensor
-from idol.evaluate import ClipShards, evaluate
-from idol.evaluation.tables import Report
-from idol.generate import checkpoint_files, load_pipeline
-from idol.model.generation import IdolOutput
-from idol.pipeline import IdolPipeline
-from idol.posing import draft
-from idol.reproduce.anew import anew, inputs_of, make_all
-from idol.terminal import progress_bar
+from idol.clip.depth import colorize_tensor
+from idol.console import progress_bar
+from idol.evaluation.evaluate import ClipShards, evaluate
+from idol.evaluation.report import Report
+from idol.experiments.regenerate import anew, inputs_of, make_all
+from idol.generation.generate import checkpoint_files, load_pipeline
+from idol.pipeline.config import IdolOutput
+from idol.pipeline.pipeline import IdolPipeline
+from idol.pose.foreground_crop import foreground_crop
+from idol.pose.limb_warp import draft
 
 SEED = 20241015
 """Of the clips; changing it makes every earlier number incomparable."""
@@ -112,11 +112,11 @@ def split_clips(options: argparse.Namespace) -> ClipShards:
     """The clips to be made anew: those given by `--data`, or drawn (once) from the fixed seed."""
     if options.data is not None:
         return ClipShards(options.data)
-    from idol import synth
+    from idol import synthesis
 
     folder = options.out / f"{options.split}-{SEED}"
     with progress_bar("drawing the clips") as progress:
-        synth.generate(folder, options.clips, SEED, split=options.split, progress=progress)
+        synthesis.generate(folder, options.clips, SEED, split=options.split, progress=progress)
     return ClipShards(folder)
 
 

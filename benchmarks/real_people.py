@@ -24,10 +24,10 @@ from rich.table import Table
 
 from idol import media
 from idol.assets import asset_path
-from idol.evaluate import joint_finder, person_finder
-from idol.evaluation import metrics
-from idol.generate import Run, generate
-from idol.terminal import reporter
+from idol.console import reporter
+from idol.evaluation.evaluate import joint_finder, person_finder
+from idol.evaluation.metrics import clip as clip_metrics
+from idol.generation.generate import Run, generate
 
 ROOT = Path(__file__).resolve().parents[1]
 FILMS = {"dancer": 600, "dancer-in-black": 0, "dancer-in-white": 0}
@@ -92,10 +92,10 @@ def judged(run: Run) -> dict[str, float]:
     """Pose and alignment of a run's video."""
     clip = run.clip
     joints = joint_finder("rtmpose")(clip.video).keypoints
-    height = metrics.person_height(clip.mask)
-    found = metrics.joints_reached(joints, clip.pose.keypoints, height) if height else math.nan
+    height = clip_metrics.person_height(clip.mask)
+    found = clip_metrics.joints_reached(joints, clip.pose.keypoints, height) if height else math.nan
     person = person_finder("mediapipe")(clip.video)
-    return {"joints": found, "alignment": metrics.iou(metrics.silhouette(clip.depth), person)}
+    return {"joints": found, "alignment": clip_metrics.iou(clip_metrics.silhouette(clip.depth), person)}
 
 
 def _options() -> argparse.Namespace:

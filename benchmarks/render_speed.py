@@ -23,7 +23,7 @@ from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
 from idol.clip import Clip, Pose
-from idol.render import render
+from idol.rendering import render
 
 GOAL = 15.0
 """Frames a second of parallax video at 512 x 512 on two cores."""

@@ -52,13 +52,13 @@ def one_run(options: argparse.Namespace) -> dict[str, float]:
     start = time.perf_counter()
     import torch
 
-    from idol.model.generation import IdolOutput
-    from idol.pipeline import IdolPipeline
+    from idol.pipeline.config import IdolOutput
+    from idol.pipeline.pipeline import IdolPipeline
 
     if options.threads:
         torch.set_num_threads(options.threads)
     imported = time.perf_counter()
-    from idol.benchmark import drawn_inputs  # not counted: generating does not need it
+    from idol.experiments.cost import drawn_inputs  # not counted: generating does not need it
 
     picture, mask, pose = drawn_inputs(options.size, options.frames)
     ready = time.perf_counter()
@@ -104,7 +104,7 @@ def _in_a_fresh_process(number: int, options: argparse.Namespace) -> dict[str, f
 def _machine(threads: float) -> str:
     import torch
 
-    from idol.benchmark import processor
+    from idol.experiments.cost import processor
 
     return f"{processor()}, {threads:.0f} threads, torch {torch.__version__}"
 

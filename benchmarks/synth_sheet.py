@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from idol import depth, skeleton
-from idol.clip import Clip
-from idol.synth import make_clip
+from idol.clip import Clip, depth
+from idol.pose import skeleton
+from idol.synthesis import make_clip
 
 _CELL = 112
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from idol.synth import generate, make_clip
+from idol.synthesis import generate, make_clip
 
 
 def main() -> None:

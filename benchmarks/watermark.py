@@ -29,16 +29,16 @@ from rich.table import Table
 
 from idol import media
 from idol.assets import asset_path
+from idol.atomic_io import write_json
 from idol.clip import Clip
-from idol.evaluate import open_clips
-from idol.evaluation import extra
-from idol.evaluation.image_quality import grey, psnr, ssim
+from idol.clip.video import read_image, read_video, write_video
+from idol.console import progress_bar, show
+from idol.evaluation import optional_imports
+from idol.evaluation.evaluate import open_clips
+from idol.evaluation.metrics.image import grey, psnr, ssim
 from idol.provenance import Detection, detect, embed
 from idol.provenance.watermark import FALSE_ALARM
-from idol.render import render
-from idol.staging import write_json
-from idol.terminal import progress_bar, show
-from idol.video import read_image, read_video, write_video
+from idol.rendering import render
 
 SIZE = 256
 HELD_OUT = (
@@ -152,7 +152,7 @@ def _searched(clean: np.ndarray, marked: np.ndarray) -> Found:
 
 def _delta_e(marked: np.ndarray, clip: np.ndarray) -> float:
     """CIEDE2000, the mean of the middle frame's pixels."""
-    colour = extra.module("skimage.color")
+    colour = optional_imports.module("skimage.color")
     one, other = (colour.rgb2lab(v[len(v) // 2].transpose(1, 2, 0)) for v in (marked, clip))
     return float(colour.deltaE_ciede2000(one, other).mean())
 
@@ -194,7 +194,7 @@ def _bundled() -> Iterator[np.ndarray]:
 
 def _held_out() -> Iterator[np.ndarray]:
     """The photos of scikit-image, (3, h, w)."""
-    data = extra.module("skimage.data")
+    data = optional_imports.module("skimage.data")
     for name in HELD_OUT:
         yield np.asarray(Image.fromarray(getattr(data, name)()).convert("RGB")).transpose(2, 0, 1)
 

@@ -18,33 +18,17 @@ SOURCE = ROOT / "src" / "idol"
 LEVELS = [
     ["__main__"],
     ["cli"],
-    ["app"],
-    ["demo", "terminal"],
-    ["reproduce"],
-    ["benchmark"],
-    ["evaluate", "generate", "train", "train_autoencoder"],
-    ["training"],
-    ["inputs"],
-    ["run_folder"],
-    ["pipeline"],
-    ["synth", "prepare"],
-    ["data"],
-    ["evaluation", "render"],
-    ["provenance"],
-    ["losses"],
-    ["model"],
-    ["diffusion", "perceptual"],
-    ["sheet"],
-    ["posing"],
-    ["skeleton", "crop"],
-    ["retarget"],
-    ["joints"],
-    ["clip_writer"],
+    ["app", "experiments"],
+    ["console"],
+    ["generation", "training"],
+    ["pipeline", "rendering", "synthesis"],
+    ["evaluation", "model"],
+    ["prepare", "data", "diffusion", "provenance"],
+    ["pose"],
     ["clip"],
-    ["depth", "video"],
     ["assets", "config", "media"],
-    ["staging"],
-    ["errors", "listening"],
+    ["atomic_io"],
+    ["errors", "progress"],
 ]
 LEVEL = {name: len(LEVELS) - i for i, names in enumerate(LEVELS) for name in names}
 
@@ -165,10 +149,10 @@ def test_commands_in_the_papers_exist(file, line):
 
     from typer.main import get_command
 
-    from idol.cli import app
+    from idol.cli import program
 
     words = shlex.split(line, comments=True)[1:]
-    verbs = get_command(app).commands
+    verbs = get_command(program).commands
     if words[0].startswith("-"):
         assert words[0] in ("--help", "--version")
         return

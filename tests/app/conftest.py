@@ -2,9 +2,9 @@ import shutil
 import signal
 
 import pytest
-from serving import served
 
 from idol import media
+from support.serving import served
 
 pytest.importorskip("gradio", reason="the extra `app` is not installed")
 

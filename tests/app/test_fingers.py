@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 from PIL import Image
-from visiting import View, choose, finished, until, visitor
 
 from idol import media
+from support.visiting import View, choose, finished, until, visitor
 
 
 def test_a_photo_by_the_camera_and_a_view_under_fingers(browser, address):

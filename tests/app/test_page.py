@@ -3,9 +3,8 @@
 import re
 import zipfile
 
-from visiting import View, choose, fill, finished, until, visitor
-
 from idol import media
+from support.visiting import View, choose, fill, finished, until, visitor
 
 
 def test_from_a_photo_to_a_download(browser, address, tmp_path):

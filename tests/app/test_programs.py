@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from serving import served
 
 from idol import media
-from idol.video import read_video
+from idol.clip.video import read_video
+from support.serving import served
 
 ROOT = Path(__file__).resolve().parents[2]
 

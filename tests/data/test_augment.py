@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from drawn import drawn_clip
 from idol.data.augment import (
     OutpaintingConfig,
     crop_resize,
@@ -12,7 +11,8 @@ from idol.data.augment import (
     outpaint_background,
     square_box,
 )
-from idol.skeleton import OPENPOSE_18
+from idol.pose.skeleton import OPENPOSE_18
+from support.drawn import drawn_clip
 
 
 def test_flipping_twice_is_nothing():

@@ -3,8 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from drawn import drawn_clip
-from idol.crop import foreground_crop
+from idol.clip.depth import colorize
 from idol.data.augment import OutpaintingConfig
 from idol.data.dataset import (
     PictureConfig,
@@ -16,9 +15,10 @@ from idol.data.dataset import (
     pictures,
     showing,
 )
-from idol.depth import colorize
 from idol.errors import UserError
-from idol.posing import draft
+from idol.pose.foreground_crop import foreground_crop
+from idol.pose.limb_warp import draft
+from support.drawn import drawn_clip
 
 SMALL = PictureConfig(size=64, foreground_size=32)
 

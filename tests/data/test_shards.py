@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import webdataset
 
-from drawn import drawn_clip
-from idol.clip import Clip, clip_to_files
+from idol.clip import Clip
+from idol.clip.clip import clip_to_files
 from idol.data.shards import ShardReader, ShardWriter
 from idol.errors import UserError
+from support.drawn import drawn_clip
 
 
 def equal(a: Clip, b: Clip) -> bool:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawn import drawn_clip
 from idol.errors import UserError
 from idol.evaluation import plots
 from idol.evaluation.plots import write_plots
+from idol.evaluation.report import compare
 from idol.evaluation.score import Judge
-from idol.evaluation.tables import compare
+from support.drawn import drawn_clip
 
 
 @pytest.fixture(scope="module")

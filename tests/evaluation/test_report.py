@@ -11,19 +11,19 @@ import scipy.stats
 import torch
 from rich.console import Console
 
-from drawn import drawn_clip
 from idol.clip import Clip, Pose
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
-from idol.evaluate import evaluate, open_clips
 from idol.evaluation import statistics
 from idol.evaluation.baselines import pasted, plate_alone
-from idol.evaluation.people import drawn_counts, spread
+from idol.evaluation.bootstrap import drawn_counts, spread
+from idol.evaluation.evaluate import evaluate, open_clips
+from idol.evaluation.networks.lpips import LPIPS
+from idol.evaluation.report import GROUPS, ROWS, TRUE, compare, from_json
 from idol.evaluation.score import FIELDS, Judge
 from idol.evaluation.score import score as score_all
-from idol.evaluation.tables import GROUPS, ROWS, TRUE, compare, from_json
-from idol.perceptual import LPIPS
-from idol.skeleton import body_18
+from idol.pose.skeleton import body_18
+from support.drawn import drawn_clip
 
 NETWORKS_OFF = {"pose": "none", "mask": "none", "lpips": "none", "identity": "none", "sets": False}
 

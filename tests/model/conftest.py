@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tiny_networks import TINY, randomize
+
+from support.tiny_networks import TINY, randomize
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from diffusers import ControlNetModel, MotionAdapter, T2IAdapter, UNet2DConditionModel, UNetMotionModel
-from tiny_networks import TINY, randomize
 
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
+from support.tiny_networks import TINY, randomize
 
 VARIANTS = [
     dict(temporal="handcrafted", cross_modal=True, background="add"),

@@ -4,12 +4,11 @@ import dataclasses
 
 import pytest
 import torch
-from test_sizes import count_with
-from tiny_networks import TINY, randomize
 
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.modality import ClipShape
 from idol.model.random_shift import RandomShiftAttention
+from support.tiny_networks import TINY, count_with, randomize
 
 OPTIONS = {**TINY, "attention": (True, True, False)}
 

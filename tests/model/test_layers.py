@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from tiny_networks import randomize
 from torch.nn.functional import group_norm as torch_group_norm
 from torch.nn.functional import silu
 
@@ -12,6 +11,7 @@ from idol.model.attention import Attention
 from idol.model.blocks import CrossModalAttention
 from idol.model.modality import ClipShape
 from idol.model.temporal import TemporalResidual
+from support.tiny_networks import randomize
 
 CLIP = ClipShape(b=2, m=2, f=3)
 C, H, W, HEADS = 8, 2, 3, 2

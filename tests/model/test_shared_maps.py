@@ -4,15 +4,15 @@ import math
 
 import pytest
 import torch
-from tiny_networks import TINY, randomize
 
 from idol.config import from_dict
+from idol.diffusion.losses import LossConfig, total
 from idol.errors import UserError
-from idol.losses import LossConfig, total
 from idol.model import PoseControlNet, UnifiedUNet
 from idol.model.attention import Attention
 from idol.model.modality import ClipShape
-from idol.training.networks import ModelConfig, UNetConfig, build_networks
+from idol.training.trainable import ModelConfig, UNetConfig, build_networks
+from support.tiny_networks import TINY, randomize
 
 SHARED = ["average", "video"]
 SIZES = {**TINY, "attention": (True, True, False)}

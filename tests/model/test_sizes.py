@@ -4,13 +4,7 @@ import pytest
 import torch
 
 from idol.model import PoseControlNet, UnifiedUNet
-
-
-def count_with(**options):
-    with torch.device("meta"):
-        unet = UnifiedUNet(**options)
-        control = PoseControlNet(shared=unet.config["coupling"] == "shared")
-    return sum(p.numel() for network in (unet, control) for p in network.parameters())
+from support.tiny_networks import count_with
 
 
 @pytest.mark.parametrize(("cross_modal", "billions"), [(False, 1.39), (True, 1.41)])

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny_networks import TINY, randomize
 
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
+from support.tiny_networks import TINY, randomize
 
 ATTENTION = (True, True, False)
 

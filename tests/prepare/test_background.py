@@ -8,7 +8,7 @@ from idol import media
 from idol.clip import Pose
 from idol.errors import UserError
 from idol.prepare.background import background_from, window, without_person
-from idol.prepare.fill import fill_hole
+from idol.prepare.inpainting import fill_hole
 from idol.prepare.person import Person, guided
 
 

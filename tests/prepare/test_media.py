@@ -5,8 +5,8 @@ import re
 import pytest
 
 from idol import media
+from idol.clip.video import read_image, read_video
 from idol.errors import UserError
-from idol.video import read_image, read_video
 
 
 def test_everything_is_there_small_and_credited():

@@ -6,11 +6,11 @@ from scipy.spatial.transform import Rotation
 
 from idol.clip import Pose
 from idol.errors import UserError
-from idol.prepare import builtin
+from idol.pose.skeleton import OPENPOSE_18, person_height, write_openpose_json
+from idol.prepare import builtin_motions
+from idol.prepare.estimators.detection import Detection
 from idol.prepare.motion import main_person, motion_from, runs, without_gaps
-from idol.prepare.people import Detection
-from idol.prepare.steady import exchanges, leaps, steadied
-from idol.skeleton import OPENPOSE_18, person_height, write_openpose_json
+from idol.prepare.outlier_removal import exchanges, leaps, steadied
 
 
 def person_at(x, size=10.0):
@@ -74,7 +74,7 @@ def mirrored_sides(keypoints, frames):
 @pytest.mark.parametrize("name", ["punch", "dance-b"])
 @pytest.mark.parametrize("frames", [[7], [11, 12, 13], [5, 20, 21]])
 def test_exchanged_sides_are_put_right(name, frames):
-    pose = builtin.builtin_pose(name, 30)
+    pose = builtin_motions.builtin_pose(name, 30)
     true = np.where(pose.keypoints[..., 2:] > 0, pose.keypoints, 0)
     found = steadied(Pose(mirrored_sides(true, frames), pose.height, pose.width)).keypoints
     body = [i for i, joint in enumerate(OPENPOSE_18) if not joint.endswith(("eye", "ear"))]
@@ -85,7 +85,7 @@ def test_exchanged_sides_are_put_right(name, frames):
 
 @pytest.mark.parametrize("name", ["walk", "dance-a", "spinkick", "cartwheel", "spin"])
 def test_motions_without_mistakes_stay_as_they_are(name):
-    pose = builtin.builtin_pose(name)
+    pose = builtin_motions.builtin_pose(name)
     kept = steadied(pose).keypoints
     limbs = [i for i, joint in enumerate(OPENPOSE_18) if not joint.endswith(("eye", "ear", "nose"))]
     moved = np.linalg.norm((kept - pose.keypoints)[:, limbs, :2], axis=-1) > 0.02 * person_height(pose)
@@ -120,15 +120,15 @@ def test_a_leap_is_found_and_steady_speed_is_not():
 
 def test_builtin_motions():
     assert {"walk", "run", "dance-a", "dance-b", "spinkick", "jump", "punch", "backflip"} <= set(
-        builtin.names()
+        builtin_motions.names()
     )
     motion = motion_from("builtin:walk", max_frames=50, fps=25)
     assert (motion.pose.frames, motion.fps, motion.audio) == (50, 25, None)
 
 
-@pytest.mark.parametrize("name", builtin.names())
+@pytest.mark.parametrize("name", builtin_motions.names())
 def test_every_builtin_motion_is_in_the_picture(name):
-    pose = builtin.builtin_pose(name, 60)
+    pose = builtin_motions.builtin_pose(name, 60)
     seen = pose.keypoints[pose.visible]
     assert seen[:, :2].min() >= 0 and seen[:, 0].max() < pose.width and seen[:, 1].max() < pose.height
     assert np.ptp(seen[:, :2], axis=0).max() == pytest.approx(0.84 * 512, rel=0.02)
@@ -136,8 +136,8 @@ def test_every_builtin_motion_is_in_the_picture(name):
 
 
 def test_forward_kinematics_equals_a_literal_chain():
-    rows = builtin._clips()["dance-a"].astype(float)
-    places, _ = builtin.play(rows, np.array([rows[0, 0]]))  # the second key frame, exactly
+    rows = builtin_motions._clips()["dance-a"].astype(float)
+    places, _ = builtin_motions.play(rows, np.array([rows[0, 0]]))  # the second key frame, exactly
 
     def turn(column):
         w, x, y, z = rows[1, column : column + 4]
@@ -154,10 +154,10 @@ def test_forward_kinematics_equals_a_literal_chain():
 
 
 def test_a_loop_goes_on_where_it_ended():
-    rows = builtin._clips()["walk"].astype(float)
+    rows = builtin_motions._clips()["walk"].astype(float)
     seconds = rows[:-1, 0].sum()
     times = np.linspace(0, 2 * seconds, 120)
-    places, _ = builtin.play(rows, times)
+    places, _ = builtin_motions.play(rows, times)
     steps = np.linalg.norm(np.diff(places["root"], axis=0), axis=-1)
     assert steps.max() < 3 * np.median(steps)
     assert np.linalg.norm(places["root"][-1] - places["root"][0]) > 1.8 * np.linalg.norm(
@@ -166,13 +166,13 @@ def test_a_loop_goes_on_where_it_ended():
 
 
 def test_left_is_on_the_right_of_one_who_faces_the_camera():
-    pose = builtin.builtin_pose("punch").keypoints[0]
+    pose = builtin_motions.builtin_pose("punch").keypoints[0]
     left, right = (OPENPOSE_18.index(f"{side}_shoulder") for side in ("left", "right"))
     assert pose[left, 0] > pose[right, 0] and pose[OPENPOSE_18.index("nose"), 2] == 1
 
 
 def test_openpose_folder(tmp_path):
-    pose = builtin.builtin_pose("jump", 12)
+    pose = builtin_motions.builtin_pose("jump", 12)
     write_openpose_json(tmp_path, pose)
     motion = motion_from(tmp_path, max_frames=10)
     assert motion.pose.frames == 10 and motion.fps == 30

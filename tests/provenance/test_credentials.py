@@ -11,13 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cli_runs import call, refused
 from idol import __version__
 from idol.assets import sha256_of
+from idol.clip.video import read_image, read_video, write_image, write_video
 from idol.errors import UserError
 from idol.provenance import Facts, Provenance, checkpoint_digest, signing, verify
 from idol.provenance.credentials import read_credentials, sidecar
-from idol.video import read_image, read_video, write_image, write_video
+from support.cli_runs import call, refused
 
 FACTS = Facts("mini", "ab" * 32, 7)
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -247,7 +247,7 @@ def test_the_command_line_refuses_what_it_cannot_examine(tmp_path, png):
 
 
 def test_a_run_folder_is_examined_whole(tmp_path):
-    from drawn import drawn_clip
+    from support.drawn import drawn_clip
 
     clip, provenance = drawn_clip(0, size=96), Provenance()
     clip.save(tmp_path / "run")

@@ -8,10 +8,10 @@ from PIL import Image
 from scipy import fft, ndimage
 
 from idol import media
+from idol.clip.video import read_image, read_video, write_video
 from idol.errors import UserError
 from idol.provenance import Provenance, detect, embed
 from idol.provenance import watermark as mark
-from idol.video import read_image, read_video, write_video
 
 REACH = mark.BANDS[0][1]  # the highest harmonic
 

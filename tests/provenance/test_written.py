@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cli_runs import SIZE, call, refused, save_run, save_tiny_pipeline
-from idol.app.making import Order, make
+from idol.app.requests import Order, make
 from idol.clip import Clip
-from idol.generate import load_pipeline, repeat, run_prepared
-from idol.listening import Reporter
+from idol.generation.generate import load_pipeline, repeat, run_prepared
+from idol.generation.run_folder import read_inputs, read_record
+from idol.progress import Reporter
 from idol.provenance import Provenance, verify
 from idol.provenance.watermark import Marker
-from idol.run_folder import read_inputs, read_record
+from support.cli_runs import SIZE, call, refused, save_run, save_tiny_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import ndimage
 
 from idol.clip import Clip
-from idol.video import write_video
+from idol.clip.video import write_video
 
 QUALITY = 12
 """H.264's CRF of the film."""

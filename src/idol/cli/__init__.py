@@ -9,11 +9,11 @@ from typing import Any
 
 import typer
 
-from idol import terminal
-from idol.cli import creating, learning, measuring, rendering, serving, verifying, viewing  # noqa: F401
-from idol.cli.application import app
+from idol import console
+from idol.cli import app, evaluate, generate, render, train, verify, view  # noqa: F401
+from idol.cli.root import program
 
-__all__ = ["app", "main"]
+__all__ = ["main", "program"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(program)
 
     def work() -> Any:
         return command.main(words, prog_name="idol", standalone_mode=False)
 
-    return terminal.exit_code(work, as_json="--json" in words)
+    return console.exit_code(work, as_json="--json" in words)

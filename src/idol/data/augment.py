@@ -18,8 +18,8 @@ from scipy import ndimage
 from torch.nn.functional import interpolate
 
 from idol.clip import Clip, Pose
-from idol.crop import GREY
-from idol.skeleton import COCO_17, OPENPOSE_18
+from idol.pose.foreground_crop import GREY
+from idol.pose.skeleton import COCO_17, OPENPOSE_18
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 are one past the end."""

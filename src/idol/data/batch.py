@@ -24,7 +24,7 @@ from idol.data.dataset import (
     other_clips,
     pictures,
 )
-from idol.data.latents import Encode, LatentCache, copies
+from idol.data.latent_cache import Encode, LatentCache, copies
 from idol.data.shards import ShardReader
 from idol.errors import UserError
 

@@ -17,9 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from numpy.random import Generator
 
-from idol import skeleton
 from idol.clip import Clip, Pose
-from idol.crop import GREY, foreground_crop
+from idol.clip.depth import colorize
 from idol.data.augment import (
     Box,
     OutpaintingConfig,
@@ -31,8 +30,9 @@ from idol.data.augment import (
     outpaint_background,
     square_box,
 )
-from idol.depth import colorize
-from idol.posing import draft
+from idol.pose import skeleton
+from idol.pose.foreground_crop import GREY, foreground_crop
+from idol.pose.limb_warp import draft
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class PictureConfig:
     outpainting: OutpaintingConfig = field(default_factory=OutpaintingConfig)
     """Dilation of the hole and crop of the foreground; used with `background: hole`."""
     draft: bool = False
-    """Also draw the draft: the reference's person laid onto the frames' skeletons (`idol.posing`)."""
+    """Also draw the draft: the reference's person laid onto the frames' skeletons (`idol.pose.limb_warp`)."""
     other_clip: float = 0.25
     """With a draft, share of samples whose reference is from another clip of the person, if there is one."""
     crop_scale: tuple[float, float] = (1.0, 1.0)

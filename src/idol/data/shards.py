@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from idol.assets import sha256_of
-from idol.clip import Clip, clip_from_files, clip_to_files
+from idol.clip import Clip
+from idol.clip.clip import clip_from_files, clip_to_files
 from idol.errors import UserError
 
 VERSION = 1

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from idol.atomic_io import check_file
 from idol.clip import Clip
-from idol.depth import colorize
+from idol.clip.depth import colorize
 from idol.errors import UserError
-from idol.evaluation.people import described
-from idol.evaluation.tables import ROWS, TRUE, Report, Row
-from idol.staging import check_file
+from idol.evaluation.bootstrap import described
+from idol.evaluation.report import ROWS, TRUE, Report, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

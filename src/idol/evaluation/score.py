@@ -8,13 +8,15 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from idol.clip import Clip, Pose
+from idol.clip.background_subtraction import differs_from_plate
 from idol.errors import UserError
-from idol.evaluation import boundaries, depth_errors, identity, image_quality, metrics, motion
-from idol.evaluation.clothes import Garment, colour_error
-from idol.evaluation.person_mask import differs_from_plate
-from idol.evaluation.truth import Truth
-from idol.perceptual import LPIPS
-from idol.skeleton import body_18
+from idol.evaluation.metrics import clip as clip_metrics
+from idol.evaluation.metrics import depth as depth_metrics
+from idol.evaluation.metrics import depth_boundaries, identity, image, optical_flow
+from idol.evaluation.metrics.clothing_color import Garment, colour_error
+from idol.evaluation.networks.lpips import LPIPS
+from idol.evaluation.reference import Truth
+from idol.pose.skeleton import body_18
 
 _NAN = float("nan")
 
@@ -135,7 +137,7 @@ def score(clips: Mapping[str, Clip], true: Clip, judge: Judge) -> dict[str, Scor
     scores = {name: _score(clip, truth, judge) for name, clip in clips.items()}
     videos = [clip.video for clip in clips.values()]
     if judge.perceptual is not None:
-        distances = metrics.lpips(judge.perceptual, videos, true.video)
+        distances = clip_metrics.lpips(judge.perceptual, videos, true.video)
         scores = {n: replace(scores[n], lpips=d) for n, d in zip(clips, distances, strict=True)}
     if judge.embed_person is not None:
         cosines = identity.similarity(judge.embed_person, videos, true)
@@ -145,7 +147,7 @@ def score(clips: Mapping[str, Clip], true: Clip, judge: Judge) -> dict[str, Scor
 
 def _score(generated: Clip, truth: Truth, judge: Judge) -> Scores:
     """All but what the networks say that look at several videos at once."""
-    grey = image_quality.grey(generated.video)
+    grey = image.grey(generated.video)
     numbers = _picture(generated, grey, truth, judge)
     if generated.depth_kind == "person":
         numbers |= _together(generated, grey, truth, judge)
@@ -157,32 +159,34 @@ def _score(generated: Clip, truth: Truth, judge: Judge) -> Scores:
 def _picture(generated: Clip, grey: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
     """What the video alone decides."""
     true = truth.clip
-    change, visible = motion.warp_change(generated.video, truth.tracks), truth.tracks.visible
+    change, visible = optical_flow.warp_change(generated.video, truth.tracks), truth.tracks.visible
     return {
-        "psnr": image_quality.psnr(generated.video, true.video),
-        "ssim": image_quality.ssim(grey, truth.grey),
+        "psnr": image.psnr(generated.video, true.video),
+        "ssim": image.ssim(grey, truth.grey),
         "shirt": _clothes(generated, truth, "shirt"),
         "trousers": _clothes(generated, truth, "trousers"),
         "joints": _joints(generated, truth, judge),
-        "flicker": metrics.flicker(generated.video, true.mask),
-        "warp_error": metrics.mean(change[visible]),
-        "warp_error_person": metrics.mean(change[visible & truth.person[:-1]]),
+        "flicker": clip_metrics.flicker(generated.video, true.mask),
+        "warp_error": clip_metrics.mean(change[visible]),
+        "warp_error_person": clip_metrics.mean(change[visible & truth.person[:-1]]),
     }
 
 
 def _together(generated: Clip, grey: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
     """How well the depth goes with its own video."""
-    drawn = metrics.silhouette(generated.depth)
+    drawn = clip_metrics.silhouette(generated.depth)
     numbers = {
-        "alignment_plate": metrics.iou(drawn, differs_from_plate(generated.video, truth.clip.background)),
-        "motion_difference": motion.motion_difference(grey, generated.depth, drawn),
+        "alignment_plate": clip_metrics.iou(
+            drawn, differs_from_plate(generated.video, truth.clip.background)
+        ),
+        "motion_difference": optical_flow.motion_difference(grey, generated.depth, drawn),
     }
     if judge.find_person is None:
         return numbers
     seen = judge.find_person(generated.video)
     found = {
-        "alignment_found": metrics.iou(drawn, seen),
-        "alignment_edge": boundaries.edge_distance(drawn, seen),
+        "alignment_found": clip_metrics.iou(drawn, seen),
+        "alignment_edge": depth_boundaries.edge_distance(drawn, seen),
     }
     return numbers | found
 
@@ -190,18 +194,18 @@ def _together(generated: Clip, grey: np.ndarray, truth: Truth, judge: Judge) -> 
 def _depth(generated: Clip, truth: Truth) -> dict[str, float]:
     """How near the depth is to the true one."""
     got, true = generated.depth, truth.clip.depth
-    matched = boundaries.match(boundaries.edges(got), truth.edges)
-    squared = metrics.depth_l2(got, true)
+    matched = depth_boundaries.match(depth_boundaries.edges(got), truth.edges)
+    squared = clip_metrics.depth_l2(got, true)
     numbers = {
         "depth_l2": squared,
-        "depth_l2_person": metrics.depth_l2(got, true, truth.person),
+        "depth_l2_person": clip_metrics.depth_l2(got, true, truth.person),
         "depth_rmse_frame": float(np.sqrt(squared)),
         "boundary_precision": matched.precision,
         "boundary_recall": matched.recall,
         "boundary_f1": matched.f1,
     }
     if generated.depth_kind == "person":
-        numbers["silhouette_iou"] = metrics.iou(metrics.silhouette(got), truth.person)
+        numbers["silhouette_iou"] = clip_metrics.iou(clip_metrics.silhouette(got), truth.person)
     return numbers | _depth_errors(generated, truth)
 
 
@@ -209,18 +213,18 @@ def _depth_errors(generated: Clip, truth: Truth) -> dict[str, float]:
     """Within the person: as the depth is, and aligned; in its own unit, and in metres where known."""
     true = truth.clip
     where = truth.person & (true.depth > 0)  # ratios to nothing do not exist
-    shown = where & metrics.silhouette(generated.depth) if true.depth_kind == "person" else where
+    shown = where & clip_metrics.silhouette(generated.depth) if true.depth_kind == "person" else where
     numbers: dict[str, float] = {}
-    fitted = depth_errors.aligned(generated.depth, true.depth, shown)
+    fitted = depth_metrics.aligned(generated.depth, true.depth, shown)
     for suffix, depth in (("", generated.depth), ("_aligned", fitted)):
-        plain = depth_errors.depth_errors(depth[where], true.depth[where])
+        plain = depth_metrics.depth_errors(depth[where], true.depth[where])
         numbers |= {
             f"depth_absrel{suffix}": plain.absrel,
             f"depth_rmse{suffix}": plain.rmse,
             f"depth_delta{suffix}": plain.delta,
         }
         if true.depth_range is not None and true.depth_kind != "none":
-            metres = depth_errors.errors_in_metres(
+            metres = depth_metrics.errors_in_metres(
                 depth, true.depth, shown, true.depth_range, true.depth_kind
             )
             numbers |= {
@@ -236,7 +240,7 @@ def _joints(generated: Clip, truth: Truth, judge: Judge) -> float:
         return _NAN
     found = judge.find_joints(generated.video).keypoints
     asked = body_18(truth.clip.pose).keypoints  # of hands and faces nothing is found anew
-    return metrics.joints_reached(found, asked, truth.height)
+    return clip_metrics.joints_reached(found, asked, truth.height)
 
 
 def _clothes(generated: Clip, truth: Truth, garment: Garment) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from idol.evaluation.people import People, drawn_counts, groups, head_count, spread
+from idol.evaluation.bootstrap import People, drawn_counts, groups, head_count, spread
 
 _DRAWS = 4000
 

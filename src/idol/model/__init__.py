@@ -2,8 +2,8 @@
 
 from idol.model.blocks import BlockFeatures
 from idol.model.control import PoseAdapter, PoseControlNet
-from idol.model.trunk import Control, ForegroundKV
 from idol.model.unet import UNetOutput, UnifiedUNet
+from idol.model.unet_encoder import Control, ForegroundKV
 
 __all__ = [
     "BlockFeatures",

@@ -1,6 +1,6 @@
 """The small autoencoder of `mini`: 16 pixels a side become one latent position.
 
-It is trained by `idol.train_autoencoder`. `sd14` uses Stable Diffusion's `AutoencoderKL` instead;
+It is trained by `idol.training.train_autoencoder`. `sd14` uses Stable Diffusion's `AutoencoderKL` instead;
 `idol.model.encoders.LatentCodec` is over both.
 """
 

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from idol.errors import UserError
 from idol.model.blocks import Sizes
+from idol.model.convert.stable_diffusion import trunk_options
+from idol.model.convert.state_dict import transfer
 from idol.model.modality import ClipShape, PerModality, on
-from idol.model.stable_diffusion import trunk_options
-from idol.model.transfer import transfer
-from idol.model.trunk import Control, ForegroundKV, Trunk, skip_channels
 from idol.model.unet import UnifiedUNet
+from idol.model.unet_encoder import Control, ForegroundKV, Trunk, skip_channels
 
 PoseInput = Literal["rgb", "latent"]
 

@@ -9,8 +9,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from idol.diffusion.latents import LatentCodec, LatentConfig, fit_latent_config
 from idol.model.attention import attend
-from idol.model.codec import LatentCodec, LatentConfig, fit_latent_config
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection

@@ -22,11 +22,11 @@ from torch.nn.functional import silu
 
 from idol.model.attention import Maps
 from idol.model.blocks import BlockFeatures, Sizes, Temporal, UpBlock
+from idol.model.convert.stable_diffusion import adapter_options, trunk_options
+from idol.model.convert.state_dict import for_copies, transfer
 from idol.model.modality import ClipShape, on
-from idol.model.stable_diffusion import adapter_options, trunk_options
 from idol.model.temporal import group_norm
-from idol.model.transfer import for_copies, transfer
-from idol.model.trunk import Control, ForegroundKV, Trunk, skip_channels, window_at
+from idol.model.unet_encoder import Control, ForegroundKV, Trunk, skip_channels, window_at
 
 Background = Literal["add", "concat", "controlnet"]
 Output = Literal["prediction", "clean", "mixed"]
@@ -68,7 +68,7 @@ class UnifiedUNet(Trunk):
             weights are shared.
         background: add the background latent to the sample, concatenate it, or leave it to a ControlNet
             of its own that reads latents (DisCo's way).
-        draft: concatenate the latents of the stream's draft (`idol.posing`), too.
+        draft: concatenate the latents of the stream's draft (`idol.pose.limb_warp`), too.
         output: what the last convolution computes: the prediction itself, or the "clean" latents x, of which
             the prediction is made: the velocity (z - x) / sigma at time sigma N of rectified flow (Li & He
             2025). Where the scene is known x is 0, and no noise has to find its way through the network.

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 from scipy import ndimage
 
+from idol.clip.video import read_image
 from idol.errors import UserError
-from idol.prepare.fill import fill_hole
+from idol.prepare.inpainting import fill_hole
 from idol.prepare.person import Person
-from idol.video import read_image
 
 Box = tuple[int, int, int, int]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from idol import skeleton
 from idol.clip import Pose
+from idol.clip.video import read_video
 from idol.errors import UserError
-from idol.prepare import builtin
-from idol.prepare.estimators import pose_estimator
-from idol.prepare.people import Detection
+from idol.pose import skeleton
+from idol.prepare import builtin_motions
+from idol.prepare.estimators.detection import Detection
+from idol.prepare.estimators.registry import pose_estimator
+from idol.prepare.outlier_removal import steadied
 from idol.prepare.person import as_pose, real_people
-from idol.prepare.steady import steadied
-from idol.prepare.track import Track, tracks_of
-from idol.video import read_video
+from idol.prepare.tracking import Track, tracks_of
 
 LONGEST_GAP = 0.4  # seconds without a pose that are still interpolated
 LONGEST_SIDE = 1280  # pixels: larger frames are shrunk while they are decoded, poses lose nothing by it
@@ -58,8 +58,8 @@ def motion_from(
     """
     kind, _, name = str(spec).partition(":")
     if kind == "builtin":
-        rate = fps or builtin.FPS
-        return Motion(builtin.builtin_pose(name, max_frames, rate), rate)
+        rate = fps or builtin_motions.FPS
+        return Motion(builtin_motions.builtin_pose(name, max_frames, rate), rate)
     path = Path(spec)
     if path.is_dir():
         return _from_openpose(path, max_frames, fps or 30.0)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from idol.clip import Pose
+from idol.clip.video import read_image
 from idol.errors import UserError
-from idol.prepare.estimators import mask_estimator, pose_estimator
-from idol.prepare.people import SEEN, Detection, largest_first
-from idol.prepare.warp import Float
-from idol.video import read_image
+from idol.prepare.estimators.crop_transform import Float
+from idol.prepare.estimators.detection import SEEN, Detection, largest_first
+from idol.prepare.estimators.registry import mask_estimator, pose_estimator
 
 LEAST_JOINTS = 5  # fewer found with confidence, and what the detector took for a person is none
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from idol.clip.video import read_image, read_video
 from idol.errors import UserError
 from idol.provenance.credentials import Credentials, read_credentials
 from idol.provenance.watermark import SMALLEST, Detection, detect
-from idol.video import read_image, read_video
 
 FRAMES = 32
 """So many frames of a video are examined, from its start."""

@@ -1,1 +1,1 @@
-"""The parts of the training loop in `idol.train`."""
+"""The parts of the training loop in `idol.training.train`."""

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from idol.config import from_dict
+from idol.diffusion.latents import LatentConfig
 from idol.errors import UserError
-from idol.model.codec import LatentConfig
-from idol.training.splitting import alike
+from idol.training.fsdp import alike
 
 STATE = "state.json"
 

@@ -12,13 +12,13 @@ from torch import nn
 
 from idol.config import from_dict, to_dict
 from idol.data.batch import DataConfig
-from idol.diffusion import ScheduleConfig, sampler
-from idol.model.codec import LatentCodec
-from idol.model.generation import GenerationConfig
-from idol.pipeline import IdolPipeline
+from idol.diffusion.latents import LatentCodec
+from idol.diffusion.schedule import ScheduleConfig, sampler
+from idol.pipeline.config import GenerationConfig
+from idol.pipeline.pipeline import IdolPipeline
 from idol.training.checkpoint import State, load_exactly, load_state, load_tensors, write_folder
-from idol.training.networks import ModelConfig, build_networks, load_autoencoder
-from idol.training.start import autoencoder_folder, find_weights
+from idol.training.initialization import autoencoder_folder, find_weights
+from idol.training.trainable import ModelConfig, build_networks, load_autoencoder
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idol.diffusion import Schedule
+from idol.diffusion.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from idol.data.batch import CachedSamples, DataConfig, PictureSamples, Samples, open_caches
-from idol.data.latents import weights_sha256
+from idol.data.latent_cache import weights_sha256
 from idol.data.shards import ShardReader
-from idol.model.codec import encode_raw
+from idol.diffusion.latents import encode_raw
 
 
 def open_samples(

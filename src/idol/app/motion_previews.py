@@ -1,0 +1,50 @@
+"""Small moving pictures of the motions, for the page's gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from idol.app import options
+from idol.clip.video import read_video
+from idol.pose.skeleton import draw
+from idol.prepare import builtin_motions
+
+SIDE, FPS, LONGEST = 160, 10, 20
+
+
+def motion_previews(folder: Path) -> dict[str, Path]:
+    """Draws a looping WebP of each motion of `choices.motions()`: skeletons, and films as they are.
+
+    Args:
+        folder: Where they are put.
+
+    Returns:
+        The pictures by the motion's name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {}
+    for name, spec in options.motions().items():
+        made[name] = folder / f"{name}.webp"
+        _write(made[name], _frames(spec))
+    return made
+
+
+def _frames(spec: str) -> UInt8[np.ndarray, "f 3 h w"]:
+    kind, _, name = spec.partition(":")
+    if kind == "builtin":
+        pose = builtin_motions.builtin_pose(name, None, float(FPS))
+        return draw(pose.select(slice(0, LONGEST)), SIDE, SIDE, stick_width=2.5, radius=2.5, at="model")
+    return read_video(spec, LONGEST, FPS, max_side=2 * SIDE).frames
+
+
+def _write(path: Path, frames: UInt8[np.ndarray, "f 3 h w"]) -> None:
+    f, _, h, w = frames.shape
+    side = min(h, w)
+    y, x = (h - side) // 2, (w - side) // 2
+    square = np.ascontiguousarray(frames[:, :, y : y + side, x : x + side].transpose(0, 2, 3, 1))
+    pictures = [Image.fromarray(frame).resize((SIDE, SIDE)) for frame in square]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 // FPS, loop=0, method=0)

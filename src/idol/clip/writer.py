@@ -1,0 +1,75 @@
+"""A clip's folder that grows by a few frames at a time: a long clip need not fit into memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from idol.clip import Clip
+from idol.clip.clip import clip_to_files
+from idol.errors import UserError
+
+_RECORD = "clip.json"
+
+
+class ClipWriter:
+    """Writes what `Clip.save` writes, part by part.
+
+    Args:
+        folder: A new folder. It is a clip's only after `finish`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.frames = folder, 0
+        self._record: dict[str, Any] = {}
+
+    def add(self, part: Clip) -> None:
+        """The next frames; all parts are of one size, background and kind.
+
+        Raises:
+            ValueError: If this part is not as the first one.
+            UserError: If its files cannot be written.
+        """
+        files = clip_to_files(part, image="png", first=self.frames)
+        record = json.loads(files.pop(_RECORD))
+        self._join(record)
+        try:
+            for name, data in files.items():
+                path = self.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.exists():  # a still background comes with every part
+                    path.write_bytes(data)
+        except OSError as wrong:
+            raise UserError(
+                str(self.folder), f"cannot be written ({wrong})", "check the space left"
+            ) from wrong
+        self.frames += part.frames
+
+    def finish(self) -> None:
+        """Write the record of the whole clip.
+
+        Raises:
+            ValueError: If there are no frames.
+            UserError: If it cannot be written.
+        """
+        if not self.frames:
+            raise ValueError("parts: found none, expected at least one")
+        try:
+            (self.folder / _RECORD).write_text(json.dumps(self._record, separators=(",", ":")))
+        except OSError as wrong:
+            raise UserError(
+                str(self.folder), f"cannot be written ({wrong})", "check the space left"
+            ) from wrong
+
+    def _join(self, record: dict[str, Any]) -> None:
+        if not self._record:
+            self._record = record
+            return
+        growing = ("frames", "pose")
+        before = {key: value for key, value in self._record.items() if key not in growing}
+        now = {key: value for key, value in record.items() if key not in growing}
+        if before != now:
+            raise ValueError(f"part: found {now}, expected {before}, as the first part")
+        for key in growing:
+            self._record[key] += record[key]

@@ -1,0 +1,191 @@
+"""How the command line talks: people on stderr, machines on stdout, mistakes in one line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from idol.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from idol.generation.generate import Run
+
+DONE, OURS, USERS, INTERRUPTED = 0, 1, 2, 130
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+# Named, not imported: they live in libraries that cost seconds to load.
+_NETWORK = {
+    "ConnectionError",
+    "ConnectError",
+    "ConnectTimeout",
+    "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+}
+
+
+def exit_code(work: Callable[[], Any], as_json: bool) -> int:
+    """Run `work` and turn however it ends into an exit code, with one line on stderr where it went wrong.
+
+    Args:
+        work: Returns None or its own exit code.
+        as_json: Also tell a failure as one line of JSON on stdout.
+    """
+    try:
+        code = work()
+        if code == INTERRUPTED:  # typer has caught Ctrl-C itself
+            raise KeyboardInterrupt
+        return code if isinstance(code, int) else DONE
+    except KeyboardInterrupt:
+        return _failed("interrupted", INTERRUPTED, as_json)
+    except Exception as error:
+        if type(error).__name__ == "Abort":  # how older typer tells of Ctrl-C
+            return _failed("interrupted", INTERRUPTED, as_json)
+        line = user_mistake(error)
+        if line is not None:
+            return _failed(line, USERS, as_json)
+        traceback.print_exc(file=sys.stderr)
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        return _failed(f"{line}; this is a fault of idol's, please report it", OURS, as_json)
+
+
+def user_mistake(error: BaseException) -> str | None:
+    """The one line to show for an error that the user can mend, or None for a fault of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if hasattr(error, "format_message"):  # typer's own: unknown option, missing argument, not a number
+        return " ".join(f"{error.format_message()} See --help.".split())
+    for cause in _causes(error):
+        found = _from_outside(cause)
+        if found is not None:
+            return str(found)
+    return None
+
+
+def _from_outside(error: BaseException) -> UserError | None:
+    """What the machine refused: disk, place, network or memory."""
+    code = getattr(error, "errno", None) if isinstance(error, OSError) else None
+    place = str(getattr(error, "filename", None) or "output")
+    if code in _DISK or "No space left on device" in str(error):
+        return UserError(place, "the disk is full", "free some space, or choose another folder")
+    if code in _PLACE:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return UserError(place, f"cannot be used ({reason})", "choose another place")
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & _NETWORK and not isinstance(error, BrokenPipeError):
+        return UserError(
+            "network", f"cannot be reached ({error})", "connect, or name a folder on this machine"
+        )
+    if names & {"OutOfMemoryError", "MemoryError"}:
+        return UserError("memory", "there is not enough", "ask for fewer frames or a smaller size")
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _failed(line: str, code: int, as_json: bool) -> int:
+    print(f"error: {line}", file=sys.stderr)
+    if as_json:
+        emit({"ok": False, "exit_code": code, "error": line})
+    return code
+
+
+def say(text: str) -> None:
+    """One line for people, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def emit(values: dict[str, Any]) -> None:
+    """One line for machines, on stdout."""
+    print(json.dumps(values, default=str), flush=True)
+
+
+class Reporter:
+    """Tells on stderr how a run goes: stages and notes as lines, progress as bars with the time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+        self._what = ""
+
+    def stage(self, what: str) -> None:
+        """A line for what begins now."""
+        self._progress.console.print(what, highlight=False, markup=False)
+        self._task, self._what = None, what.partition(" ")[0]
+
+    def note(self, text: str) -> None:
+        """A line for what the user should know."""
+        self._progress.console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
+
+    def preview(self, frame: Callable[[], Any]) -> None:
+        """A terminal shows no pictures."""
+
+    def step(self, done: int, total: int) -> None:
+        """Moves the stage's bar."""
+        if self._task is None:
+            self._task = self._progress.add_task(self._what, total=total)
+        self._progress.update(self._task, completed=done)
+
+
+def _bar() -> Progress:
+    """Drawn on a terminal only; what is printed through its console always shows."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+@contextmanager
+def reporter() -> Iterator[Reporter]:
+    """A reporter for one run."""
+    with _bar() as progress:
+        yield Reporter(progress)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left; call what it yields with (done, total)."""
+    with _bar() as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def show(*tables: Table) -> None:
+    """Tables for people, on stderr; wide where nothing says how wide it is."""
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
+    for table in tables:
+        console.print(table)
+
+
+def tell_run(run: Run, as_json: bool) -> None:
+    """Where a run's files are."""
+    say(f"video   {run.folder / 'video.mp4'}")
+    say(f"depth   {run.folder / 'depth.mp4'}")
+    say(f"preview {run.folder / 'preview.png'}")
+    if as_json:
+        emit(
+            {
+                "ok": True,
+                "folder": run.folder,
+                "video": run.folder / "video.mp4",
+                "depth": run.folder / "depth.mp4",
+                "preview": run.folder / "preview.png",
+                "frames": run.record.frames,
+                "seed": run.record.settings.seed,
+                "seconds": round(run.record.seconds, 2),
+                "notes": run.record.notes,
+            }
+        )

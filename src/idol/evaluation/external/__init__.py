@@ -1,0 +1,1 @@
+"""Clips that other methods' code wrote, read as ours."""

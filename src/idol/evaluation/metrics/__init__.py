@@ -1,0 +1,1 @@
+"""Measures of one clip, or of one set of features."""

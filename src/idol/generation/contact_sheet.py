@@ -1,0 +1,71 @@
+"""One picture that shows a whole run: the generated frames over their depth over the driving skeletons."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+
+from idol.clip import Pose
+from idol.pose import skeleton
+
+_GAP = 4
+_PAPER = 255
+
+
+def contact_sheet(
+    video: UInt8[np.ndarray, "f 3 h w"],
+    depth: UInt8[np.ndarray, "f 3 h w"],
+    pose: Pose,
+    person: UInt8[np.ndarray, "3 ph pw"],
+    background: UInt8[np.ndarray, "3 h w"],
+    columns: int = 8,
+) -> UInt8[np.ndarray, "3 sheet_h sheet_w"]:
+    """Frames over depth over pose, `columns` of them evenly spread; what was given stands at the left.
+
+    Args:
+        video: The generated frames, sRGB.
+        depth: Their depth, coloured.
+        pose: The driving skeletons, one per frame, in the pixels of the frames.
+        person: The photo of the person, any size: fitted into the first cell.
+        background: Shown below the person.
+        columns: How many frames are shown at most.
+
+    Returns:
+        The sheet, sRGB.
+    """
+    count, _, height, width = video.shape
+    shown = shown_frames(count, columns)
+    skeletons = skeleton.draw(pose.select(shown), height, width)
+    given = [fitted(person, height, width), background, np.full_like(background, _PAPER)]
+    shown_rows = (video[shown], depth[shown], skeletons)
+    return _above([_beside([left, *row]) for left, row in zip(given, shown_rows, strict=True)])
+
+
+def shown_frames(count: int, columns: int = 8) -> list[int]:
+    """Which of `count` frames a sheet of so many columns shows."""
+    return np.linspace(0, count - 1, min(columns, count)).round().astype(int).tolist()
+
+
+def fitted(
+    image: UInt8[np.ndarray, "3 h0 w0"], height: int, width: int
+) -> UInt8[np.ndarray, "3 {height} {width}"]:
+    """The whole image as large as it fits, on white."""
+    from PIL import Image
+
+    scale = min(height / image.shape[1], width / image.shape[2])
+    size = max(1, round(image.shape[2] * scale)), max(1, round(image.shape[1] * scale))
+    small = Image.fromarray(image.transpose(1, 2, 0)).resize(size, Image.Resampling.LANCZOS)
+    cell = np.full((height, width, 3), _PAPER, dtype=np.uint8)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    cell[top : top + size[1], left : left + size[0]] = np.asarray(small)
+    return cell.transpose(2, 0, 1)
+
+
+def _beside(cells: list[np.ndarray]) -> np.ndarray:
+    gap = np.full((3, cells[0].shape[1], _GAP), _PAPER, dtype=np.uint8)
+    return np.concatenate([part for cell in cells for part in (cell, gap)][:-1], axis=2)
+
+
+def _above(rows: list[np.ndarray]) -> np.ndarray:
+    gap = np.full((3, _GAP, rows[0].shape[2]), _PAPER, dtype=np.uint8)
+    return np.concatenate([part for row in rows for part in (row, gap)][:-1], axis=1)

@@ -1,0 +1,1 @@
+"""Published weights (Stable Diffusion, DisCo) to our networks."""

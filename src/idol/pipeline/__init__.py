@@ -1,0 +1,1 @@
+"""The networks at work: inputs to conditions, sampling, decoding, compositing."""

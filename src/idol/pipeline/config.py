@@ -1,0 +1,109 @@
+"""How a checkpoint generates unless told otherwise, and what a pipeline returns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from idol.pipeline.compositing import Detail
+from idol.pipeline.image_inputs import Drawing
+from idol.pose.skeleton import Parts
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How a checkpoint wants to be used: what its training settled, and the call's defaults.
+
+    Attributes:
+        height: Of the frames, pixels.
+        width: Of the frames, pixels.
+        num_inference_steps: Denoising steps.
+        guidance_scale: Classifier-free guidance on the foreground; 1 is none.
+        window: Frames denoised at a time; longer clips are covered by overlapping windows. None: all at once.
+        overlap: Frames shared by neighbouring windows.
+        stick_width: Half the thickness of a drawn limb, pixels.
+        radius: Of a drawn joint, pixels.
+        draw_at: Whether those pixels are the pose's own or the model's (`skeleton.draw`).
+        pose_parts: Whether hands and face are drawn, too.
+        foreground_size: Side of the person's crop, pixels.
+        foreground_margin: Room round the person in the crop, as a share of the person's box.
+        depth_kind: "person": what is not person has depth exactly 0; "scene": every value counts.
+        autocast: Let the U-Net and the pose control compute in bfloat16; None does where the processor has
+            instructions for it. Autoencoder and noise are float32 anyway.
+        detail: What becomes of the background and of the draft's detail, which are known (`model.detail`).
+    """
+
+    height: int = 256
+    width: int = 256
+    num_inference_steps: int = 50
+    guidance_scale: float = 1.5
+    window: int | None = None
+    overlap: int = 4
+    stick_width: float = 4.0
+    radius: float = 4.0
+    draw_at: Literal["source", "model"] = "source"
+    pose_parts: Parts = "body"
+    foreground_size: int = 224
+    foreground_margin: float = 0.1
+    depth_kind: Literal["person", "scene"] = "person"
+    autocast: bool | None = None
+    detail: Detail = "none"
+
+    def __post_init__(self) -> None:
+        if self.window is not None and not 0 <= self.overlap < self.window:
+            raise ValueError(f"overlap {self.overlap} must be at least 0 and less than window {self.window}")
+
+    @property
+    def drawing(self) -> Drawing:
+        """How skeletons are drawn."""
+        return Drawing(self.stick_width, self.radius, self.draw_at, self.pose_parts)
+
+    def precision(self, device: torch.device) -> torch.autocast:
+        """What U-Net and pose control compute in, for a `with`."""
+        fast = _has_bfloat16(device.type) if self.autocast is None else self.autocast
+        return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is faster than float32: on a CPU without instructions for it, it is slower."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # nothing public asks
+    )
+
+
+@dataclass
+class IdolOutput(BaseOutput):
+    """What the pipeline returns.
+
+    Attributes:
+        video: (b, f, 3, h, w) in [0, 1].
+        depth: (b, f, h, w) in [0, 1], larger is nearer; None from a network of one modality.
+        latents: (b, m, f, c, h', w') as denoised.
+    """
+
+    video: Tensor | np.ndarray
+    depth: Tensor | np.ndarray | None
+    latents: Tensor
+
+
+def joined(parts: Sequence[IdolOutput]) -> IdolOutput:
+    """Outputs of consecutive frames in one."""
+    depth = [part.depth for part in parts if part.depth is not None]
+    return IdolOutput(
+        video=torch.cat([torch.as_tensor(part.video) for part in parts], 1),
+        depth=torch.cat([torch.as_tensor(part) for part in depth], 1) if depth else None,
+        latents=torch.cat([part.latents for part in parts], 2),
+    )
+
+
+def as_numpy(output: IdolOutput) -> IdolOutput:
+    """The same with arrays for pictures."""
+    depth = output.depth.cpu().numpy() if isinstance(output.depth, Tensor) else output.depth
+    video = output.video.cpu().numpy() if isinstance(output.video, Tensor) else output.video
+    return IdolOutput(video=video, depth=depth, latents=output.latents)

@@ -1,0 +1,1 @@
+"""Joints: their layouts, skeleton images, retargeting, and the person's image moved by them."""

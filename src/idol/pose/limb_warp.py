@@ -1,0 +1,350 @@
+"""The person of a picture laid limb by limb onto other skeletons: a paper doll, the draft of a clip.
+
+Every body part is cut out round its bones and moved by one affine map from the picture's joints to a frame's:
+along the bone as the bone is stretched, across it as the whole body is scaled. The parts are laid over one
+another, arms last. What is hidden in the picture, turned away or foreshortened comes out wrong; colours,
+prints and the face are where they belong. A network sees the draft and has the rest to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from idol.clip import Pose
+from idol.pose.joints import body_18
+
+_SHOULDERS, _HIPS = (2, 5), (8, 11)
+MIDDLE_DEPTH = 0.6
+"""Depth of every draft's person: midway from the person's farthest point, 0.2, to the nearest, 1."""
+
+
+class Draft(NamedTuple):
+    """The posed person, in both modalities."""
+
+    video: UInt8[np.ndarray, "f 3 y x"]
+    """Before the background."""
+    depth: Float32[np.ndarray, "f y x"]
+    """`MIDDLE_DEPTH` on the person, else 0."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of the paper doll.
+
+    Attributes:
+        joints: Whose positions move it; of a bone, from where it hangs to where it ends.
+        radius: Half its width, as a share of the torso's length.
+        beyond: How far it reaches past its last joint, as a share of the bone: hands, feet.
+    """
+
+    joints: tuple[int, ...]
+    radius: float
+    beyond: float = 0.0
+
+    @property
+    def is_bone(self) -> bool:
+        """Whether it hangs on two joints."""
+        return len(self.joints) == 2
+
+
+TORSO, HEAD = Part((2, 5, 11, 8), 0.06), Part((0, 14, 15, 16, 17, 1), 0.3)
+PARTS = (
+    TORSO,
+    Part((8, 9), 0.2), Part((11, 12), 0.2), Part((9, 10), 0.15, 0.3), Part((12, 13), 0.15, 0.3),
+    HEAD,
+    Part((2, 3), 0.13), Part((5, 6), 0.13), Part((3, 4), 0.11, 0.45), Part((6, 7), 0.11, 0.45),
+)  # fmt: skip
+"""From what lies below to what is laid on top."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part as it is cut out: premultiplied colours and coverage (4, h, w), and where it was."""
+
+    pixels: Tensor
+    left: int
+    top: int
+
+
+@dataclass(frozen=True)
+class Doll:
+    """A person cut into parts once, to be laid onto any number of frames.
+
+    Attributes:
+        joints: (18, 3) in the picture.
+        pieces: The parts whose joints are there, bottom first.
+    """
+
+    joints: np.ndarray
+    pieces: dict[Part, Piece]
+
+    @classmethod
+    def cut_from(cls, image: UInt8[np.ndarray, "3 h w"], mask: Bool[np.ndarray, "h w"], pose: Pose) -> Doll:
+        """Cut a picture's person; the arguments are those of `posed`.
+
+        Raises:
+            ValueError: If the pose is not of this picture.
+        """
+        if pose.frames != 1 or (pose.height, pose.width) != mask.shape:
+            found = f"{pose.frames} frames of {pose.height} x {pose.width}"
+            raise ValueError(f"pose: found {found}, expected 1 of {mask.shape[0]} x {mask.shape[1]}")
+        joints = body_18(pose).keypoints[0]
+        return cls(joints, _cut(image, mask, joints))
+
+    def posed(self, target: Pose) -> tuple[Float[np.ndarray, "f 3 y x"], Float[np.ndarray, "f y x"]]:
+        """Lay the parts onto the skeletons of a clip.
+
+        Returns:
+            Colours in [0, 255], and how much of each pixel they cover, in [0, 1]. A part is missing where its
+            joints are, in the picture or in the frame.
+        """
+        joints = body_18(target).keypoints
+        layers = torch.zeros(len(joints), 4, target.height, target.width)
+        scales = [body_scale(self.joints, frame) for frame in joints]
+        for part, piece in self.pieces.items():
+            for layer, frame, scale in zip(layers, joints, scales, strict=True):
+                back = _map(part, self.joints, frame, scale)
+                if back is not None:
+                    _lay(layer, piece, back)
+        colours, covered = layers[:, :3], layers[:, 3:]
+        return (colours / covered.clamp_min(1e-4)).clamp(0, 255).numpy(), covered[:, 0].numpy()
+
+    def draft(self, target: Pose, background: UInt8[np.ndarray, "*g 3 y x"]) -> Draft:
+        """The posed person before the background, (3, y, x) or one per frame."""
+        colours, covered = self.posed(target)
+        alpha = covered[:, None]
+        video = np.rint(colours * alpha + background * (1 - alpha)).clip(0, 255).astype(np.uint8)
+        return Draft(video, np.where(covered > 0.5, np.float32(MIDDLE_DEPTH), np.float32(0)))
+
+
+_SEAM = 0.08  # parts overlap by so much of the torso's length, or joints would gape
+# How far a bone may be stretched, against the whole body: what the picture foreshortens has no texture.
+_STRETCH = (0.15, 2.0)
+# Shoulders and hips likewise: seen from the side, a body has still some width.
+_WIDER = (0.5, 1.5)
+
+
+def posed(
+    image: UInt8[np.ndarray, "3 h w"],
+    mask: Bool[np.ndarray, "h w"],
+    pose: Pose,
+    target: Pose,
+) -> tuple[Float[np.ndarray, "f 3 y x"], Float[np.ndarray, "f y x"]]:
+    """Lay the person of a picture onto the skeletons of a clip.
+
+    Args:
+        image: The picture.
+        mask: The person in it.
+        pose: The person's joints in it, one frame.
+        target: The clip's joints, in frames of height y and width x.
+
+    Returns:
+        See `Doll.posed`.
+
+    Raises:
+        ValueError: If the pose is not of this picture.
+    """
+    return Doll.cut_from(image, mask, pose).posed(target)
+
+
+def draft(
+    image: UInt8[np.ndarray, "3 h w"],
+    mask: Bool[np.ndarray, "h w"],
+    pose: Pose,
+    target: Pose,
+    background: UInt8[np.ndarray, "*g 3 y x"],
+) -> Draft:
+    """The posed person before the background, (3, y, x) or one per frame; see `posed`."""
+    return Doll.cut_from(image, mask, pose).draft(target, background)
+
+
+def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 3"]) -> float:
+    """How much larger the target's body is: the median ratio of the bones that both show, weighted by length.
+
+    The median, as a bone that points at the camera in one of the two has a ratio far off the others'.
+    """
+    ratios, lengths = [], []
+    for a, b in (*(part.joints for part in PARTS if part.is_bone), _SHOULDERS, _HIPS, (1, 8), (1, 11)):
+        if min(source[[a, b], 2].min(), target[[a, b], 2].min()) > 0:
+            before, after = (float(np.linalg.norm(x[a, :2] - x[b, :2])) for x in (source, target))
+            ratios.append(after / max(before, 1e-3))
+            lengths.append(max(before, 1e-3))
+    if not ratios:
+        return 1.0
+    order = np.argsort(ratios)
+    weights = np.asarray(lengths)[order].cumsum()
+    return float(np.asarray(ratios)[order][np.searchsorted(weights, 0.5 * weights[-1])])
+
+
+def _cut(image: np.ndarray, mask: np.ndarray, joints: np.ndarray) -> dict[Part, Piece]:
+    """The parts whose joints are there, bottom first."""
+    known = [part for part in PARTS if _seen(part, joints).sum() >= 2]
+    if not known:
+        return {}
+    length = _torso_length(joints)
+    rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
+    points = np.stack([columns, rows], -1).astype(np.float32)
+    distances = np.stack([_distance(part, joints, points) - part.radius * length for part in known])
+    nearest, seam = distances.min(0), _SEAM * length
+    shares = np.clip((nearest + seam - distances) / (0.5 * seam), 0, 1) * mask
+    found = {part: _trimmed(image, share) for part, share in zip(known, shares, strict=True)}
+    return {part: piece for part, piece in found.items() if piece is not None}
+
+
+def _trimmed(image: np.ndarray, share: np.ndarray) -> Piece | None:
+    rows, columns = np.flatnonzero(share.any(1)), np.flatnonzero(share.any(0))
+    if not rows.size:
+        return None
+    cut = (Ellipsis, slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    weight = share[cut].astype(np.float32)[None]
+    return Piece(
+        torch.from_numpy(np.concatenate([image[cut] * weight, weight])), int(columns[0]), int(rows[0])
+    )
+
+
+def _seen(part: Part, joints: np.ndarray) -> np.ndarray:
+    return joints[list(part.joints), 2] > 0
+
+
+def _torso_length(joints: np.ndarray) -> float:
+    """Pixels from neck to hips, or what they would be from the shoulders' width or the longest bone."""
+    seen = joints[:, 2] > 0
+    lengths = [1.0]
+    if seen[1] and seen[list(_HIPS)].any():
+        hips = joints[[h for h in _HIPS if seen[h]], :2].mean(0)
+        lengths.append(float(np.linalg.norm(joints[1, :2] - hips)))
+    if seen[list(_SHOULDERS)].all():
+        lengths.append(1.3 * float(np.linalg.norm(joints[2, :2] - joints[5, :2])))
+    bones = [part.joints for part in PARTS if part.is_bone]
+    lengths += [
+        1.1 * float(np.linalg.norm(joints[a, :2] - joints[b, :2])) for a, b in bones if seen[[a, b]].all()
+    ]
+    return max(lengths)
+
+
+def _distance(part: Part, joints: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Pixels from each point (h, w, 2) to the part's bone, to the torso's quadrilateral, or to the head."""
+    seen = _seen(part, joints)
+    corners = joints[list(part.joints), :2][seen].astype(np.float32)
+    if part is HEAD:
+        face = corners[:-1] if seen[-1] and len(corners) > 1 else corners
+        return np.linalg.norm(points - face.mean(0), axis=-1)
+    if part is TORSO and len(corners) == 4:
+        inside = _inside(corners, points)
+        edges = np.min([_to_segment(points, a, b) for a, b in _sides(corners)], axis=0)
+        return np.where(inside, -edges, edges)
+    end = corners[1] + part.beyond * (corners[1] - corners[0])
+    return _to_segment(points, corners[0], end)
+
+
+def _to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    along = b - a
+    share = np.clip(((points - a) @ along) / max(float(along @ along), 1e-6), 0, 1)
+    return np.linalg.norm(points - (a + share[..., None] * along), axis=-1)
+
+
+def _inside(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Whether points lie in a polygon (even-odd rule)."""
+    inside = np.zeros(points.shape[:-1], bool)
+    x, y = points[..., 0], points[..., 1]
+    for (x0, y0), (x1, y1) in _sides(corners):
+        crosses = (y0 > y) != (y1 > y)
+        inside ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0 + 1e-9) + x0)
+    return inside
+
+
+def _sides(corners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The ends of each side of a polygon."""
+    return zip(corners, np.roll(corners, -1, 0), strict=True)
+
+
+def _map(part: Part, source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray | None:
+    """(2, 3) affine map from the frame's pixels to the picture's, or None where too few joints are seen."""
+    both = _seen(part, source) & _seen(part, target)
+    before, after = (x[list(part.joints), :2][both].astype(np.float64) for x in (source, target))
+    if len(before) < 2:
+        return None
+    if part is TORSO and len(before) == 4:
+        return _quadrilateral(before, after, scale)
+    if part.is_bone or part is TORSO:
+        return _bone(before[0], before[-1], after[0], after[-1], scale)
+    return _similarity(before, after, scale)
+
+
+def _bone(a: np.ndarray, b: np.ndarray, to_a: np.ndarray, to_b: np.ndarray, scale: float) -> np.ndarray:
+    """Map of a bone: as long as it has become, as wide as the body has."""
+    before, after = b - a, to_b - to_a
+    stretch = _longer(before, after, scale)
+    old, new = _frame(before), _frame(after)
+    back = old @ np.diag([1 / stretch, 1 / scale]) @ new.T
+    return np.column_stack([back, (a + b) / 2 - back @ ((to_a + to_b) / 2)])
+
+
+def _longer(before: np.ndarray, after: np.ndarray, scale: float) -> float:
+    """How much longer a bone has become, within what its texture can bear."""
+    ratio = float(np.linalg.norm(after)) / max(float(np.linalg.norm(before)), 1e-3)
+    return float(np.clip(ratio, _STRETCH[0] * scale, _STRETCH[1] * scale))
+
+
+def _frame(direction: np.ndarray) -> np.ndarray:
+    """(2, 2): columns along and across a direction."""
+    length = float(np.linalg.norm(direction))
+    along = direction / length if length > 1e-3 else np.array([0.0, 1.0])
+    return np.stack([along, [-along[1], along[0]]], 1)
+
+
+def _quadrilateral(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
+    """Map of shoulders and hips: a bone from neck to hips, but as wide, and mirrored, as they have become."""
+    old_spine, spine = (x[2:].mean(0) - x[:2].mean(0) for x in (before, after))
+    old, new = _frame(old_spine), _frame(spine)
+    old_width, width = ((x[0] + x[3] - x[1] - x[2]) / 2 @ f[:, 1] for x, f in ((before, old), (after, new)))
+    wider = abs(width) / max(abs(old_width), 1e-3)
+    wider = float(np.clip(wider, _WIDER[0] * scale, _WIDER[1] * scale)) * (-1 if width * old_width < 0 else 1)
+    back = old @ np.diag([1 / _longer(old_spine, spine, scale), 1 / wider]) @ new.T
+    return np.column_stack([back, before.mean(0) - back @ after.mean(0)])
+
+
+def _similarity(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
+    """Map of the head: the rotation that fits its joints best, at the body's scale."""
+    old, new = before - before.mean(0), after - after.mean(0)
+    turn = np.arctan2((old[:, 0] * new[:, 1] - old[:, 1] * new[:, 0]).sum(), (old * new).sum())
+    back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
+    return np.column_stack([back, before.mean(0) - back @ after.mean(0)])
+
+
+def _lay(layer: Tensor, piece: Piece, back: np.ndarray) -> None:
+    """Lay a piece over a frame (4, y, x), in place; `back` maps frame pixels to picture pixels."""
+    x0, y0, x1, y1 = _reach(piece, back, (layer.shape[-2], layer.shape[-1]))
+    if x0 >= x1 or y0 >= y1:
+        return
+    h, w = piece.pixels.shape[-2:]
+    # to and from the coordinates of `affine_grid`: -1 and 1 are the outer edges
+    to_unit = np.array([[2 / w, 0, 1 / w - 1], [0, 2 / h, 1 / h - 1], [0, 0, 1]])
+    from_picture = np.array([[1, 0, -piece.left], [0, 1, -piece.top], [0, 0, 1]])
+    to_pixels = np.array(
+        [[(x1 - x0) / 2, 0, (x0 + x1 - 1) / 2], [0, (y1 - y0) / 2, (y0 + y1 - 1) / 2], [0, 0, 1]]
+    )
+    theta = to_unit @ from_picture @ np.vstack([back, [0, 0, 1]]) @ to_pixels
+    grid = affine_grid(
+        torch.from_numpy(theta[None, :2]).float(), [1, 4, y1 - y0, x1 - x0], align_corners=False
+    )
+    moved = grid_sample(piece.pixels[None], grid, align_corners=False)[0]
+    below = layer[:, y0:y1, x0:x1]
+    below.mul_(1 - moved[3:]).add_(moved)
+
+
+def _reach(piece: Piece, back: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Box x0, y0, x1, y1 of the frame's pixels that the piece can cover."""
+    h, w = piece.pixels.shape[-2:]
+    corners = np.array([[x, y] for x in (-1, w) for y in (-1, h)]) + (piece.left, piece.top)
+    places = (corners - back[:, 2]) @ np.linalg.inv(back[:, :2]).T
+    low, high = np.floor(places.min(0)).clip(0), np.ceil(places.max(0)) + 1
+    return int(low[0]), int(low[1]), int(min(high[0], size[1])), int(min(high[1], size[0]))

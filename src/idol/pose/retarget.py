@@ -1,0 +1,397 @@
+"""Poses over time: gaps, jitter, and fitting one person's motion to another person's body."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from idol.clip import Pose
+from idol.pose.joints import COCO_OF_OPENPOSE, body_18
+
+# Every joint hangs on one nearer the neck (OpenPose-18 numbering), listed so that parents come first.
+_PARENT = {
+    0: 1, 2: 1, 5: 1, 8: 1, 11: 1, 3: 2, 4: 3, 6: 5, 7: 6, 9: 8, 10: 9, 12: 11, 13: 12, 14: 0, 15: 0, 16: 14,
+    17: 15,
+}  # fmt: skip
+_MIRROR = {2: 5, 3: 6, 4: 7, 8: 11, 9: 12, 10: 13, 14: 15, 16: 17}
+_MIRROR |= {right: left for left, right in _MIRROR.items()}
+_TRUNK_AND_LEGS = (8, 11, 9, 12, 10, 13)
+_ACROSS = (2, 5, 14, 15, 16, 17)  # shoulders and face: their length tells the view more than the person
+_ANKLES, _KNEES, _HIPS, _SHOULDERS = (10, 13), (9, 12), (8, 11), (2, 5)
+_CENTRES = (_HIPS, (1,), _SHOULDERS, range(18))
+_GROUNDS = (_ANKLES, _KNEES, _HIPS, (1,), _SHOULDERS, range(18))
+# Of the whole body: first and last joint, the body joint it hangs on, the joint whose bone gives its ratio.
+_DETAILS = ((17, 19, 13, 13), (20, 22, 10, 10), (23, 90, 0, 14), (91, 111, 7, 7), (112, 132, 4, 4))
+
+SAME_POSTURE = 0.01
+"""Below this distance (root mean square, in person heights) two postures count as one person's."""
+
+
+@dataclass(frozen=True)
+class GapReport:
+    """What `fill_gaps` did.
+
+    Attributes:
+        filled_joints: How many joints were made up, over all frames.
+        filled_frames: Frames that had no joint at all and now have some.
+        empty_frames: Frames that still have none: their gap is too long.
+        longest_gap: Length in frames of the longest run of frames without any joint, before filling.
+    """
+
+    filled_joints: int
+    filled_frames: tuple[int, ...]
+    empty_frames: tuple[int, ...]
+    longest_gap: int
+
+    def __str__(self) -> str:
+        parts = [f"{self.filled_joints} joints interpolated"]
+        if self.filled_frames:
+            parts.append(f"{len(self.filled_frames)} frames without a pose filled in")
+        if self.empty_frames:
+            parts.append(f"{len(self.empty_frames)} frames left without a pose")
+        return ", ".join(parts)
+
+
+def fill_gaps(pose: Pose, max_gap: int) -> tuple[Pose, GapReport]:
+    """Interpolates joints that are missing for a short while.
+
+    Inside the clip linearly between the frames before and after; at its ends the nearest frame's joint stays.
+
+    Args:
+        pose: The poses.
+        max_gap: Longest run of frames that is filled; longer ones stay missing.
+
+    Returns:
+        The poses and what was done.
+    """
+    keypoints = pose.keypoints.copy()
+    before = pose.visible
+    for joint in range(keypoints.shape[1]):
+        _fill_joint(keypoints[:, joint], before[:, joint], max_gap)
+    after = keypoints[..., 2] > 0
+    was_empty, is_empty = (np.logical_and.reduce(~seen, axis=1) for seen in (before, after))
+    report = GapReport(
+        filled_joints=int((after & ~before).sum()),
+        filled_frames=tuple(np.flatnonzero(was_empty & ~is_empty).tolist()),
+        empty_frames=tuple(np.flatnonzero(is_empty).tolist()),
+        longest_gap=max((stop - start for start, stop in _runs(was_empty)), default=0),
+    )
+    return Pose(keypoints, pose.height, pose.width), report
+
+
+def _fill_joint(track: np.ndarray, seen: np.ndarray, max_gap: int) -> None:
+    """Fills the short gaps of one joint's (f, 3) track in place."""
+    times = np.flatnonzero(seen)
+    if len(times) == 0:
+        return
+    for start, stop in _runs(~seen):
+        if stop - start <= max_gap:
+            for axis in range(3):
+                track[start:stop, axis] = np.interp(np.arange(start, stop), times, track[times, axis])
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Runs of True in (f,) flags as (start, stop)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def smooth(pose: Pose, sigma: float = 1.0) -> Pose:
+    """Takes the jitter off: each joint moves to a straight line fitted to its neighbourhood in time.
+
+    Frames weigh by a Gaussian in time and by their confidence. Uniform motion is left exactly as it is, there
+    is no lag, missing joints stay missing and do not disturb their neighbours.
+
+    Args:
+        pose: The poses.
+        sigma: Standard deviation of the Gaussian in frames; 0 changes nothing.
+
+    Returns:
+        The poses, confidences unchanged.
+    """
+    if sigma <= 0:
+        return pose
+    frames = np.arange(pose.frames, dtype=np.float64)
+    keypoints = pose.keypoints.copy()
+    confidence = pose.keypoints[..., 2].astype(np.float64)
+    for i in range(pose.frames):
+        near = slice(max(0, i - int(4 * sigma) - 1), i + int(4 * sigma) + 2)
+        dt = frames[near] - i
+        w = np.exp(-0.5 * (dt / sigma) ** 2)[:, None] * confidence[near]  # [window, joint]
+        keypoints[i, :, :2] = _fit_line(dt, w, pose.keypoints[near, :, :2].astype(np.float64))
+    keypoints[~pose.visible] = pose.keypoints[~pose.visible]
+    return Pose(keypoints, pose.height, pose.width)
+
+
+def _fit_line(
+    dt: Float[np.ndarray, " w"], weights: Float[np.ndarray, "w k"], xy: Float[np.ndarray, "w k 2"]
+) -> Float[np.ndarray, "k 2"]:
+    """Value at dt = 0 of the weighted least-squares lines through the points of each joint."""
+    total = np.maximum(weights.sum(axis=0), 1e-12)
+    mean_t = (weights * dt[:, None]).sum(axis=0) / total
+    mean_xy = (weights[..., None] * xy).sum(axis=0) / total[:, None]
+    centred = dt[:, None] - mean_t
+    variance = (weights * centred**2).sum(axis=0) / total
+    slope = (weights[..., None] * centred[..., None] * (xy - mean_xy)).sum(axis=0) / total[:, None]
+    slope /= np.maximum(variance, 1e-9)[:, None]
+    return mean_xy - slope * mean_t[:, None]
+
+
+def person_height(pose: Pose) -> float:
+    """Standing height of the person in pixels, whatever the posture.
+
+    The median over the frames of the way from the neck over hip and knee to the ankle, which is 78 % of a
+    standing adult's height; where legs are out of sight, of neck to hip (30 %), else of the shoulders' width
+    (22 %).
+
+    Args:
+        pose: Poses of one person.
+
+    Returns:
+        Pixels.
+
+    Raises:
+        ValueError: If no frame shows enough joints.
+    """
+    body = body_18(pose).keypoints
+    length = {child: _lengths(body, child) for child in (2, 5, *_TRUNK_AND_LEGS)}
+    legs = np.stack([length[a] + length[b] + length[c] for a, b, c in ((8, 9, 10), (11, 12, 13))])
+    trunk = np.stack([length[8], length[11]])
+    for chain, share in ((legs, 0.78), (trunk, 0.30), (length[2] + length[5], 0.22)):
+        if np.isfinite(chain).any():
+            return float(np.nanmedian(chain)) / share
+    raise ValueError("pose: found neither legs, trunk nor shoulders, expected a visible person")
+
+
+def _lengths(body: np.ndarray, child: int) -> np.ndarray:
+    """(f,) length of the bone that ends in a joint, NaN where one of its ends is missing."""
+    ends = body[:, [child, _PARENT[child]]].astype(np.float64)
+    length = np.hypot(*(ends[:, 0, :2] - ends[:, 1, :2]).T)
+    return np.where((ends[..., 2] > 0).all(axis=1), length, np.nan)
+
+
+def retarget(
+    driving: Pose, reference: Pose, *, frame_height: int, frame_width: int, anchor: int | None = None
+) -> Pose:
+    """The driving motion as the reference person would dance it where the reference person stands.
+
+    Every limb keeps its direction and is scaled by the ratio of the reference person's limb to the driving
+    person's. What that leaves open, where the body is, follows the driving motion scaled by the ratio of the
+    heights, so that in the anchor frame the feet stand at the reference's height and the hips at its place.
+    A motion that would leave the frame is moved sideways as a whole, as far as it needs.
+
+    A ratio is not believed when it is far from the heights' (a limb pointing at the camera, a shoulder seen
+    from the side) or the limb is unseen: then the mirror-image limb's stands in, else the heights'. A
+    reference in the very posture of the anchor frame, as a frame of the driving video itself, is fitted as a
+    whole.
+
+    Args:
+        driving: The motion, f frames.
+        reference: The person, one frame. If its frame has another size than the wanted one, it is first
+            fitted into that, proportions kept, centred.
+        frame_height: Height in pixels of the frames to be made.
+        frame_width: Their width.
+        anchor: The driving frame that is laid over the reference; None takes the first that is about as like
+            it in posture as any.
+
+    Returns:
+        The fitted motion, in a frame_height x frame_width frame; joints may leave it. Missing joints stay
+        missing.
+
+    Raises:
+        ValueError: If the reference is not one frame, or has too few joints in common with the motion.
+    """
+    if reference.frames != 1:
+        raise ValueError(f"reference: found {reference.frames} frames, expected 1")
+    target = _contained(reference, frame_height, frame_width)
+    body = body_18(driving).keypoints.astype(np.float64)
+    person = body_18(target).keypoints[0].astype(np.float64)
+    distances, scales = _posture_distances(body, person)
+    anchor = _anchor_frame(distances) if anchor is None else anchor
+    if not np.isfinite(distances[anchor]):
+        raise ValueError("driving, reference: found fewer than 3 joints in common, expected whole persons")
+    same = distances[anchor] < SAME_POSTURE
+    scale, ratios = scales[anchor], dict.fromkeys(_PARENT, scales[anchor])
+    if not same:
+        scale, ratios = _limb_ratios(body, person, scale)
+    moved = _rebuild(body, ratios, scale)
+    shift = _placement(body, moved, person, anchor, scale)
+    moved[..., :2] += shift[:, None]
+    if not same:
+        inward = _way_inside(moved, person, frame_width)
+        moved[..., 0] += inward
+        shift[:, 0] += inward
+    return Pose(_with_details(driving, moved, shift, ratios, scale), frame_height, frame_width)
+
+
+def _contained(reference: Pose, height: int, width: int) -> Pose:
+    """The reference fitted into a frame, proportions kept, centred."""
+    ratio = min(height / reference.height, width / reference.width)
+    inner = reference.resized(round(reference.height * ratio), round(reference.width * ratio))
+    top, left = (height - inner.height) // 2, (width - inner.width) // 2
+    return inner.cropped(-left, -top, width - left, height - top)
+
+
+def _posture_distances(body: np.ndarray, person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How unlike each frame's posture is to the person's, and the scale that makes it most alike.
+
+    Returns:
+        (f,) root-mean-square distance in heights of the person's joints, more if joints are missing, infinite
+        if fewer than 3 are shared; (f,) scale.
+    """
+    both = (body[..., 2] > 0) & (person[:, 2] > 0)
+    count = np.maximum(both.sum(axis=1), 1)[:, None]
+    weight = both[..., None]
+    x, y = body[..., :2], np.broadcast_to(person[:, :2], body[..., :2].shape)
+    x = (x - (x * weight).sum(axis=1, keepdims=True) / count[..., None]) * weight
+    y = (y - (y * weight).sum(axis=1, keepdims=True) / count[..., None]) * weight
+    scale = (x * y).sum(axis=(1, 2)) / np.maximum((x * x).sum(axis=(1, 2)), 1e-12)
+    residual = np.sqrt(((scale[:, None, None] * x - y) ** 2).sum(axis=(1, 2)) / count[:, 0])
+    seen = person[person[:, 2] > 0]
+    size = np.ptp(seen[:, :2], axis=0).max() if len(seen) else 0.0
+    missing = 1 - both.sum(axis=1) / max(len(seen), 1)
+    distance = residual / max(size, 1e-6) + 0.1 * missing
+    usable = (both.sum(axis=1) >= 3) & (scale > 1e-6)
+    return np.where(usable, distance, np.inf), scale
+
+
+def _anchor_frame(distances: np.ndarray) -> int:
+    """The frame most like the reference, or the first about as like: motions begin where the photo stands."""
+    best = int(np.argmin(distances))
+    if distances[best] < SAME_POSTURE or not np.isfinite(distances[best]):
+        return best
+    return int(np.argmax(distances <= 1.5 * distances[best]))
+
+
+def _limb_ratios(body: np.ndarray, person: np.ndarray, fallback: float) -> tuple[float, dict[int, float]]:
+    """Ratio of the heights, and of the bone that ends in each joint."""
+    pairs = {child: _bone_pair(body, person, child) for child in _PARENT}
+    trunk = [pairs[c] for c in _TRUNK_AND_LEGS if np.isfinite(pairs[c]).all()]
+    scale = sum(p[1] for p in trunk) / sum(p[0] for p in trunk) if trunk else fallback
+    believed = {child: _believed(pair, scale, child) for child, pair in pairs.items()}
+    return scale, {child: _settled(believed, child, scale) for child in _PARENT}
+
+
+def _bone_pair(body: np.ndarray, person: np.ndarray, child: int) -> tuple[float, float]:
+    """Length of a bone of the driving person and of the reference, NaN if unseen.
+
+    The driving one is the median over the frames where the bone points as it does in the reference, within 30
+    degrees: foreshortening is alike there. Without such frames the upper quartile stands in for the true
+        length.
+    """
+    lengths, own = _lengths(body, child), _lengths(person[None], child)[0]
+    if not np.isfinite(lengths).any() or not own > 0:
+        return np.nan, np.nan
+    bones = body[:, child, :2] - body[:, _PARENT[child], :2]
+    wanted = (person[child] - person[_PARENT[child]])[:2] / own
+    alike = (bones @ wanted > np.cos(np.pi / 6) * lengths) & np.isfinite(lengths)
+    typical = np.median(lengths[alike]) if alike.sum() >= 3 else np.nanpercentile(lengths, 75)
+    return (float(typical), float(own)) if typical > 0 else (np.nan, np.nan)
+
+
+def _believed(pair: tuple[float, float], scale: float, child: int) -> float:
+    """The ratio of a bone, or NaN if it is unseen or too far from the heights' ratio to be true."""
+    ratio = pair[1] / pair[0]
+    limit = 1.4 if child in _ACROSS else 2.0
+    return ratio if 1 / limit <= ratio / scale <= limit else np.nan
+
+
+def _settled(believed: dict[int, float], child: int, scale: float) -> float:
+    """A bone's own ratio, its mirror image's, or the heights'."""
+    own, other = believed[child], believed[_MIRROR.get(child, child)]
+    if child in _HIPS:  # one ratio for both: a leaning reference must not tilt the hips for ever
+        return float(np.nanmean([own, other])) if np.isfinite([own, other]).any() else scale
+    if np.isnan(own) or own < 0.75 * other:  # so much shorter than its pair: foreshortened in the reference
+        own = other
+    return scale if np.isnan(own) else own
+
+
+def _rebuild(body: np.ndarray, ratios: dict[int, float], scale: float) -> np.ndarray:
+    """Scales each bone along the tree; a joint without a visible ancestor is scaled about the origin."""
+    moved = body.copy()
+    moved[..., :2] *= scale
+    for child in _PARENT:
+        placed = np.zeros(len(body), bool)
+        ancestor = child
+        while ancestor in _PARENT:
+            ancestor = _PARENT[ancestor]
+            now = ~placed & (body[:, ancestor, 2] > 0) & (body[:, child, 2] > 0)
+            offset = body[now, child, :2] - body[now, ancestor, :2]
+            moved[now, child, :2] = moved[now, ancestor, :2] + ratios[child] * offset
+            placed |= now
+    return moved
+
+
+def _placement(
+    body: np.ndarray, moved: np.ndarray, person: np.ndarray, anchor: int, scale: float
+) -> Float[np.ndarray, "f 2"]:
+    """How far each rebuilt frame is to be shifted: hips across, the ground down (or the lowest seen)."""
+    shared = (body[anchor, :, 2] > 0) & (person[:, 2] > 0)
+    shift = np.empty((len(body), 2))
+    for axis, parts, measure in ((0, _CENTRES, np.mean), (1, _GROUNDS, np.max)):
+        joints = next(present for part in parts if (present := [j for j in part if shared[j]]))
+        start, goal = measure(body[anchor, joints, axis]), measure(person[joints, axis])
+        # Whatever touches the ground is the lowest joint of its frame, feet or hands.
+        followed = list(range(18)) if parts is _GROUNDS and joints[0] in _ANKLES else joints
+        shift[:, axis] = _shift_along(body, moved, axis, followed, measure, scale, goal - scale * start)
+    return shift
+
+
+def _shift_along(
+    body: np.ndarray,
+    moved: np.ndarray,
+    axis: int,
+    joints: list[int],
+    measure: Callable[[np.ndarray], float],
+    scale: float,
+    offset: float,
+) -> Float[np.ndarray, " f"]:
+    """Per frame: the driving motion's measure over its visible joints, mapped, less the rebuilt one's.
+
+    Where none of the joints is visible the neighbouring frames' shift is interpolated.
+    """
+    visible = body[:, joints, 2] > 0
+    known = np.flatnonzero(visible.any(axis=1))
+    shifts = [
+        scale * measure(body[i, joints, axis][visible[i]])
+        + offset
+        - measure(moved[i, joints, axis][visible[i]])
+        for i in known
+    ]
+    return np.interp(np.arange(len(body)), known, shifts)
+
+
+def _way_inside(moved: np.ndarray, person: np.ndarray, width: int) -> float:
+    """Pixels across that bring a motion which leaves the frame back into it: to its middle if it is too wide.
+
+    What must stay inside is the middle of the body, no nearer to an edge than the reference's is, or than
+    0.15 of the reference's height.
+    """
+    seen = moved[..., 2] > 0
+    across = [np.median(frame[there, 0]) for frame, there in zip(moved, seen, strict=True) if there.any()]
+    own = person[person[:, 2] > 0]
+    middle, margin = float(np.median(own[:, 0])), 0.15 * float(np.ptp(own[:, 1]))
+    low, high = min(margin, middle), max(width - 1 - margin, middle)
+    if max(across) - min(across) > high - low:
+        return (low + high - max(across) - min(across)) / 2
+    return max(low - min(across), 0.0) + min(high - max(across), 0.0)
+
+
+def _with_details(
+    driving: Pose, moved: np.ndarray, shift: np.ndarray, ratios: dict[int, float], scale: float
+) -> Float[np.ndarray, "f k 3"]:
+    """The fitted body with a whole-body pose's face, hands and feet, which move and grow with their limbs."""
+    if driving.keypoints.shape[1] == 18:
+        return np.where(driving.visible[..., None], moved, driving.keypoints).astype(np.float32)
+    whole = driving.keypoints.astype(np.float64)
+    fitted = whole.copy()
+    for openpose, coco in enumerate(COCO_OF_OPENPOSE):
+        if coco >= 0:
+            fitted[:, coco] = moved[:, openpose]
+    for first, last, openpose, bone in _DETAILS:
+        coco, part = COCO_OF_OPENPOSE[openpose], slice(first, last + 1)
+        beside = scale * whole[:, part, :2] + shift[:, None]
+        hung = fitted[:, [coco], :2] + ratios[bone] * (whole[:, part, :2] - whole[:, [coco], :2])
+        fitted[:, part, :2] = np.where(whole[:, [coco], 2:] > 0, hung, beside)
+    return np.where(driving.visible[..., None], fitted, driving.keypoints).astype(np.float32)

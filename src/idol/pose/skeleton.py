@@ -1,0 +1,268 @@
+"""The skeleton: the image that the model is shown, key point files, and all that is done to a pose.
+
+Names and orders of the joints live in `idol.pose.joints`, gap filling, smoothing and retargeting in
+`idol.pose.retarget`; both are to be had here too.
+"""
+
+import colorsys
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from idol.clip import Pose
+from idol.errors import UserError
+from idol.pose.joints import (
+    COCO_17,
+    OPENPOSE_18,
+    WHOLEBODY_133,
+    body_18,
+    from_coco17,
+    from_halpe26,
+    from_wholebody,
+    mirrored,
+)
+from idol.pose.retarget import GapReport, fill_gaps, person_height, retarget, smooth
+
+__all__ = [
+    "COCO_17", "COLOURS", "LIMBS", "OPENPOSE_18", "WHOLEBODY_133", "GapReport", "body_18", "draw",
+    "fill_gaps", "from_coco17", "from_halpe26", "from_wholebody", "mirrored", "person_height",
+    "read_openpose_json", "retarget", "smooth", "write_openpose_json",
+]  # fmt: skip
+
+LIMBS = (
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
+    (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+)  # fmt: skip
+"""Pairs of joints of `OPENPOSE_18` that are drawn as limbs, in the order of drawing."""
+
+COLOURS = (
+    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0),
+    (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255),
+    (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
+)  # fmt: skip
+"""RGB of joint i and of limb i."""
+
+_FACE = slice(23, 91)
+_HANDS = (slice(91, 112), slice(112, 133))
+"""Rows of `WHOLEBODY_133`: 68 points of the face; 21 of each hand, wrist first, then four a finger."""
+_HAND_BONES = tuple(
+    (0 if tip == 1 else base + tip - 1, base + tip) for base in range(0, 20, 4) for tip in (1, 2, 3, 4)
+)
+_HAND_COLOURS = tuple(
+    tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i / len(_HAND_BONES), 1, 1))
+    for i in range(len(_HAND_BONES))
+)
+_HAND_JOINT, _FACE_POINT = (0, 0, 255), (255, 255, 255)
+
+Parts = Literal["body", "whole_body"]
+
+# BODY_25 has a middle hip at 8, so that all below it moves up by one.
+_BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
+
+
+def draw(
+    pose: Pose,
+    height: int,
+    width: int,
+    *,
+    stick_width: float = 4.0,
+    radius: float = 4.0,
+    at: Literal["source", "model"] = "source",
+    parts: Parts = "body",
+) -> UInt8[np.ndarray, "f 3 {height} {width}"]:
+    """Skeleton images in OpenPose's colours on black.
+
+    Joints are filled circles; over them each limb is a filled ellipse from joint to joint, 60 % opaque. A
+    joint of confidence 0 is missing, and so are its limbs. "whole_body" adds hands and face as DWPose draws
+    them: bones of the fingers in the colours of the rainbow, their joints blue, points of the face white.
+
+    Args:
+        pose: The joints.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+        stick_width: Half the thickness of a limb in pixels.
+        radius: Radius of a joint in pixels.
+        at: "source" draws at the pose's own resolution and shrinks the drawing as the frames are shrunk, so
+            that lines get thinner with them; "model" draws at height x width with exactly the given widths.
+        parts: What of a whole-body pose is drawn; a pose of 18 joints has no hands and no face to draw.
+
+    Returns:
+        RGB images.
+    """
+    size = (pose.height, pose.width) if at == "source" else (height, width)
+    sized = pose.resized(*size)
+    joints = body_18(sized).keypoints.astype(np.float64)
+    whole = parts == "whole_body" and sized.keypoints.shape[1] == len(WHOLEBODY_133)
+    images = np.empty((pose.frames, 3, height, width), np.uint8)
+    for i, frame in enumerate(joints):
+        canvas = np.zeros((*size, 3), np.uint8)
+        for joint, colour in zip(frame, COLOURS, strict=True):
+            if joint[2] > 0:
+                _draw_joint(canvas, joint, radius, np.array(colour, np.uint8))
+        for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
+            if frame[a, 2] > 0 and frame[b, 2] > 0:
+                _draw_limb(canvas, frame[a], frame[b], stick_width, np.array(colour, np.uint16))
+        if whole:
+            _draw_hands_and_face(canvas, sized.keypoints[i].astype(np.float64), stick_width, radius)
+        if size != (height, width):
+            canvas = np.asarray(Image.fromarray(canvas).resize((width, height), Image.Resampling.BILINEAR))
+        images[i] = canvas.transpose(2, 0, 1)
+    return images
+
+
+def _draw_hands_and_face(canvas: np.ndarray, joints: np.ndarray, stick_width: float, radius: float) -> None:
+    """DWPose's proportions: fingers 1/4 as thick as limbs, points of the face 3/4 as large as joints."""
+    for hand in (joints[rows] for rows in _HANDS):
+        for (a, b), colour in zip(_HAND_BONES, _HAND_COLOURS, strict=True):
+            if hand[a, 2] > 0 and hand[b, 2] > 0:
+                _draw_line(canvas, hand[a], hand[b], stick_width / 4, np.array(colour, np.uint8))
+        for joint in hand[hand[:, 2] > 0]:
+            _draw_joint(canvas, joint, radius, np.array(_HAND_JOINT, np.uint8))
+    for point in joints[_FACE][joints[_FACE, 2] > 0]:
+        _draw_joint(canvas, point, 0.75 * radius, np.array(_FACE_POINT, np.uint8))
+
+
+def _draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, half: float, colour: np.ndarray) -> None:
+    """Fills the pixels at most `half`, and at least half a pixel, away from the stretch from a to b."""
+    half = max(half, 0.5)
+    reach = np.abs(b - a) / 2 + half
+    rows, columns, dy, dx = _window(canvas, (a[1] + b[1]) / 2, (a[0] + b[0]) / 2, reach[1], reach[0])
+    along = (b - a)[:2] / max(float(np.hypot(*(b - a)[:2])), 1e-9)
+    length = float(np.hypot(*(b - a)[:2])) / 2
+    beyond = np.maximum(np.abs(dx * along[0] + dy * along[1]) - length, 0)
+    across = dy * along[0] - dx * along[1]
+    canvas[rows, columns][beyond**2 + across**2 <= half * half] = colour
+
+
+def _draw_joint(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: np.ndarray) -> None:
+    """Fills the circle of the pixels whose centres are at most `radius` away."""
+    rows, columns, dy, dx = _window(canvas, centre[1], centre[0], radius, radius)
+    canvas[rows, columns][dx * dx + dy * dy <= radius * radius] = colour
+
+
+def _draw_limb(
+    canvas: np.ndarray, a: np.ndarray, b: np.ndarray, stick_width: float, colour: np.ndarray
+) -> None:
+    """Blends 60 % of `colour` into the ellipse whose long axis runs from a to b."""
+    half = max(float(np.hypot(b[0] - a[0], b[1] - a[1])) / 2, 0.5)
+    angle = np.arctan2(b[1] - a[1], b[0] - a[0])
+    cos, sin = np.cos(angle), np.sin(angle)
+    reach_x, reach_y = np.hypot(half * cos, stick_width * sin), np.hypot(half * sin, stick_width * cos)
+    rows, columns, dy, dx = _window(canvas, (a[1] + b[1]) / 2, (a[0] + b[0]) / 2, reach_y, reach_x)
+    along, across = (dx * cos + dy * sin) / half, (dy * cos - dx * sin) / stick_width
+    inside = along * along + across * across <= 1
+    window = canvas[rows, columns]
+    # 0.4 old + 0.6 new, to the nearest level; fifths never tie.
+    window[inside] = (2 * window[inside].astype(np.uint16) + 3 * colour + 2) // 5
+
+
+def _window(
+    canvas: np.ndarray, y: float, x: float, reach_y: float, reach_x: float
+) -> tuple[slice, slice, np.ndarray, np.ndarray]:
+    """Rows and columns of the canvas within reach of a point; their offsets from it, (r, 1) and (1, c)."""
+    top, left = max(int(np.floor(y - reach_y)), 0), max(int(np.floor(x - reach_x)), 0)
+    bottom = max(min(int(np.ceil(y + reach_y)) + 1, canvas.shape[0]), top)
+    right = max(min(int(np.ceil(x + reach_x)) + 1, canvas.shape[1]), left)
+    dy, dx = np.arange(top, bottom)[:, None] - y, np.arange(left, right)[None] - x
+    return slice(top, bottom), slice(left, right), dy, dx
+
+
+def write_openpose_json(folder: str | Path, pose: Pose) -> None:
+    """Writes key points as OpenPose does, one JSON file per frame, all in `people[0].pose_keypoints_2d`.
+
+    The frame's size, which OpenPose leaves out, is added as `canvas_height` and `canvas_width`. Of whole-body
+    poses the 18 body joints are written.
+
+    Args:
+        folder: Where to; `00000_keypoints.json` and so on.
+        pose: The poses.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, joints in enumerate(body_18(pose).keypoints):
+        people = [{"pose_keypoints_2d": joints.reshape(-1).tolist()}] if joints[:, 2].any() else []
+        record = {"canvas_height": pose.height, "canvas_width": pose.width, "people": people}
+        (folder / f"{i:05d}_keypoints.json").write_text(json.dumps(record))
+
+
+def read_openpose_json(folder: str | Path, height: int | None = None, width: int | None = None) -> Pose:
+    """Reads a folder of OpenPose's JSON files, one per frame in the order of their names.
+
+    Bodies of 18 (COCO model), 25 (BODY_25) and 17 joints (COCO's own order) are understood, also as bare
+    lists of persons with `keypoints`. Of several people the one whose joints spread widest is taken.
+
+    Args:
+        folder: The folder.
+        height: Height of the frames in pixels, where the files do not say.
+        width: Width of the frames in pixels, where the files do not say.
+
+    Returns:
+        The poses, 18 joints; a frame without people has no visible joint.
+
+    Raises:
+        UserError: If there is no JSON file, one is broken, or the size of the frames is nowhere said.
+    """
+    paths = sorted(Path(folder).glob("*.json"), key=_natural_order)
+    if not paths:
+        raise UserError(
+            str(folder), "no .json files", "give a folder of OpenPose key points, a file per frame"
+        )
+    records = [_read_json(path) for path in paths]
+    first = records[0] if isinstance(records[0], dict) else {}
+    height, width = height or first.get("canvas_height"), width or first.get("canvas_width")
+    if height is None or width is None:
+        raise UserError(str(folder), "no canvas_height and canvas_width", "say the size of the frames")
+    frames = [_largest(record, path) for record, path in zip(records, paths, strict=True)]
+    return Pose(np.stack(frames), int(height), int(width))
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sorts frame10 after frame9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as wrong:
+        raise UserError(str(path), f"not readable as JSON ({wrong})", "give OpenPose's JSON files") from wrong
+
+
+def _largest(record: Any, path: Path) -> np.ndarray:
+    """(18, 3): the joints of the person who spreads widest, zeros if there is none."""
+    people = record.get("people", []) if isinstance(record, dict) else record
+    try:
+        bodies = [_body_of(person) for person in people]
+    except (KeyError, TypeError, ValueError, AttributeError) as wrong:
+        raise UserError(
+            str(path), f"no OpenPose key points ({wrong})", "give OpenPose's JSON files"
+        ) from wrong
+    return max(bodies, key=_spread, default=np.zeros((18, 3), np.float32))
+
+
+def _body_of(person: dict[str, Any]) -> np.ndarray:
+    """(18, 3) joints of one person's record, in whichever of the three orders."""
+    flat = person["pose_keypoints_2d"] if "pose_keypoints_2d" in person else person["keypoints"]
+    joints = np.array(flat, np.float32).reshape(-1, 3)
+    joints[~np.isfinite(joints).all(axis=1)] = 0
+    match len(joints):
+        case 17:
+            return from_coco17(joints[None], 1, 1).keypoints[0]
+        case 18:
+            body = joints
+        case 25:
+            body = joints[list(_BODY_25)]
+        case n:
+            raise ValueError(f"{n} joints per person, expected 17, 18 or 25")
+    body[:, 2] = body[:, 2].clip(0, 1)
+    return np.where(body[:, 2:] > 0, body, 0)
+
+
+def _spread(body: np.ndarray) -> float:
+    seen = body[body[:, 2] > 0, :2]
+    return float(np.prod(np.ptp(seen, axis=0) + 1)) if len(seen) else 0.0

@@ -1,0 +1,230 @@
+"""Motions that come with the package: captured joint rotations, played by a simple body and seen by a camera.
+
+`motions.npz` holds the numbers of pybullet's DeepMimic clips, one row a key frame: duration in s, root
+position (3), then rotations as (w, x, y, z) or, for hinges, an angle about z. Bodies face +x, y is up,
+lengths are metres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
+
+from idol.clip import Pose
+from idol.errors import UserError
+from idol.pose.skeleton import OPENPOSE_18
+
+Array = NDArray[np.float64]
+
+LENGTH, FPS = 512, 30.0  # side of the square picture, and frames per second unless told otherwise
+
+# Joint: parent, offset from it in metres (of pybullet's humanoid.urdf, four times as large), column, hinge?
+_BODY: tuple[tuple[str, str, tuple[float, float, float], int, bool], ...] = (
+    ("root", "", (0, 0, 0), 4, False),
+    ("chest", "root", (0, 0.236, 0), 8, False),
+    ("neck", "chest", (0, 0.224, 0), 12, False),
+    ("right_hip", "root", (0, 0, 0.085), 16, False),
+    ("right_knee", "right_hip", (0, -0.4215, 0), 20, True),
+    ("right_ankle", "right_knee", (0, -0.4099, 0), 21, False),
+    ("right_shoulder", "chest", (-0.024, 0.2435, 0.183), 25, False),
+    ("right_elbow", "right_shoulder", (0, -0.2748, 0), 29, True),
+    ("left_hip", "root", (0, 0, -0.085), 30, False),
+    ("left_knee", "left_hip", (0, -0.4215, 0), 34, True),
+    ("left_ankle", "left_knee", (0, -0.4099, 0), 35, False),
+    ("left_shoulder", "chest", (-0.024, 0.2435, -0.183), 39, False),
+    ("left_elbow", "left_shoulder", (0, -0.2748, 0), 43, True),
+)
+# Points of OpenPose's body that are not joints of this one: what carries them, and where.
+_POINTS: dict[str, tuple[str, tuple[float, float, float]]] = {
+    "right_wrist": ("right_elbow", (0, -0.2589, 0)),
+    "left_wrist": ("left_elbow", (0, -0.2589, 0)),
+    "nose": ("neck", (0.115, 0.165, 0)),
+    "right_eye": ("neck", (0.09, 0.2, 0.034)),
+    "left_eye": ("neck", (0.09, 0.2, -0.034)),
+    "right_ear": ("neck", (0.0, 0.18, 0.076)),
+    "left_ear": ("neck", (0.0, 0.18, -0.076)),
+}
+# Which way each point of the face looks: it is hidden when that is away from the camera.
+_LOOKS = {
+    "nose": (1, 0, 0),
+    "right_eye": (1, 0, 0.6),
+    "left_eye": (1, 0, -0.6),
+    "right_ear": (0, 0, 1),
+    "left_ear": (0, 0, -1),
+}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera that stands still and holds a whole motion in its square picture.
+
+    Attributes:
+        turn: Degrees between the person's first heading and the camera; 0 films the front, 90 the left side.
+        height: Metres above the ground.
+        distance: Metres from the middle of the motion, more where the motion reaches far.
+        margin: Share of the picture's side left free round the motion.
+    """
+
+    turn: float = 30.0
+    height: float = 1.2
+    distance: float = 4.0
+    margin: float = 0.08
+
+
+_CAMERAS = {
+    "walk": Camera(turn=65), "run": Camera(turn=70), "crawl": Camera(turn=55), "roll": Camera(turn=65),
+    "backflip": Camera(turn=60), "jump": Camera(turn=50), "spinkick": Camera(turn=35),
+}  # fmt: skip
+"""Where the usual camera would see too little of a motion."""
+
+
+_ONCE = ("kick", "punch", "getup-facedown", "getup-faceup")  # their end does not lead into their beginning
+
+
+def names() -> tuple[str, ...]:
+    """The built-in motions."""
+    return tuple(sorted(_clips()))
+
+
+def builtin_pose(name: str, frames: int | None = None, fps: float = FPS) -> Pose:
+    """A built-in motion, projected.
+
+    Args:
+        name: One of `names()`.
+        frames: How many. A shorter motion goes round again, on from where it ended, or stays as it ends if
+            its end does not lead into its beginning. None: the motion once.
+        fps: Frames per second.
+
+    Returns:
+        18 joints in a picture of 512 x 512.
+
+    Raises:
+        UserError: If there is no such motion.
+    """
+    if name not in _clips():
+        raise UserError("--motion", f"no built-in motion {name!r}", f"choose one of {', '.join(names())}")
+    rows = _clips()[name].astype(np.float64)
+    seconds = rows[:-1, 0].sum()
+    count = frames if frames is not None else max(2, int(seconds * fps))
+    times = np.arange(count) / fps
+    joints, turns = play(rows, times.clip(max=seconds - 1e-3) if name in _ONCE else times)
+    points, seen = body_points(joints, turns)
+    return project(points, seen, _CAMERAS.get(name, Camera()))
+
+
+@lru_cache(maxsize=1)
+def _clips() -> dict[str, NDArray[np.float32]]:
+    with (
+        (files("idol.media") / "motions.npz").open("rb") as file,
+        np.load(file, allow_pickle=False) as packed,
+    ):
+        return {name: packed[name] for name in packed.files}
+
+
+def play(rows: Array, times: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Where the joints are: forward kinematics of a clip at some times.
+
+    Args:
+        rows: (key frames, 44), see the head of this module.
+        times: (f,) seconds; past the clip's end it goes round, on from the place and heading it reached.
+
+    Returns:
+        Positions (f, 3) in metres and rotations (f, 3, 3) by joint.
+    """
+    stamps = np.concatenate([[0], np.cumsum(rows[:-1, 0])])
+    laps, inside = np.divmod(times, stamps[-1])
+    places: dict[str, Array] = {}
+    turns: dict[str, Rotation] = {}
+    for joint, parent, offset, column, hinge in _BODY:
+        local = Slerp(stamps, _rotations(rows, column, hinge))(inside)
+        turns[joint] = turns[parent] * local if parent else local
+        if parent:
+            places[joint] = places[parent] + turns[parent].apply(offset)
+        else:
+            place = np.stack([np.interp(inside, stamps, rows[:, 1 + axis]) for axis in range(3)], -1)
+            heading, places[joint] = _laps(rows, laps.astype(int), place)
+            turns[joint] = heading * turns[joint]
+    return places, {joint: turn.as_matrix() for joint, turn in turns.items()}
+
+
+def _rotations(rows: Array, column: int, hinge: bool) -> Rotation:
+    if hinge:
+        return Rotation.from_rotvec(rows[:, column, None] * np.array([0.0, 0.0, 1.0]))
+    return Rotation.from_quat(rows[:, [column + 1, column + 2, column + 3, column]])
+
+
+def _laps(rows: Array, laps: NDArray[np.int64], place: Array) -> tuple[Rotation, Array]:
+    """Heading gained and root position when a clip is played again from where it ended."""
+    first, last = (_heading(rows[i]) for i in (0, -1))
+    turn, start = last - first, rows[0, 1:4] * [1, 0, 1]
+    end = rows[-1, 1:4] * [1, 0, 1]
+    origins, here = [], start
+    for lap in range(int(laps.max(initial=0)) + 1):
+        origins.append(here)
+        here = here + _about_y(turn * lap).apply(end - start)
+    heading = _about_y(turn * laps)
+    return heading, np.array(origins)[laps] + heading.apply(place - start)
+
+
+def _about_y(angle: float | NDArray) -> Rotation:
+    return Rotation.from_rotvec(np.multiply.outer(angle, [0.0, 1.0, 0.0]))
+
+
+def _heading(row: Array) -> float:
+    """Angle about y of the direction the root faces."""
+    x, _, z = Rotation.from_quat(row[[5, 6, 7, 4]]).apply([1.0, 0.0, 0.0])
+    return float(np.arctan2(-z, x))
+
+
+def body_points(places: dict[str, Array], turns: dict[str, Array]) -> tuple[Array, Array]:
+    """OpenPose's 18 points (f, 18, 3) in metres, and the way each looks (f, 18, 3), zero for every way."""
+    points, looks = [], []
+    for name in OPENPOSE_18:
+        if name == "neck":  # OpenPose's is the middle of the shoulders
+            points.append((places["right_shoulder"] + places["left_shoulder"]) / 2)
+        elif name in _POINTS:
+            carrier, offset = _POINTS[name]
+            points.append(places[carrier] + turns[carrier] @ np.array(offset))
+        else:
+            points.append(places[name])
+        looks.append(turns["neck"] @ np.array(_LOOKS.get(name, (0, 0, 0)), float))
+    return np.stack(points, 1), np.stack(looks, 1)
+
+
+def project(points: Array, looks: Array, camera: Camera) -> Pose:
+    """What the camera sees, the whole motion in the picture.
+
+    Args:
+        points: (f, 18, 3) metres.
+        looks: (f, 18, 3) directions in which a point can be seen; zero: in all.
+        camera: Where it stands; it looks at the middle of the motion.
+    """
+    middle = (points.min((0, 1)) + points.max((0, 1))) / 2
+    first = points[0, 8] - points[0, 11]  # left hip to right hip: the person faces up x this
+    ahead = _about_y(np.radians(-camera.turn)).apply(np.cross([0.0, 1.0, 0.0], first * [1, 0, 1]))
+    reach = np.linalg.norm((points - middle)[..., [0, 2]], axis=-1).max()
+    eye = middle + ahead / np.linalg.norm(ahead) * max(camera.distance, 2.2 * reach)
+    eye[1] = camera.height
+    view = _view(eye, middle)
+    seen = (points - eye) @ view.T
+    flat = seen[..., :2] / seen[..., 2:]
+    low, high = flat.min((0, 1)), flat.max((0, 1))
+    scale = (1 - 2 * camera.margin) * LENGTH / (high - low).max()
+    pixels = (flat - (low + high) / 2) * scale + (LENGTH - 1) / 2
+    towards = ((eye - points) * looks).sum(-1) / np.linalg.norm(eye - points, axis=-1)
+    visible = (towards > -0.1) | (np.abs(looks).sum(-1) == 0)
+    keypoints = np.concatenate([pixels * visible[..., None], visible[..., None]], -1)
+    return Pose(keypoints.astype(np.float32), LENGTH, LENGTH)
+
+
+def _view(eye: Array, target: Array) -> Array:
+    """(3, 3) rows: right, down and forward of a camera at `eye` that looks at `target`."""
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(forward, right), forward])

@@ -1,0 +1,1 @@
+"""Networks that find people, joints, masks and depth in images."""

@@ -1,0 +1,202 @@
+"""MediaPipe's BlazePose (detector, landmarks and the person's mask) on a plain TFLite runtime.
+
+The graph follows MediaPipe's pose pipeline: an SSD finds people by the middle of their hips and a circle
+round the whole body, a second network looks through the upright square round that circle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from idol.assets import asset_path
+from idol.errors import UserError
+from idol.pose import skeleton
+from idol.prepare.estimators.crop_transform import Float, Window, fitted, strongest
+from idol.prepare.estimators.detection import Detection, largest_first
+
+_SIDE_FOUND, _SIDE_LANDMARKS = 224, 256  # what the two networks take
+_COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)  # of BlazePose's 33 landmarks
+
+
+@dataclass(frozen=True)
+class BlazePose:
+    """Poses (18 joints) and masks of people.
+
+    Attributes:
+        threshold: Least score of a person, in [0, 1].
+    """
+
+    threshold: float = 0.5
+
+    def estimate(self, frames: NDArray[np.uint8]) -> list[list[Detection]]:
+        """The people of each frame, largest first.
+
+        Args:
+            frames: (f, 3, h, w) uint8 sRGB.
+        """
+        return [largest_first([person for person, _ in self._look(frame, _whole(frame))]) for frame in frames]
+
+    def _look(self, frame: NDArray[np.uint8], view: Window) -> list[tuple[Detection, Float]]:
+        """People seen through a window, each with the mask (h, w) in [0, 1]."""
+        windows, scores = find_windows(view.cut(frame), view, self.threshold)
+        looked = [_landmarks(frame, window) for window in windows]
+        return [
+            (Detection(_box_of(joints, frame.shape), float(score), joints), mask)
+            for (joints, mask, present), score in zip(looked, scores, strict=True)
+            if present > 0.5
+        ]
+
+
+@dataclass(frozen=True)
+class BlazeMask:
+    """Masks of people from BlazePose's segmentation output."""
+
+    threshold: float = 0.3
+
+    def estimate(
+        self, frames: NDArray[np.uint8], people: list[Detection | None] | None = None
+    ) -> NDArray[np.float32]:
+        """How much each pixel belongs to the person.
+
+        Args:
+            frames: (f, 3, h, w) uint8 sRGB.
+            people: Whose mask, frame by frame; None anywhere, or at all: whoever is the largest there.
+
+        Returns:
+            (f, h, w) float32 in [0, 1]; all 0 in a frame where nobody is found.
+        """
+        wanted = people if people is not None else [None] * len(frames)
+        return np.stack([self._one(frame, person) for frame, person in zip(frames, wanted, strict=True)])
+
+    def _one(self, frame: NDArray[np.uint8], person: Detection | None) -> Float:
+        if person is None:
+            seen = BlazePose(self.threshold)._look(frame, _whole(frame))
+            empty = np.zeros(frame.shape[1:], np.float32)
+            return max(seen, key=lambda found: found[0].area)[1] if seen else empty
+        seen = BlazePose(self.threshold)._look(frame, fitted(person.box, _SIDE_FOUND, _SIDE_FOUND, 1.4))
+        far, mask = min(
+            ((_distance(found, person), mask) for found, mask in seen),
+            key=lambda pair: pair[0],
+            default=(np.inf, None),
+        )
+        if mask is not None and far < 0.2 * max(person.box[2:] - person.box[:2]):
+            return mask
+        return _landmarks(frame, window_of(person))[1]  # not found again here, but it is known where to look
+
+
+def window_of(person: Detection) -> Window:
+    """The window that the detector would choose, from joints that another estimator found."""
+    joints = person.keypoints[:18]
+    seen = joints[:, 2] > 0.3
+    middle, half = (person.box[:2] + person.box[2:]) / 2, (person.box[2:] - person.box[:2]).max() / 2
+    if not seen[[1, 8, 11]].all():  # neck and hips
+        return body_window(middle, middle - np.array([0, half], np.float32))
+    hips = joints[[8, 11], :2].mean(0)
+    reach = 1.15 * np.linalg.norm(joints[seen, :2] - hips, axis=-1).max()
+    upward = joints[1, :2] - hips
+    return body_window(hips, hips + upward / max(float(np.linalg.norm(upward)), 1e-6) * reach)
+
+
+def _distance(a: Detection, b: Detection) -> float:
+    """Median distance in pixels of the joints that both have found."""
+    both = (a.keypoints[:18, 2] > 0.3) & (b.keypoints[:18, 2] > 0.3)
+    apart = np.linalg.norm(a.keypoints[:18, :2] - b.keypoints[:18, :2], axis=-1)
+    return float(np.median(apart[both])) if both.any() else np.inf
+
+
+def _whole(frame: NDArray[np.uint8]) -> Window:
+    _, height, width = frame.shape
+    return fitted(np.array([0, 0, width, height], np.float32), _SIDE_FOUND, _SIDE_FOUND, 1.0)
+
+
+def anchors() -> Float:
+    """(2254, 2) cell centres of the detector in [0, 1]: strides 8, 16, 32 with 2, 2, 6 predictions a cell."""
+    levels = []
+    for stride, repeats in ((8, 2), (16, 2), (32, 6)):
+        n = _SIDE_FOUND // stride
+        y, x = np.divmod(np.arange(n * n), n)
+        levels.append(np.repeat(np.stack([x + 0.5, y + 0.5], -1) / n, repeats, axis=0))
+    return np.concatenate(levels).astype(np.float32)
+
+
+def find_windows(small: NDArray[np.uint8], view: Window, threshold: float) -> tuple[list[Window], Float]:
+    """Windows upright round the people in the small picture that `view` cut out, and their scores."""
+    raw, logits = _run("blazepose-detection", small.astype(np.float32) / 127.5 - 1)
+    scores = expit(logits[0, :, 0])
+    sure = scores > threshold
+    raw, scores, cells = raw[0][sure] / _SIDE_FOUND, scores[sure], anchors()[sure]
+    boxes = np.concatenate([cells + raw[:, :2] - raw[:, 2:4] / 2, cells + raw[:, :2] + raw[:, 2:4] / 2], -1)
+    kept = strongest(boxes, scores, limit=0.3)
+    points = (cells[:, None] + raw[:, 4:8].reshape(-1, 2, 2))[kept] * _SIDE_FOUND
+    return [body_window(*view.outward(pair - 0.5)) for pair in points], scores[kept]
+
+
+def body_window(hips: NDArray, rim: NDArray) -> Window:
+    """The upright square round a body.
+
+    Args:
+        hips: (2,) x, y of the middle of the hips.
+        rim: (2,) x, y of the point above the head on the circle that holds the whole body.
+    """
+    x, y = (float(v) for v in rim - hips)
+    side = 2.5 * max(float(np.hypot(x, y)), 1.0)  # the circle's diameter, and a quarter more
+    angle = np.pi / 2 - np.arctan2(-y, x)
+    return Window(
+        (float(hips[0]) + 0.5, float(hips[1]) + 0.5), (side, side), _SIDE_LANDMARKS, _SIDE_LANDMARKS, angle
+    )
+
+
+def _landmarks(frame: NDArray[np.uint8], window: Window) -> tuple[Float, Float, float]:
+    """Joints (18, 3), mask (h, w) and the probability that a person is there."""
+    points, present, mask = _run("blazepose-landmarks", window.cut(frame).astype(np.float32) / 255)[:3]
+    found = points.reshape(39, 5)[:33]
+    confidence = expit(found[:, 3:4])
+    joints = np.concatenate([window.outward(found[:, :2] - 0.5), confidence], -1).astype(np.float32)
+    joints[..., 2] *= _inside(joints, frame.shape)
+    whole = window.paste(expit(mask[0, :, :, 0]), *frame.shape[1:])
+    body = skeleton.from_coco17(joints[None, list(_COCO)], *frame.shape[1:]).keypoints[0]
+    return body, whole, float(present.ravel()[0])
+
+
+def _inside(joints: Float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    _, height, width = shape
+    x, y = joints[:, 0], joints[:, 1]
+    return (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+
+
+def _box_of(joints: Float, shape: tuple[int, ...]) -> Float:
+    """Box (4,) round the joints, widened as a head and hands reach beyond them."""
+    _, height, width = shape
+    seen = joints[joints[:, 2] > 0.3, :2] if (joints[:, 2] > 0.3).any() else joints[:, :2]
+    low, high = seen.min(0), seen.max(0)
+    margin = 0.1 * (high - low).max()
+    return np.clip([*(low - margin), *(high + margin)], 0, [width, height] * 2).astype(np.float32)
+
+
+def _run(asset: str, picture: NDArray) -> list[NDArray]:
+    """Outputs of a network, in the order of its output list, for one picture (side, side, 3)."""
+    net = _interpreter(asset)
+    net.set_tensor(net.get_input_details()[0]["index"], picture[None])
+    net.invoke()
+    return [net.get_tensor(output["index"]) for output in net.get_output_details()]
+
+
+@lru_cache(maxsize=2)
+def _interpreter(asset: str) -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise UserError(
+            "--mask", "ai-edge-litert is not installed", "pip install 'idol-diffusion[prepare]'"
+        ) from error
+    import torch
+
+    net = Interpreter(str(asset_path(asset)), num_threads=torch.get_num_threads())
+    net.allocate_tensors()
+    return net

@@ -1,0 +1,119 @@
+"""What every kind of view is made from, and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from idol.clip.video import video_writer
+from idol.provenance import Provenance
+from idol.rendering.geometry.camera import Camera, Layers
+from idol.rendering.layers.metric_scale import PERSON_HEIGHT
+from idol.rendering.outputs.stereo import BASELINE, Layout
+from idol.rendering.parallel import in_turn
+from idol.rendering.provenance import with_mark
+
+PART = 16
+"""Frames of a video that are marked and encoded together."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the views of a clip; recorded in `render.json`.
+
+    Attributes:
+        kinds: Names of `kinds.KINDS`.
+        path: A built-in move or a file of keyframes (`paths.camera_path`); None: sway for parallax, still
+            for stereo.
+        amount: How far a move goes, in distances of the person; None is the move's default.
+        stereo: Layout of the stereo video.
+        baseline: Metres between the eyes; a negative one swaps them.
+        convergence: Metres to what appears at the screen; None: the person.
+        fov: Vertical field of view of the clip in degrees; None: see `scale.camera_of`.
+        person_height: Metres.
+        height: Of the videos in pixels; None: the clip's.
+        width: Of the videos in pixels; None: the clip's.
+        mesh_step: Pixels along a side of a cell of the person's mesh, 1 to 4.
+        watermark: Whether videos and colours carry the invisible mark (`idol.provenance`).
+    """
+
+    kinds: tuple[str, ...] = ("parallax",)
+    path: str | None = None
+    amount: float | None = None
+    stereo: Layout = "side-by-side"
+    baseline: float = BASELINE
+    convergence: float | None = None
+    fov: float | None = None
+    person_height: float = PERSON_HEIGHT
+    height: int | None = None
+    width: int | None = None
+    mesh_step: int = 1
+    watermark: bool = True
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to be written as views into a folder.
+
+    Attributes:
+        layers: The clip, taken apart.
+        video: Its frames, sRGB.
+        camera: The clip's, with the pixels of the videos.
+        settings: What was asked for.
+        folder: Where files go.
+        provenance: Marks videos and colours.
+        audio: A file whose sound goes with the videos, or None.
+        progress: Told (frames done, frames) as they are written.
+    """
+
+    layers: Layers
+    video: UInt8[np.ndarray, "f 3 h w"]
+    camera: Camera
+    settings: Settings
+    folder: Path
+    provenance: Provenance
+    audio: Path | None = None
+    progress: Callable[[int, int], None] | None = None
+
+    @cached_property
+    def marked_layers(self) -> Layers:
+        """The layers with the watermark in their colours, for files that hold these as they are."""
+        return with_mark(self.layers, self.video, self.provenance)
+
+    def write_video(self, name: str, draw: Callable[[int], UInt8[np.ndarray, "3 h w"]]) -> Path:
+        """Write one video with the clip's rate and sound; every video of a render goes through here.
+
+        Frames are marked and encoded a few at a time while the next ones are drawn, so that no clip is too
+        long for memory.
+
+        Args:
+            name: Of the file.
+            draw: Gets the index of a frame; called by several threads.
+        """
+        path, layers = self.folder / name, self.layers
+        parts = _parts(in_turn(draw, layers.frames))
+        first = next(parts)
+        height, width = first.shape[2:]
+        mark = self.provenance.marker(first)
+        with video_writer(path, height, width, layers.fps, preset="superfast") as writer:
+            if self.audio is not None:
+                writer.add_sound(self.audio, layers.frames / layers.fps)
+            done = 0
+            for part in chain([first], parts):
+                writer.add(mark(part))
+                done += len(part)
+                if self.progress is not None:
+                    self.progress(done, layers.frames)
+        return path
+
+
+def _parts(frames: Iterator[UInt8[np.ndarray, "3 h w"]]) -> Iterator[UInt8[np.ndarray, "f 3 h w"]]:
+    """Frames, up to `PART` together."""
+    while part := list(islice(frames, PART)):
+        yield np.stack(part)

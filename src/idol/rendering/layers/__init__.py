@@ -1,0 +1,1 @@
+"""A clip separated into person and background, with edges, metric scale and ground."""

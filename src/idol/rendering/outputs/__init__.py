@@ -1,0 +1,1 @@
+"""What is written: videos, stereo, point clouds, meshes, EXR."""

@@ -1,0 +1,92 @@
+"""The kinds of `idol render` that other programs go on with: points, meshes, EXR and depth video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from idol.rendering.job import Job
+from idol.rendering.outputs.depth_video import to_millimetres, write_depth_video
+from idol.rendering.outputs.exr import write_background_exr, write_person_exr
+from idol.rendering.outputs.mesh import clip_glb, frame_glb
+from idol.rendering.outputs.point_cloud import background_cloud, joined, person_cloud, to_ply
+
+
+def write_points(job: Job) -> list[Path]:
+    """`points/00000.ply` ...: the person's points of each frame; `background.ply`: those behind."""
+    layers = job.marked_layers
+    files = _per_frame(job, "points", "ply", lambda i, path: _write(path, to_ply(person_cloud(layers, i))))
+    return [
+        *files,
+        *_backgrounds(job, "ply", lambda i, path: _write(path, to_ply(background_cloud(layers, i)))),
+    ]
+
+
+def write_scene_points(job: Job) -> list[Path]:
+    """`scene-points/00000.ply` ...: person and background of each frame in one file."""
+    layers = job.marked_layers
+
+    def one(frame: int, path: Path) -> None:
+        _write(path, to_ply(joined([person_cloud(layers, frame), background_cloud(layers, frame)])))
+
+    return _per_frame(job, "scene-points", "ply", one)
+
+
+def write_mesh(job: Job) -> list[Path]:
+    """`clip.glb`: the clip as one animation; `mesh/00000.glb` ...: each frame; all with the background."""
+    layers, step = job.marked_layers, job.settings.mesh_step
+    files = _per_frame(job, "mesh", "glb", lambda i, path: _write(path, frame_glb(layers, i, step)))
+    return [_write(job.folder / "clip.glb", clip_glb(layers, step)), *files]
+
+
+def write_exr(job: Job) -> list[Path]:
+    """`exr/00000.exr` ...: the person's R G B A Z of each frame; `background.exr`: those behind."""
+    layers = job.marked_layers
+    files = _per_frame(job, "exr", "exr", lambda i, path: write_person_exr(path, layers, i))
+    return [*files, *_backgrounds(job, "exr", lambda i, path: write_background_exr(path, layers, i))]
+
+
+def write_depth(job: Job) -> list[Path]:
+    """`depth.mkv`: the person's millimetres, 16 bit; `scene-depth.mkv`: those of all that is seen."""
+    layers = job.layers
+    there = layers.alpha >= 0.5
+    person = np.where(there, layers.z, np.float32(np.inf))
+    seen = np.where(there, layers.z, layers.plate_z)
+    files = []
+    for name, z in (("depth.mkv", person), ("scene-depth.mkv", seen)):
+        files.append(job.folder / name)
+        write_depth_video(files[-1], to_millimetres(z), layers.fps)
+    return files
+
+
+def _per_frame(job: Job, name: str, suffix: str, write: Callable[[int, Path], object]) -> list[Path]:
+    """One file per frame in a folder of its own, told to the job's progress."""
+    files = list(_numbered(job.folder / name, suffix, job.layers.frames))
+    for i, path in enumerate(files):
+        write(i, path)
+        if job.progress is not None:
+            job.progress(i + 1, len(files))
+    return files
+
+
+def _backgrounds(job: Job, suffix: str, write: Callable[[int, Path], object]) -> list[Path]:
+    """`background.*`, or a folder of one per frame where the camera moves."""
+    if job.layers.still:
+        files = [job.folder / f"background.{suffix}"]
+    else:
+        files = list(_numbered(job.folder / "background", suffix, job.layers.frames))
+    for i, path in enumerate(files):
+        write(i, path)
+    return files
+
+
+def _numbered(folder: Path, suffix: str, count: int) -> Iterator[Path]:
+    folder.mkdir()
+    return (folder / f"{i:05d}.{suffix}" for i in range(count))
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path

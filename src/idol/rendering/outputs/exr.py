@@ -1,0 +1,87 @@
+"""OpenEXR for compositing: colour, alpha and metric depth of the person, and of what is behind.
+
+Colours are what compositors expect: linear light with the primaries of Rec. 709, multiplied by alpha, in half
+precision (which holds 8-bit sRGB exactly). Z is metres along the view axis in single precision; where the
+person is not (alpha 0) it is +infinity, as nothing is there.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from idol.errors import UserError
+from idol.rendering.geometry.camera import Layers
+
+_REC_709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)  # red, green, blue, white
+_COMMENTS = "linear Rec. 709, premultiplied; Z in metres along the view axis, infinite where nothing is"
+
+
+def to_linear(colour: UInt8[np.ndarray, "*b"]) -> Float32[np.ndarray, "*b"]:
+    """Linear light in [0, 1] of 8-bit sRGB (IEC 61966-2-1)."""
+    levels = np.arange(256) / 255
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    return linear.astype(np.float32)[colour]
+
+
+def write_person_exr(path: Path, layers: Layers, frame: int) -> None:
+    """Writes the person in one frame: R G B A (half) and Z (float).
+
+    Args:
+        path: Where to.
+        layers: The clip's.
+        frame: Which.
+
+    Raises:
+        UserError: If OpenEXR is not installed.
+    """
+    alpha = layers.alpha[frame]
+    z = np.where(alpha > 0, layers.z[frame], np.float32(np.inf))
+    _write(path, layers, layers.colour[frame], alpha, z)
+
+
+def write_background_exr(path: Path, layers: Layers, frame: int) -> None:
+    """Writes what is behind the person in one frame, whole: R G B A (half; A is 1) and Z (float).
+
+    Args:
+        path: Where to.
+        layers: The clip's.
+        frame: Which.
+
+    Raises:
+        UserError: If OpenEXR is not installed.
+    """
+    z = layers.plate_z_at(frame)
+    _write(path, layers, layers.plate_at(frame), np.ones_like(z), z)
+
+
+def _write(
+    path: Path,
+    layers: Layers,
+    colour: UInt8[np.ndarray, "3 h w"],
+    alpha: Float32[np.ndarray, "h w"],
+    z: Float32[np.ndarray, "h w"],
+) -> None:
+    openexr = _openexr()
+    rgba = np.concatenate([to_linear(colour) * alpha, alpha[None]]).transpose(1, 2, 0)
+    header = {
+        "compression": openexr.ZIP_COMPRESSION,
+        "type": openexr.scanlineimage,
+        "chromaticities": _REC_709,
+        "framesPerSecond": Fraction(layers.fps).limit_denominator(1001),
+        "comments": _COMMENTS,
+    }
+    channels = {"RGBA": np.ascontiguousarray(rgba, np.float16), "Z": np.ascontiguousarray(z)}
+    openexr.File(header, channels).write(str(path))
+
+
+def _openexr() -> Any:
+    try:
+        import OpenEXR
+    except ImportError as missing:
+        raise UserError(
+            "exr", "needs OpenEXR, which is not installed", "pip install idol-diffusion[render]"
+        ) from missing
+    return OpenEXR

@@ -1,0 +1,72 @@
+"""Point clouds: each pixel of the person, or of what is behind, as a coloured point in metres."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from idol.rendering.geometry.camera import Layers
+from idol.rendering.geometry.coordinates import y_up
+
+_VERTEX = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")])
+_TYPES = {"f": "float", "u": "uchar"}
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Coloured points.
+
+    Attributes:
+        points: (n, 3) float32 metres, y up, the camera looks along -z.
+        colours: (n, 3) uint8 sRGB.
+    """
+
+    points: Float32[np.ndarray, "n 3"]
+    colours: UInt8[np.ndarray, "n 3"]
+
+
+def person_cloud(layers: Layers, frame: int) -> Cloud:
+    """The person's points in one frame: the pixels of which they cover at least half."""
+    return _cloud(layers, layers.z[frame], layers.colour[frame], layers.alpha[frame] >= 0.5)
+
+
+def background_cloud(layers: Layers, frame: int) -> Cloud:
+    """The points of the whole scene behind the person, also of what the person hides."""
+    z = layers.plate_z_at(frame)
+    return _cloud(layers, z, layers.plate_at(frame), np.ones(z.shape, bool))
+
+
+def _cloud(
+    layers: Layers,
+    z: Float32[np.ndarray, "h w"],
+    colour: UInt8[np.ndarray, "3 h w"],
+    counts: Bool[np.ndarray, "h w"],
+) -> Cloud:
+    return Cloud(y_up(layers.camera.unproject(z)[counts]), colour.transpose(1, 2, 0)[counts])
+
+
+def joined(clouds: list[Cloud]) -> Cloud:
+    """Several clouds as one."""
+    return Cloud(np.concatenate([c.points for c in clouds]), np.concatenate([c.colours for c in clouds]))
+
+
+def to_ply(cloud: Cloud) -> bytes:
+    """The bytes of a PLY file: binary, little-endian, x y z as float and red green blue as uchar."""
+    vertices = np.empty(len(cloud.points), _VERTEX)
+    for i, name in enumerate(("x", "y", "z")):
+        vertices[name] = cloud.points[:, i]
+    for i, name in enumerate(("red", "green", "blue")):
+        vertices[name] = cloud.colours[:, i]
+    return _header(len(vertices)).encode("ascii") + vertices.tobytes()
+
+
+def _header(count: int) -> str:
+    lines = [
+        "ply",
+        "format binary_little_endian 1.0",
+        "comment metres; right-handed, y up, the camera at the origin looks along -z",
+        f"element vertex {count}",
+        *(f"property {_TYPES[_VERTEX[name].kind]} {name}" for name in _VERTEX.names or ()),
+        "end_header",
+    ]
+    return "\n".join(lines) + "\n"

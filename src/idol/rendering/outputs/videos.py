@@ -1,0 +1,65 @@
+"""The two videos: a moving camera, and two eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from idol.rendering.geometry.camera import Camera, Layers, View
+from idol.rendering.geometry.camera_paths import camera_path
+from idol.rendering.geometry.novel_view import Renderer
+from idol.rendering.geometry.zoom import zoom_inside
+from idol.rendering.job import Job
+from idol.rendering.outputs.stereo import eyes, join
+
+
+def write_parallax(job: Job) -> list[Path]:
+    """`parallax.mp4`: the clip seen by a moving camera, by default one that sways."""
+    views = _path(job, "sway")
+    renderer = Renderer(job.layers, _zoomed(job.layers, views, job.camera))
+    return [job.write_video("parallax.mp4", lambda i: renderer.view(i, views[i]))]
+
+
+def write_stereo(job: Job) -> list[Path]:
+    """`stereo.mp4`: the clip for two eyes, by default from where it was taken."""
+    settings, layers = job.settings, job.layers
+    distance = settings.convergence or float(np.linalg.norm(person_centre(layers)))
+    views = _path(job, "still")
+    pairs = {view: eyes(view, settings.baseline, distance) for view in views}
+    renderer = Renderer(layers, _zoomed(layers, [eye for pair in pairs.values() for eye in pair], job.camera))
+
+    def one(i: int) -> UInt8[np.ndarray, "3 h w"]:
+        left, right = renderer.views(i, pairs[views[i]])
+        return join(left, right, settings.stereo)
+
+    return [job.write_video("stereo.mp4", one)]
+
+
+def person_centre(layers: Layers) -> Float[np.ndarray, " 3"]:
+    """Where the person is over the clip, metres: the median of what is seen of it."""
+    there = layers.alpha > 0.5
+    z = float(np.median(layers.z[there]))
+    row, column = (_middle(there.sum(axes)) for axes in ((0, 2), (0, 1)))
+    (cx, cy), focal = layers.camera.centre, layers.camera.focal
+    return np.array([(column - cx) * z / focal, (row - cy) * z / focal, z])
+
+
+def _middle(counts: Int[np.ndarray, " n"]) -> float:
+    """The median of whole numbers of which each occurs so many times."""
+    upto, total = np.cumsum(counts), int(counts.sum())
+    low, high = (int(np.searchsorted(upto, rank, "right")) for rank in ((total - 1) // 2, total // 2))
+    return (low + high) / 2
+
+
+def _path(job: Job, default: str) -> list[View]:
+    times = np.arange(job.layers.frames) / job.layers.fps
+    path = job.settings.path or default
+    amount = job.settings.amount if job.settings.path or default != "still" else None
+    return camera_path(path, amount, times, person_centre(job.layers))
+
+
+def _zoomed(layers: Layers, views: Sequence[View], camera: Camera) -> Camera:
+    return camera.zoomed(zoom_inside(layers, views, camera))

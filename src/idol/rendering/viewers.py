@@ -1,0 +1,315 @@
+"""Viewers: a clip in 3-D to walk round in, in a browser (viser) or in rerun's own window."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from idol.clip import Clip
+from idol.errors import UserError
+from idol.provenance import Provenance
+from idol.rendering.geometry.camera import Layers
+from idol.rendering.layers.depth_discontinuities import with_firm_edges
+from idol.rendering.layers.metric_scale import PERSON_HEIGHT
+from idol.rendering.layers.separate import separate
+from idol.rendering.outputs.depth_video import to_millimetres
+from idol.rendering.outputs.gltf import Node, Surface, to_glb
+from idol.rendering.outputs.mesh import background_surface, person_surface
+from idol.rendering.outputs.point_cloud import person_cloud
+from idol.rendering.provenance import facts_of, marked_once, with_mark
+
+Viewer = Literal["viser", "rerun"]
+PORTS: dict[Viewer, int] = {"viser": 8080, "rerun": 9876}
+LOCAL = "127.0.0.1"
+
+
+def view(
+    clip: Path,
+    viewer: Viewer = "viser",
+    *,
+    host: str = LOCAL,
+    port: int | None = None,
+    save: Path | None = None,
+    fov: float | None = None,
+    person_height: float = PERSON_HEIGHT,
+    provenance: Provenance | None = None,
+    ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Opens a clip in 3-D and stays until the viewer is closed, or Ctrl-C.
+
+    Args:
+        clip: The clip's folder.
+        viewer: "viser" serves a page for the browser, "rerun" opens rerun's window.
+        host: Address to listen at: only this machine by default.
+        port: Port to listen at; the viewer's own (8080, 9876) by default.
+        save: Of rerun: write this .rrd file instead of opening a window, marked and with its credentials
+            beside it (`idol.provenance`).
+        fov: Vertical field of view in degrees; see `idol.rendering.layers.separate.separate`.
+        person_height: Metres; gives the scale where the clip's distances are not known.
+        provenance: Whether a recording is marked, and who signs it; this machine by default.
+        ready: Called with the address once viser serves.
+
+    Raises:
+        UserError: If the clip cannot be read or lacks what is needed, the viewer is unknown, not installed or
+            cannot open a window, or `save` is no name for an .rrd file.
+    """
+    if viewer not in PORTS:
+        raise UserError("--with", f"{viewer!r}", f"give one of {', '.join(PORTS)}")
+    if save is not None and (viewer != "rerun" or save.suffix != ".rrd"):
+        raise UserError("--save", f"{save} with {viewer}", "add --with rerun and end the name in .rrd")
+    record = Clip.load(clip)
+    layers = with_firm_edges(separate(record, fov=fov, person_height=person_height))
+    port = PORTS[viewer] if port is None else port
+    if viewer == "viser":
+        _serve(layers, host, port, ready)
+    elif save is not None:
+        _export(save, record, layers, clip, provenance or Provenance())
+    else:
+        _open_window(record, layers, host, port)
+
+
+def _export(path: Path, clip: Clip, layers: Layers, folder: Path, provenance: Provenance) -> None:
+    """A recording to be given away: its colours are marked, and `NAME.rrd.c2pa` says where they come from."""
+    marked = replace(clip, video=marked_once(clip.video, provenance))
+    save_recording(path, marked, with_mark(layers, clip.video, provenance))
+    provenance.sign(path, replace(facts_of(clip, folder), kind="recording"))
+
+
+def _serve(layers: Layers, host: str, port: int, ready: Callable[[str], None]) -> None:
+    player = Player(layers, host, port)
+    try:
+        ready(player.url)
+        player.wait()
+    except KeyboardInterrupt:
+        pass  # how a viewer is meant to end
+    finally:
+        player.stop()
+
+
+class Player:
+    """A viser server that shows a clip: a slider, a play button, the person as mesh or points.
+
+    Args:
+        layers: The clip's.
+        host: Address to listen at; only this machine by default.
+        port: Port to listen at; if it is busy, the next that is free is taken.
+
+    Attributes:
+        server: The viser server.
+
+    Raises:
+        UserError: If viser is not installed.
+    """
+
+    def __init__(self, layers: Layers, host: str = LOCAL, port: int = PORTS["viser"]) -> None:
+        viser = _imported("viser")
+        with redirect_stdout(sys.stderr):  # its banner is for people
+            self.server: Any = viser.ViserServer(host=host, port=port, label="idol", verbose=False)
+        self._frames, self._fps = layers.frames, layers.fps
+        self._nodes = _add_scene(self.server.scene, layers)
+        self._look_from_the_clips_camera(layers)
+        self._add_controls()
+        self._lock, self._stopped = threading.Lock(), threading.Event()
+        threading.Thread(target=self._play, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds it."""
+        return f"http://{self.server.get_host()}:{self.server.get_port()}"
+
+    def show(self, frame: int) -> None:
+        """Goes to a frame."""
+        self._frame.value = frame
+
+    def choose(self, person: Literal["mesh", "points"]) -> None:
+        """Shows the person as one or the other."""
+        self._person.value = person
+
+    def play(self, on: bool = True) -> None:
+        """Lets the clip run in a loop, or halts it."""
+        self._playing.value = on
+
+    def wait(self) -> None:
+        """Returns when the player is stopped."""
+        self._stopped.wait()
+
+    def stop(self) -> None:
+        """Ends the server."""
+        self._stopped.set()
+        with redirect_stdout(sys.stderr):
+            self.server.stop()
+
+    def _look_from_the_clips_camera(self, layers: Layers) -> None:
+        self.server.scene.set_up_direction("+y")
+        camera = self.server.initial_camera
+        camera.position, camera.look_at = (0.0, 0.0, 0.0), (0.0, 0.0, -_distance(layers))
+        camera.fov = float(np.radians(layers.camera.fov))
+
+    def _add_controls(self) -> None:
+        gui = self.server.gui
+        self._frame = gui.add_slider("frame", 0, max(1, self._frames - 1), 1, 0, disabled=self._frames == 1)
+        self._playing = gui.add_checkbox("play", False)
+        self._speed = gui.add_slider("speed", 0.1, 2.0, 0.1, 1.0)
+        self._person = gui.add_dropdown("person", ("mesh", "points"))
+        self._background = gui.add_checkbox("background", True)
+        for control in (self._frame, self._person, self._background):
+            control.on_update(lambda _: self._update())
+
+    def _update(self) -> None:
+        """Shows what the controls say, and hides the rest."""
+        with self._lock, self.server.atomic():
+            wanted = {self._person.value, *(["background"] if self._background.value else [])}
+            for name, handles in self._nodes.items():
+                frame = min(self._frame.value, len(handles) - 1)
+                for i, handle in enumerate(handles):
+                    handle.visible = name in wanted and i == frame
+
+    def _play(self) -> None:
+        while not self._stopped.wait(1 / (self._fps * self._speed.value)):
+            if self._playing.value:
+                self.show((self._frame.value + 1) % self._frames)
+
+
+def _add_scene(scene: Any, layers: Layers) -> dict[str, list[Any]]:
+    """Everything that can be seen, all frames at once: so that playing sends nothing but what is visible."""
+    size = _distance(layers) / layers.camera.focal
+    nodes: dict[str, list[Any]] = {"mesh": [], "points": [], "background": []}
+    for i in range(1 if layers.still else layers.frames):
+        surface = background_surface(layers, i)
+        nodes["background"].append(_add_surface(scene, f"/background/{i:05d}", surface, visible=i == 0))
+    for i in range(layers.frames):
+        person = person_surface(layers, i)
+        nodes["mesh"].append(_add_surface(scene, f"/mesh/{i:05d}", person, visible=i == 0))
+        cloud = person_cloud(layers, i)
+        look = {"point_size": size, "precision": "float32", "point_shading": "flat", "visible": False}
+        nodes["points"].append(scene.add_point_cloud(f"/points/{i:05d}", cloud.points, cloud.colours, **look))
+    return nodes
+
+
+def _add_surface(scene: Any, name: str, surface: Surface | None, visible: bool) -> Any:
+    if surface is None:  # nobody in this frame
+        return scene.add_frame(name, show_axes=False, visible=visible)
+    return scene.add_glb(name, to_glb([Node("surface", surface)]), visible=visible)
+
+
+def _distance(layers: Layers) -> float:
+    """The person's, in metres: the median over what is seen of them."""
+    return float(np.median(layers.z[layers.alpha >= 0.5]))
+
+
+def save_recording(path: Path, clip: Clip, layers: Layers) -> None:
+    """Writes a clip as a recording of rerun; the file appears whole or not at all.
+
+    It holds, on the timelines `frame` and `time`, `/world/person` (points), `/world/background` (a mesh), and
+    under the pinhole camera `/world/camera` its `image` and `depth` (the person's, in millimetres).
+
+    Args:
+        path: An .rrd file.
+        clip: For its pictures.
+        layers: The same clip's.
+
+    Raises:
+        UserError: If rerun is not installed.
+    """
+    rerun = _imported("rerun")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as scratch:
+        fresh = Path(scratch, path.name)
+        recording = rerun.RecordingStream("idol")
+        recording.save(fresh, default_blueprint=_blueprint())
+        _record(rerun, recording, clip, layers)
+        recording.disconnect()
+        fresh.replace(path)
+
+
+def _record(rerun: Any, recording: Any, clip: Clip, layers: Layers) -> None:
+    camera, distance = layers.camera, _distance(layers)
+    recording.log("world", rerun.ViewCoordinates.RIGHT_HAND_Y_UP, static=True)
+    pinhole = rerun.Pinhole(
+        image_from_camera=camera.intrinsics,
+        resolution=[camera.width, camera.height],
+        camera_xyz=rerun.ViewCoordinates.RUB,
+        image_plane_distance=distance / 4,
+    )
+    recording.log("world/camera", pinhole, static=True)
+    if layers.still:
+        recording.log("world/background", _mesh(rerun, background_surface(layers, 0)), static=True)
+    for i in range(layers.frames):
+        recording.set_time("frame", sequence=i)
+        recording.set_time("time", duration=i / layers.fps)
+        _record_frame(rerun, recording, clip, layers, i)
+
+
+def _record_frame(rerun: Any, recording: Any, clip: Clip, layers: Layers, frame: int) -> None:
+    picture = np.ascontiguousarray(clip.video[frame].transpose(1, 2, 0))
+    recording.log("world/camera/image", rerun.Image(picture).compress(jpeg_quality=95))
+    covered = layers.alpha[frame] >= 0.5
+    depth = to_millimetres(np.where(covered, layers.z[frame], np.inf))
+    recording.log("world/camera/depth", rerun.DepthImage(depth, meter=1000.0))
+    cloud = person_cloud(layers, frame)
+    radius = 0.75 * _distance(layers) / layers.camera.focal  # points overlap
+    recording.log("world/person", rerun.Points3D(cloud.points, colors=cloud.colours, radii=radius))
+    if not layers.still:
+        recording.log("world/background", _mesh(rerun, background_surface(layers, frame)))
+
+
+def _mesh(rerun: Any, surface: Surface) -> Any:
+    return rerun.Mesh3D(
+        vertex_positions=surface.vertices,
+        triangle_indices=surface.faces,
+        vertex_texcoords=surface.uv,
+        albedo_texture=np.ascontiguousarray(surface.texture.transpose(1, 2, 0)),
+    )
+
+
+def _blueprint() -> Any:
+    """Space on the left, without the depth image, which rerun would turn into points once more."""
+    views = import_module("rerun.blueprint")
+    return views.Blueprint(
+        views.Horizontal(
+            views.Spatial3DView(
+                origin="world", contents=["+ $origin/**", "- $origin/camera/depth"], name="space"
+            ),
+            views.Vertical(
+                views.Spatial2DView(origin="world/camera/image", name="video"),
+                views.Spatial2DView(origin="world/camera/depth", name="depth"),
+            ),
+            column_shares=[3, 1],
+        )
+    )
+
+
+def _open_window(clip: Clip, layers: Layers, host: str, port: int) -> None:
+    """Shows a recording in rerun's window until that is closed.
+
+    The window is its own program, started on a file: started through rerun's Python functions it would listen
+    on every address of the machine.
+    """
+    _imported("rerun")
+    with tempfile.TemporaryDirectory(prefix="idol-") as scratch:
+        path = Path(scratch, "clip.rrd")
+        save_recording(path, clip, layers)
+        command = [sys.executable, "-m", "rerun", str(path), "--bind", host, "--port", str(port)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if done.returncode > 0:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError("--with rerun", f"its window does not open ({said})", "add --save FILE.rrd")
+
+
+def _imported(name: Viewer) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as missing:
+        raise UserError(
+            "--with", f"needs {name}, which is not installed", "pip install idol-diffusion[view]"
+        ) from missing

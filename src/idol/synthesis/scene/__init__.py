@@ -1,0 +1,1 @@
+"""Rooms, panoramas and light around the person."""

@@ -1,0 +1,270 @@
+"""Where the person stands: a furnished room or the open under a panorama, and the light of it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from idol.assets import asset_path
+from idol.synthesis.rendering.camera import SKY, Camera
+from idol.synthesis.scene import textures
+
+_Numbers = tuple[float | int, ...]
+
+
+@dataclass(frozen=True)
+class Quad:
+    """A flat textured rectangle: corners (4, 3) in metres, normal (3,), uv (4, 2), image (h, w, 3) uint8."""
+
+    corners: np.ndarray
+    normal: np.ndarray
+    uv: np.ndarray
+    image: np.ndarray
+
+
+@dataclass(frozen=True)
+class Light:
+    """The light of a scene, in linear units.
+
+    Attributes:
+        ambient: (9, 3) irradiance as spherical harmonics, in the shader's polynomial order.
+        key, key_colour: Direction towards the light that casts shadows, (3,), and its colour.
+        fill, fill_colour: The same for one that casts none.
+        exposure: Factor before tone mapping; white: (3,) factors of the channels.
+        occlusion: Strength of ambient occlusion in [0, 1].
+    """
+
+    ambient: np.ndarray
+    key: np.ndarray
+    key_colour: np.ndarray
+    fill: np.ndarray
+    fill_colour: np.ndarray
+    exposure: float
+    white: np.ndarray
+    occlusion: float = 0.8
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Surfaces and light. With a panorama (h, w, 3) the surfaces only catch shadows."""
+
+    kind: str
+    quads: tuple[Quad, ...]
+    light: Light
+    panorama: np.ndarray | None = None
+
+
+@lru_cache(1)
+def panoramas() -> tuple[np.ndarray, ...]:
+    """The HDRI panoramas, (256, 512, 3) float32 linear, +Y up, without the negative values they come with."""
+    import OpenEXR
+
+    found = []
+    for path in sorted(asset_path("hdri").glob("*.exr.js")):
+        coded = re.search(r"base64,([A-Za-z0-9+/=]+)", path.read_text())
+        if coded is None:
+            raise ValueError(f"{path.name} holds no picture")
+        found.append(np.clip(np.nan_to_num(_read_exr(OpenEXR, base64.b64decode(coded[1]))), 0, 200))
+    return tuple(found)
+
+
+def _read_exr(module: object, data: bytes) -> np.ndarray:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(suffix=".exr") as file:
+        file.write(data)
+        file.flush()
+        with module.File(file.name) as picture:  # type: ignore[attr-defined]
+            channels = picture.channels()
+            if "RGB" in channels:
+                return channels["RGB"].pixels.astype(np.float32)
+            return np.stack([channels[c].pixels for c in "RGB"], -1).astype(np.float32)
+
+
+@lru_cache(1)
+def photos() -> tuple[np.ndarray, ...]:
+    """Square views out of the panoramas, (160, 160, 3) uint8, as pictures to hang on walls."""
+    views = []
+    for panorama in panoramas():
+        for start in range(0, 512, 160):
+            view = np.take(panorama, np.arange(start, start + 160), axis=1, mode="wrap")[60:220]
+            scaled = view / (view + max(float(np.median(view)), 1e-3))
+            views.append((np.clip(scaled, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8))
+    return tuple(views)
+
+
+def make_scene(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray, kind: str) -> Scene:
+    """A scene round the box (2, 3) that the person moves in, seen from `eye`.
+
+    Args:
+        rng: Source of randomness.
+        subject: Lowest and highest corner of what the person fills, metres.
+        eye: (3,) where the camera is: a room holds it.
+        kind: "room" or "panorama".
+    """
+    panorama = _choose_panorama(rng)
+    light = make_light(rng, panorama, kind)
+    if kind == "room":
+        return Scene(kind, room(rng, subject, eye), light)
+    ground = np.full((2, 2, 3), 200, np.uint8)
+    floor = _quad((-5, 0, 5), (10, 0, 0), (0, 0, -10), (0, 1, 0), (1, 1), ground)
+    return Scene(kind, (floor,), light, (panorama * rng.uniform(0.9, 1.4)).astype(np.float32))
+
+
+def with_surroundings(
+    scene: Scene, camera: Camera, z: Float[np.ndarray, "f h w"], mask: Bool[np.ndarray, "f h w"]
+) -> Float[np.ndarray, "f h w"]:
+    """Metric depth of the whole frame, from what the raster drew.
+
+    A room is drawn whole. A panorama has no depth of its own: below the horizon it is the plane of the floor,
+    on which the person stands, above it the sky. Both end at `SKY`, so that depth has no step at the horizon.
+
+    Args:
+        scene: What was drawn.
+        camera: Through which camera.
+        z: The raster's distances along the view axis, metres.
+        mask: The person, whose distances stay.
+
+    Returns:
+        Distances along the view axis, metres, at most `SKY`.
+    """
+    if scene.panorama is None:
+        return z
+    fall = np.maximum(-camera.rays[..., 1], 1e-9)  # of a line of sight, in metres a metre of depth
+    return np.where(mask, z, np.minimum(camera.eye[1] / fall, SKY).astype(z.dtype))
+
+
+def _choose_panorama(rng: np.random.Generator) -> np.ndarray:
+    """A panorama of mean brightness 0.55, turned at random, but not so that it is black behind the person."""
+    for _ in range(6):
+        panorama = panoramas()[int(rng.integers(len(panoramas())))]
+        width = panorama.shape[1]
+        panorama = np.roll(panorama, int(rng.integers(width)), 1)
+        panorama = panorama / max(float(panorama.mean()), 1e-3) * 0.55
+        behind = panorama[80:190, width // 2 - 50 : width // 2 + 50]
+        if np.median(behind) > 0.04:
+            break
+    return panorama
+
+
+def make_light(rng: np.random.Generator, panorama: np.ndarray, kind: str) -> Light:
+    """Ambient light from the panorama; the key where it is brightest, or from a lamp in a room."""
+    ambient = harmonics(panorama)
+    key = brightest(panorama)
+    if key[1] < 0.25 or kind == "room":
+        angle = rng.uniform(-1.2, 1.2)
+        key = np.array([np.sin(angle) * 0.8, rng.uniform(0.5, 1.2), np.cos(angle)])
+    key[1] = min(key[1], 3 * np.hypot(key[0], key[2]) + 0.05)  # never straight from above
+    key[0] += 0.02
+    grey = ambient.mean(1, keepdims=True)
+    if kind == "room":  # walls even the light out
+        even = np.concatenate([[1.25], np.full(8, 0.5)])[:, None]
+        ambient = 0.35 * ambient + 0.65 * grey * np.array([1.05, 1.0, 0.93]) * even
+    else:
+        ambient = 0.45 * ambient + 0.55 * grey
+    angle = rng.uniform(-np.pi, np.pi)
+    fill = np.array([np.sin(angle), rng.uniform(0.0, 0.8), np.cos(angle)])
+    warm = np.array([1.0, 0.96, 0.9]) * rng.uniform(0.9, 1.1, 3)
+    return Light(
+        ambient=ambient * 0.85,
+        key=key / np.linalg.norm(key),
+        key_colour=warm * rng.uniform(0.4, 1.3),
+        fill=fill / np.linalg.norm(fill),
+        fill_colour=rng.uniform(0.8, 1.2, 3) * max(rng.uniform(-0.2, 0.5), 0.0),
+        exposure=float(rng.uniform(0.75, 1.25)),
+        white=rng.uniform(0.93, 1.07, 3),
+    )
+
+
+def _directions(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """x, y, z and the solid angle of an equirectangular picture's pixels, (h, w) each."""
+    theta = (np.arange(height) + 0.5)[:, None] / height * np.pi
+    phi = (np.arange(width) + 0.5)[None] / width * 2 * np.pi
+    ring, one = np.sin(theta), np.ones((height, width))
+    area = ring * one * (np.pi / height) * (2 * np.pi / width)
+    return ring * np.sin(phi), np.cos(theta) * one, ring * np.cos(phi), area
+
+
+def harmonics(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "9 3"]:
+    """Irradiance over pi of a panorama (h, w, 3) as 9 coefficients (9, 3) (Ramamoorthi and Hanrahan 2001)."""
+    x, y, z, area = _directions(*panorama.shape[:2])
+    k = np.array([0.282095] + [0.488603] * 3 + [1.092548] * 2 + [0.315392, 1.092548, 0.546274])
+    basis = [np.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y]
+    spread = np.array([np.pi] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5)
+    sums = np.stack([np.einsum("hwc,hw->c", panorama, b * area) for b in basis])
+    return sums * (k * k * spread / np.pi)[:, None]
+
+
+def brightest(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, " 3"]:
+    """Unit direction (3,) of the brightest spot above the horizon."""
+    x, y, z, area = _directions(*panorama.shape[:2])
+    light = np.minimum(panorama.mean(-1), 50) * area
+    light[panorama.shape[0] // 2 :] = 0
+    at = np.unravel_index(light.argmax(), light.shape)
+    return np.array([x[at], y[at], z[at]])
+
+
+def _quad(
+    origin: _Numbers,
+    u: _Numbers,
+    v: _Numbers,
+    normal: _Numbers,
+    repeat: _Numbers,
+    image: np.ndarray,
+) -> Quad:
+    o, a, b = (np.array(x, float) for x in (origin, u, v))
+    uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * np.array(repeat, float)
+    return Quad(np.stack([o, o + a, o + a + b, o + b]), np.array(normal, float), uv, image)
+
+
+def room(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray) -> tuple[Quad, ...]:
+    """Floor, ceiling and three walls, the back one behind the person; the camera's side is open."""
+    reach = max(np.abs(subject[:, 0]).max() + 0.4, abs(eye[0]) + 0.2)
+    w, h = max(rng.uniform(4.2, 7), 2 * reach), max(rng.uniform(2.4, 3.3), subject[1, 1] + 0.25)
+    d = max(7.0, eye[2] + 3.0)
+    back = float(subject[0, 2]) - rng.uniform(0.5, 2.2)
+    ceiling = np.full((2, 2, 3), int(rng.integers(200, 250)), np.uint8)
+    pictures = photos()
+    walls = [textures.wall(rng, pictures) for _ in range(3)]
+    walls[1:] = [walls[0]] * 2 if rng.uniform() < 0.3 else walls[1:]
+    scale = rng.uniform(0.7, 1.4)
+    left, right = -w / 2, w / 2
+    return (
+        _quad((left, 0, back), (w, 0, 0), (0, h, 0), (0, 0, 1), (1, 1), walls[0]),
+        _quad(
+            (left, 0, back + d), (w, 0, 0), (0, 0, -d), (0, 1, 0), (w / 2 * scale, d / 2 * scale),
+            textures.floor(rng),
+        ),
+        _quad((left, 0, back + d), (0, 0, -d), (0, h, 0), (1, 0, 0), (1, 1), walls[1]),
+        _quad((right, 0, back), (0, 0, d), (0, h, 0), (-1, 0, 0), (1, 1), walls[2]),
+        _quad((left, h, back), (w, 0, 0), (0, 0, d), (0, -1, 0), (1, 1), ceiling),
+        *_furniture(rng, subject, w, back),
+    )  # fmt: skip
+
+
+def _furniture(rng: np.random.Generator, subject: np.ndarray, width: float, back: float) -> list[Quad]:
+    """Boxes along the back wall, behind the person: cupboards, tables, crates."""
+    quads: list[Quad] = []
+    space = float(subject[0, 2]) - back - 0.1
+    for _ in range(int(rng.integers(0, 4)) if space > 0.3 else 0):
+        size = np.array([rng.uniform(0.3, 1.4), rng.uniform(0.25, 1.3), rng.uniform(0.2, min(0.7, space))])
+        x = rng.uniform(-width / 2, width / 2 - size[0])
+        quads += box(np.array([x, 0.0, back]), size, textures.cloth(rng))
+    return quads
+
+
+def box(corner: np.ndarray, size: np.ndarray, image: np.ndarray) -> list[Quad]:
+    """Front, top and two sides of a box that stands against the back wall."""
+    x, y, z = corner
+    w, h, d = size
+    return [
+        _quad((x, y, z + d), (w, 0, 0), (0, h, 0), (0, 0, 1), (1, 1), image),
+        _quad((x, y + h, z + d), (w, 0, 0), (0, 0, -d), (0, 1, 0), (1, 1), image),
+        _quad((x, y, z), (0, 0, d), (0, h, 0), (-1, 0, 0), (1, 1), image),
+        _quad((x + w, y, z + d), (0, 0, -d), (0, h, 0), (1, 0, 0), (1, 1), image),
+    ]

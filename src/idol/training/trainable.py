@@ -1,0 +1,349 @@
+"""Everything that is trained, as one module: U-Net, pose control and foreground encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.utils.constants import CONFIG_NAME
+from torch import Tensor, nn
+
+from idol.data.batch import Batch
+from idol.errors import UserError
+from idol.model.autoencoder import Autoencoder
+from idol.model.control import PoseAdapter, PoseControlNet
+from idol.model.convert.state_dict import transfer
+from idol.model.encoders import CLIPForeground, LatentForeground, drop_foreground
+from idol.model.unet import UNetOutput, UnifiedUNet, check_maps
+from idol.training.latent_statistics import TrainingCodec
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Arguments of `UnifiedUNet`; the defaults are Stable Diffusion's sizes."""
+
+    in_channels: int = 4
+    out_channels: int = 4
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: int = 2
+    attention: tuple[bool, ...] = (True, True, True, False)
+    attention_head_dim: int = 8
+    cross_attention_dim: int = 768
+    norm_num_groups: int = 32
+    num_modalities: int = 2
+    temporal: Literal["handcrafted", "animatediff"] | None = None
+    cross_modal: bool = True
+    background: Literal["add", "concat", "controlnet"] = "add"
+    draft: bool = False
+    output: Literal["prediction", "clean", "mixed"] = "prediction"
+    norm_over_frames: bool = False
+    transformer_depth: int = 1
+    coupling: Literal["shared", "separate", "random_shift"] = "shared"
+    cross_attention_maps: Literal["own", "average", "video"] = "own"
+
+    def __post_init__(self) -> None:
+        check_maps(self.cross_attention_maps, self.num_modalities, self.coupling)
+
+
+@dataclass(frozen=True)
+class LatentForegroundConfig:
+    """Arguments of `LatentForeground` that do not follow from the other networks."""
+
+    grid_size: int = 8
+    num_layers: int = 3
+    num_heads: int = 6
+    unconditional: Literal["learned", "zeros"] = "learned"
+
+
+@dataclass(frozen=True)
+class StableDiffusionConfig:
+    """Where weights of Stable Diffusion come from: names on the model hub, or folders."""
+
+    unet: str = "lambdalabs/sd-image-variations-diffusers"
+    clip: str = "lambdalabs/sd-image-variations-diffusers"
+    unconditional: Literal["zero_image", "zeros"] = "zero_image"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which networks are trained, and what they start from."""
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    control: Literal["adapter", "controlnet", "controlnet_latent"] | None = "adapter"
+    """How the pose enters; None leaves it out (attribute pre-training)."""
+    adapter_res_blocks: int = 2
+    """Residual blocks a resolution of the pose adapter."""
+    foreground: LatentForegroundConfig | None = field(default_factory=LatentForegroundConfig)
+    """The small model's foreground encoder; None takes CLIP's."""
+    stable_diffusion: StableDiffusionConfig | None = None
+    """Start from Stable Diffusion's weights; None starts from nothing. CLIP's encoder needs it."""
+    init: Path | None = None
+    """What to go on from: another stage's run or checkpoint, or a pipeline such as `mini`."""
+
+    def __post_init__(self) -> None:
+        if self.foreground is None and self.stable_diffusion is None:
+            raise ValueError("stable_diffusion: CLIP's foreground encoder starts from its weights, name them")
+
+
+class Networks(nn.Module):
+    """All that is trained behind one `forward`, so that it is wrapped together.
+
+    Args:
+        unet: The U-Net.
+        control: Pose control; None where no pose is given.
+        foreground: Foreground encoder.
+        background: ControlNet of the background's latents, where the U-Net leaves the background to one.
+    """
+
+    def __init__(
+        self,
+        unet: UnifiedUNet,
+        control: PoseAdapter | PoseControlNet | None,
+        foreground: LatentForeground | CLIPForeground,
+        background: PoseControlNet | None = None,
+    ) -> None:
+        super().__init__()
+        self.unet, self.control, self.foreground, self.background = unet, control, foreground, background
+
+    @property
+    def reads_latent_pose(self) -> bool:
+        """Whether the pose control reads the skeletons' latents rather than their pixels."""
+        return isinstance(self.control, PoseControlNet) and self.control.config["pose_input"] == "latent"
+
+    def forward(
+        self, sample: Tensor, times: Tensor, given: Conditions, dropped: Tensor, return_features: bool = False
+    ) -> UNetOutput:
+        """Predict from noisy latents.
+
+        Args:
+            sample: (b, m, f, c, h, w).
+            times: (b, m) diffusion times.
+            given: The conditions.
+            dropped: (b,) bool, clips that are not shown their foreground.
+            return_features: Ask for what the consistency losses read.
+        """
+        tokens = self.tokens(given, dropped)
+        control = self.pose_control(sample, times, tokens, given.pose)
+        if self.background is not None:
+            plates = given.background if given.background.ndim == 5 else given.background[:, None]
+            shown = self.background(sample, times, tokens, plates)
+            control = shown if control is None else control + shown
+        return self.unet(sample, times, tokens, given.background, control, return_features, draft=given.draft)
+
+    def tokens(self, given: Conditions, dropped: Tensor) -> Tensor:
+        """Foreground tokens (b, n, d), the unconditional ones where dropped."""
+        if isinstance(self.foreground, CLIPForeground):
+            tokens = self.foreground(given.foreground_image, given.foreground_mask)
+        else:
+            tokens = self.foreground(given.foreground, given.foreground_pose, given.foreground_mask)
+        return drop_foreground(tokens, self.foreground.unconditional(tokens), dropped)
+
+    def pose_control(self, sample: Tensor, times: Tensor, tokens: Tensor, pose: Tensor) -> Any:
+        """Residuals of the pose for the U-Net, or None without control."""
+        match self.control:
+            case None:
+                return None
+            case PoseAdapter():
+                return self.control(pose)
+            case PoseControlNet():
+                return self.control(sample, times, tokens, pose)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the networks are given besides the noisy latents; pictures in [0, 1]."""
+
+    background: Tensor
+    """(b, c, h, w) or (b, f, c, h, w)"""
+    pose: Tensor
+    """(b, f, 3, y, x), or latents for a ControlNet that reads those"""
+    foreground: Tensor
+    """(b, c, h', w')"""
+    foreground_image: Tensor | None
+    """(b, 3, s, s); CLIP's encoder reads it"""
+    foreground_pose: Tensor
+    """(b, 3, s, s)"""
+    foreground_mask: Tensor
+    """(b, 1, s, s)"""
+    draft: Tensor | None = None
+    """(b, m, f, c, h, w)"""
+
+
+def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditions:
+    """Normalise a batch's conditions.
+
+    Args:
+        batch: Latents as the autoencoder gives them, uint8 pictures.
+        codec: Normalises latents; encodes the skeletons if `latent_pose`.
+        latent_pose: The ControlNet reads the skeletons' latents.
+    """
+    pose, image = batch.pose.float() / 255, batch.foreground_image
+    return Conditions(
+        background=codec.normalise_background(batch.background),
+        pose=codec.encode_image(pose * 2 - 1) if latent_pose else pose,
+        foreground=codec.normalise_image(batch.foreground),
+        foreground_image=None if image is None else image[:, :3].float() / 255,
+        foreground_pose=batch.foreground_pose.float() / 255,
+        foreground_mask=batch.foreground_mask.float(),
+        draft=None if batch.draft is None else codec.normalise_draft(batch.draft),
+    )
+
+
+def build_networks(config: ModelConfig, downscale: int, pretrained: bool = True) -> Networks:
+    """Build the networks of a config, without the weights of `config.init`.
+
+    Args:
+        config: Sizes, and whether to start from Stable Diffusion.
+        downscale: Pixels a side of one latent position.
+        pretrained: Load the weights that `config.stable_diffusion` names; else all weights are new.
+    """
+    source = config.stable_diffusion if pretrained else None
+    unet = UnifiedUNet(**asdict(config.unet)) if source is None else _inflated(config.unet, source)
+    background = (
+        PoseControlNet.from_unet(unet, pose_input="latent")
+        if config.unet.background == "controlnet"
+        else None
+    )
+    return Networks(
+        unet, _control(config, unet, downscale), _foreground(config, downscale, source), background
+    )
+
+
+def initialise(networks: Networks, weights: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
+    """Take over another stage's weights.
+
+    Only layers that a later stage adds (temporal, cross-modal, a ControlNet, the depth's label) may be new.
+
+    Returns:
+        Names of the weights that are new.
+
+    Raises:
+        UserError: If a weight has no place or shape, or another weight is missing.
+    """
+    parts = {name.partition(".")[0] for name in weights}
+    places = dict(networks.named_children())
+    if not parts <= places.keys():
+        raise UserError("model.init", f"{source} holds a {max(parts - places.keys())}", "set model.control")
+    new: list[str] = []
+    for part, network in places.items():
+        own = {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
+        new += [f"{part}.{name}" for name in transfer(network, own, strict=True).new]
+    missing = [name for name in new if not _may_be_new(name, parts)]
+    if missing:
+        raise UserError("model.init", f"{source} has no weight {missing[0]}", "give a checkpoint that fits")
+    return tuple(new)
+
+
+def freeze(networks: Networks, what: Literal["all", "attention"]) -> None:
+    """Freeze all but what is trained.
+
+    `attention` leaves the ResBlocks and the resampling as they are (Sec. 3.3) and trains the transformers,
+    the foreground encoder, ControlNets, and the input layer where it must learn to read a background.
+    """
+    if what == "attention":
+        reads_background = networks.unet.config["background"] == "concat"
+        for name, parameter in networks.unet.named_parameters():
+            attends = ".attentions." in name or ".cross_modal." in name
+            if not attends and not (reads_background and name.startswith("conv_in.")):
+                parameter.requires_grad_(False)
+
+
+def _may_be_new(name: str, parts: set[str]) -> bool:
+    added = (".temporal", "motion_modules", ".cross_modal.")
+    controls = {"control", "background"} - parts
+    return any(part in name for part in added) or name.partition(".")[0] in controls
+
+
+def _inflated(config: UNetConfig, source: StableDiffusionConfig) -> UnifiedUNet:
+    from diffusers import UNet2DConditionModel
+
+    unet2d = UNet2DConditionModel.from_pretrained(source.unet, subfolder="unet")
+    return UnifiedUNet.from_unet2d(
+        unet2d,
+        temporal=config.temporal,
+        cross_modal=config.cross_modal,
+        background=config.background,
+        num_modalities=config.num_modalities,
+        coupling=config.coupling,
+        cross_attention_maps=config.cross_attention_maps,
+    )
+
+
+def _control(config: ModelConfig, unet: UnifiedUNet, downscale: int) -> PoseAdapter | PoseControlNet | None:
+    match config.control:
+        case None:
+            return None
+        case "adapter":
+            return PoseAdapter(
+                channels=config.unet.block_out_channels,
+                num_res_blocks=config.adapter_res_blocks,
+                downscale_factor=downscale,
+                modalities=1 if config.unet.coupling == "shared" else config.unet.num_modalities,
+            )
+        case "controlnet":
+            widths = _embedding_widths(downscale)
+            return PoseControlNet.from_unet(unet, pose_input="rgb", pose_embedding_channels=widths)
+        case "controlnet_latent":
+            return PoseControlNet.from_unet(unet, pose_input="latent")
+
+
+def _embedding_widths(downscale: int) -> tuple[int, ...]:
+    """Of the encoder of skeleton images, which halves once between each two: Stable Diffusion's are for 8."""
+    halvings = downscale.bit_length() - 1
+    return ((16, 32, 96, 256) + (256,) * halvings)[: halvings + 1]
+
+
+def _foreground(
+    config: ModelConfig, downscale: int, source: StableDiffusionConfig | None
+) -> LatentForeground | CLIPForeground:
+    if config.foreground is not None:
+        return LatentForeground(
+            in_channels=config.unet.in_channels,
+            patch_size=downscale,
+            cross_attention_dim=config.unet.cross_attention_dim,
+            **asdict(config.foreground),
+        )
+    assert config.stable_diffusion is not None  # ModelConfig saw to it
+    if source is None:
+        width, unconditional = config.unet.cross_attention_dim, config.stable_diffusion.unconditional
+        return CLIPForeground(None, width, unconditional)
+    from transformers import CLIPVisionModelWithProjection
+
+    clip = CLIPVisionModelWithProjection.from_pretrained(source.clip, subfolder="image_encoder")
+    return CLIPForeground.from_clip(clip, source.unconditional)
+
+
+def load_autoencoder(kind: Literal["idol", "kl"], source: str) -> Any:
+    """The frozen autoencoder: ours, or Stable Diffusion's of three channels or, trained here, of six.
+
+    Args:
+        kind: Ours or Stable Diffusion's.
+        source: Folder of the autoencoder; of Stable Diffusion's also folder or hub name of a checkpoint.
+
+    Raises:
+        UserError: If there is none, or one of the other kind.
+    """
+    wanted: Any = Autoencoder if kind == "idol" else AutoencoderKL
+    folder = next((f for f in (Path(source, "vae"), Path(source)) if (f / CONFIG_NAME).is_file()), None)
+    if folder is None:
+        if kind == "idol" or Path(source).exists():
+            raise UserError("autoencoder", f"no {CONFIG_NAME} in {source}", "name a folder of a trained one")
+        vae = _from_hub(source)
+    else:
+        found = wanted.load_config(folder).get("_class_name")
+        if found != wanted.__name__:
+            raise UserError("autoencoder", f"{folder} holds a {found}", f"kind {kind} is {wanted.__name__}")
+        vae = wanted.from_pretrained(folder)
+    return vae.eval().requires_grad_(False)
+
+
+def _from_hub(name: str) -> Any:
+    try:
+        return AutoencoderKL.from_pretrained(name, subfolder="vae")
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        hint = "give a folder, or a hub name with a `vae` and, the first time, a network"
+        raise UserError("autoencoder", f"{name} cannot be loaded ({reason})", hint) from None
