@@ -33,10 +33,10 @@ from idol.progress import Reporter
 from idol.synthesis import generate as draw_clips
 
 
-def jump(pictures: np.ndarray, borders: range) -> float:
+def jump(images: np.ndarray, borders: range) -> float:
     """Mean change at the borders over the mean change elsewhere, of (f, ...)."""
-    change = np.abs(np.diff(pictures.astype(np.float32), axis=0)).reshape(len(pictures) - 1, -1).mean(1)
-    at = np.isin(np.arange(1, len(pictures)), borders)
+    change = np.abs(np.diff(images.astype(np.float32), axis=0)).reshape(len(images) - 1, -1).mean(1)
+    at = np.isin(np.arange(1, len(images)), borders)
     return float(change[at].mean() / change[~at].mean())
 
 
@@ -109,10 +109,10 @@ def memory(weights: str, frames: int) -> float:
 
 def _peak(weights: str, frames: int) -> float:
     pipe = load_pipeline(weights, "cpu")
-    picture, mask, pose = drawn_inputs(pipe.defaults.height, frames)
-    inputs = Inputs(picture, mask, pose.select([0]), pose, picture)
+    image, mask, pose = drawn_inputs(pipe.defaults.height, frames)
+    inputs = Inputs(image, mask, pose.select([0]), pose, image)
     still = Clip(
-        picture[None], np.zeros((1, *mask.shape), np.float32), mask[None], pose.select([0]), picture, 10.0
+        image[None], np.zeros((1, *mask.shape), np.float32), mask[None], pose.select([0]), image, 10.0
     )
     settings: Settings = settings_of(pipe, still)
     with tempfile.TemporaryDirectory() as folder:

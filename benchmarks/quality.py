@@ -64,7 +64,7 @@ def goals(report: Report) -> list[Goal]:
 
     from_ceiling = get("lpips") - get("lpips", "ceiling")
     way = get("lpips", "pasted") - get("lpips", "ceiling")
-    nearer = from_ceiling / way if way > 0 else math.inf  # a ceiling below the pasted picture is no ceiling
+    nearer = from_ceiling / way if way > 0 else math.inf  # a ceiling below the pasted image is no ceiling
     return [
         Goal("depth L2", get("depth_l2"), 0.010, 0.005, True),
         Goal("silhouette IoU", get("silhouette_iou"), 0.88, 0.93, False),
@@ -129,7 +129,7 @@ def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
     """
     device = pipe.device
     video = torch.from_numpy(true.video)[None].to(device).float() / 127.5 - 1
-    depth = colorize_tensor(torch.from_numpy(true.depth)[None].to(device), pipe.codec_config.colour_map)
+    depth = colorize_tensor(torch.from_numpy(true.depth)[None].to(device), pipe.codec_config.colormap)
     latents = pipe.codec.encode(video, depth, _reference(pipe, true))
     inputs = inputs_of(true)
     output = pipe(

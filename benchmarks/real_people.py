@@ -57,9 +57,9 @@ def main() -> None:
 
 
 def frame_of(name: str, number: int, out: Path) -> Path:
-    """One frame of a downloaded film as a picture in `out`."""
-    picture, film = out / f"{name}.png", asset_path(name)
-    if not picture.exists():
+    """One frame of a downloaded film as an image in `out`."""
+    image, film = out / f"{name}.png", asset_path(name)
+    if not image.exists():
         out.mkdir(parents=True, exist_ok=True)
         if film.suffix == ".webp":
             still = Image.open(film)
@@ -67,8 +67,8 @@ def frame_of(name: str, number: int, out: Path) -> Path:
         else:
             with av.open(str(film)) as container:
                 still = next(itertools.islice(container.decode(video=0), number, None)).to_image()
-        still.convert("RGB").save(picture)
-    return picture
+        still.convert("RGB").save(image)
+    return image
 
 
 def made(options: argparse.Namespace, name: str, person: Path, motion: str) -> dict[str, float]:

@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def drawn_person(frames: int, size: int) -> Clip:
-    """A clip of a rounded figure, as tall as people are in a picture, that walks across a textured plate."""
+    """A clip of a rounded figure, as tall as people are in an image, that walks across a textured plate."""
     rng = np.random.default_rng(0)
     texture = gaussian_filter(rng.normal(size=(3, size, size)), (0, 2, 2))
     plate = np.clip(128 + 250 * texture, 0, 255).astype(np.uint8)

@@ -60,15 +60,15 @@ def one_run(options: argparse.Namespace) -> dict[str, float]:
     imported = time.perf_counter()
     from idol.experiments.cost import drawn_inputs  # not counted: generating does not need it
 
-    picture, mask, pose = drawn_inputs(options.size, options.frames)
+    image, mask, pose = drawn_inputs(options.size, options.frames)
     ready = time.perf_counter()
     pipe = IdolPipeline.from_pretrained(options.weights).to(options.device)
     pipe.set_progress_bar_config(disable=True)
     loaded = time.perf_counter()
     output = pipe(
-        picture,
+        image,
         mask,
-        picture,
+        image,
         pose,
         foreground_pose=pose.select([0]),
         num_inference_steps=options.steps,

@@ -1,4 +1,4 @@
-"""Pictures of synthetic clips to look at: `python benchmarks/synth_sheet.py train docs/synth_train.png`.
+"""Images of synthetic clips to look at: `python benchmarks/synth_sheet.py train docs/synth_train.png`.
 
 A row is a clip: three of its frames, the depth and joints of the middle one, the clean plate.
 """
@@ -43,10 +43,10 @@ def main() -> None:
 def row(clip: Clip) -> np.ndarray:
     """One clip as a strip of six cells, (cell, 6 cell, 3) uint8."""
     first, middle, last = 0, clip.frames // 2, clip.frames - 1
-    coloured = depth.colorize(clip.depth[middle])
+    colored = depth.colorize(clip.depth[middle])
     joints = skeleton.draw(clip.pose.select([middle]), clip.height, clip.width)[0]
     over = np.maximum(clip.video[middle] // 3, joints)
-    cells = [*clip.video[[first, middle, last]], coloured, over, clip.background]
+    cells = [*clip.video[[first, middle, last]], colored, over, clip.background]
     images = (Image.fromarray(cell.transpose(1, 2, 0)) for cell in cells)
     shrunk = [np.asarray(image.resize((_CELL, _CELL), Image.Resampling.LANCZOS)) for image in images]
     return np.concatenate(shrunk, 1)

@@ -28,8 +28,8 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="also say where one process spends its time")
     options = parser.parse_args()
     minute = clips_a_minute(options.clips, options.size, options.workers)
-    picture = f"{options.size} x {options.size}"
-    print(f"{minute:.0f} eight-frame clips of {picture} a minute, {options.workers} processes")
+    image = f"{options.size} x {options.size}"
+    print(f"{minute:.0f} eight-frame clips of {image} a minute, {options.workers} processes")
     if options.profile:
         profile(options.size)
 

@@ -35,7 +35,7 @@ from idol.clip.video import read_image, read_video, write_video
 from idol.console import progress_bar, show
 from idol.evaluation import optional_imports
 from idol.evaluation.evaluate import open_clips
-from idol.evaluation.metrics.image import grey, psnr, ssim
+from idol.evaluation.metrics.image import gray, psnr, ssim
 from idol.provenance import Detection, detect, embed
 from idol.provenance.watermark import FALSE_ALARM
 from idol.rendering import render
@@ -56,15 +56,15 @@ def encoded(video: np.ndarray, crf: int) -> np.ndarray:
         return read_video(Path(folder, "clip.mp4")).frames[..., : video.shape[2], : video.shape[3]]
 
 
-def pictures(video: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def images(video: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     """Frame by frame, by Pillow."""
     changed = (change(Image.fromarray(frame.transpose(1, 2, 0))) for frame in video)
-    return np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in changed])
+    return np.stack([np.asarray(image).transpose(2, 0, 1) for image in changed])
 
 
 def halved(video: np.ndarray) -> np.ndarray:
     """Half the size, bicubic."""
-    return pictures(video, lambda p: p.resize((p.width // 2, p.height // 2), Image.Resampling.BICUBIC))
+    return images(video, lambda p: p.resize((p.width // 2, p.height // 2), Image.Resampling.BICUBIC))
 
 
 def cropped(video: np.ndarray) -> np.ndarray:
@@ -75,18 +75,18 @@ def cropped(video: np.ndarray) -> np.ndarray:
 
 
 def jpeg(video: np.ndarray) -> np.ndarray:
-    """Each frame as JPEG of quality 75, colours subsampled."""
+    """Each frame as JPEG of quality 75, colors subsampled."""
 
-    def change(picture: Image.Image) -> Image.Image:
+    def change(image: Image.Image) -> Image.Image:
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=75)
+        image.save(buffer, "JPEG", quality=75)
         return Image.open(buffer)
 
-    return pictures(video, change)
+    return images(video, change)
 
 
 def brighter(video: np.ndarray) -> np.ndarray:
-    """20 % more of each channel, and 10 grey levels."""
+    """20 % more of each channel, and 10 gray levels."""
     return np.clip(video * 1.2 + 10, 0, 255).astype(np.uint8)
 
 
@@ -140,7 +140,7 @@ def judged(kind: str, clip: np.ndarray) -> Judged:
     detect(marked[:1])
     detect_ms = (time.process_time() - started) * 1000
     found = {name: _searched(attack(clip), attack(marked)) for name, attack in ATTACKS.items()}
-    near = ssim(grey(marked), grey(clip))
+    near = ssim(gray(marked), gray(clip))
     return Judged(kind, psnr(marked, clip), near, _delta_e(marked, clip), embed_ms, detect_ms, found)
 
 
@@ -152,9 +152,9 @@ def _searched(clean: np.ndarray, marked: np.ndarray) -> Found:
 
 def _delta_e(marked: np.ndarray, clip: np.ndarray) -> float:
     """CIEDE2000, the mean of the middle frame's pixels."""
-    colour = optional_imports.module("skimage.color")
-    one, other = (colour.rgb2lab(v[len(v) // 2].transpose(1, 2, 0)) for v in (marked, clip))
-    return float(colour.deltaE_ciede2000(one, other).mean())
+    color = optional_imports.module("skimage.color")
+    one, other = (color.rgb2lab(v[len(v) // 2].transpose(1, 2, 0)) for v in (marked, clip))
+    return float(color.deltaE_ciede2000(one, other).mean())
 
 
 def clips(folders: list[str], most: int, held_out: bool, frames: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -205,9 +205,7 @@ def _square(video: np.ndarray) -> np.ndarray:
     top, left = (video.shape[2] - side) // 2, (video.shape[3] - side) // 2
     middle = video[:, :, top : top + side, left : left + side]
     return (
-        middle
-        if side == SIZE
-        else pictures(middle, lambda p: p.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+        middle if side == SIZE else images(middle, lambda p: p.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
     )
 
 

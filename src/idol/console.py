@@ -132,7 +132,7 @@ class Reporter:
         self._progress.console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
 
     def preview(self, frame: Callable[[], Any]) -> None:
-        """A terminal shows no pictures."""
+        """A terminal shows no images."""
 
     def step(self, done: int, total: int) -> None:
         """Moves the stage's bar."""

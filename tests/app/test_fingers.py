@@ -30,7 +30,7 @@ def _take_a_photo(page):
     taken = Image.open(io.BytesIO(page.request.get(source).body())).convert("L").resize((64, 64))
     seen = Image.open(media.path("man-standing.jpg")).convert("L").resize((64, 64))
     taken, seen = np.asarray(taken, float), np.asarray(seen, float)
-    errors = [np.abs(taken - picture).mean() for picture in (seen, seen[:, ::-1])]
+    errors = [np.abs(taken - image).mean() for image in (seen, seen[:, ::-1])]
     assert errors[0] < 8 < 2 * 8 < errors[1], errors
     page.wait_for_selector("#people .selected", state="detached")
 

@@ -17,7 +17,7 @@ from idol.app.messages import forming_html, progress_html, said, sentence
 from idol.app.motion_previews import motion_previews
 from idol.app.orbit import framed, orbit_page, packed, without_rim
 from idol.app.requests import Order, Result, check_order
-from idol.app.upload_limits import Limits, check_film, check_number, check_picture
+from idol.app.upload_limits import Limits, check_film, check_image, check_number
 from idol.clip.video import read_video, write_video
 from idol.errors import UserError
 from idol.provenance import Provenance
@@ -59,24 +59,24 @@ def test_a_job_is_made_and_forgotten(desk):
     assert not _folders(desk)
 
 
-def test_a_picture_forms_while_it_denoises(desk, monkeypatch):
+def test_a_image_forms_while_it_denoises(desk, monkeypatch):
     monkeypatch.setattr("idol.app.job_queue.TICK", 0.002)
-    monkeypatch.setattr("idol.app.job_queue.PICTURE_EVERY", 0.0)
+    monkeypatch.setattr("idol.app.job_queue.IMAGE_EVERY", 0.0)
     *news, result = desk.serve(_with(frames=32, steps=3), "someone")
-    size, seen = desk.pipe.defaults.height, [progress.picture for progress in news]
-    pictures = [picture for picture in seen if picture is not None]
-    assert isinstance(result, Result) and seen[0] is None and pictures
-    assert all(p.shape == (3, size, 2 * size) and p.dtype == np.uint8 for p in pictures)
-    assert len({p.tobytes() for p in pictures}) in (1, 2)  # after the first two steps; a look may miss one
-    assert all(job.progress(0).picture is None for _, job in desk._jobs)  # the result is in its place
+    size, seen = desk.pipe.defaults.height, [progress.image for progress in news]
+    images = [image for image in seen if image is not None]
+    assert isinstance(result, Result) and seen[0] is None and images
+    assert all(p.shape == (3, size, 2 * size) and p.dtype == np.uint8 for p in images)
+    assert len({p.tobytes() for p in images}) in (1, 2)  # after the first two steps; a look may miss one
+    assert all(job.progress(0).image is None for _, job in desk._jobs)  # the result is in its place
     desk.forget("someone")
 
 
-def test_pictures_are_decoded_once_in_a_while(tmp_path):
+def test_images_are_decoded_once_in_a_while(tmp_path):
     job, shades = Job(ORDER, tmp_path, Pace()), iter(range(5))
     for _ in range(4):
         job.preview(lambda: np.full((3, 4, 8), next(shades), np.uint8))
-    assert next(shades) == 1 and (job.progress(0).picture == 0).all()
+    assert next(shades) == 1 and (job.progress(0).image == 0).all()
 
 
 def test_a_job_ends_at_the_next_step(desk):
@@ -155,7 +155,7 @@ def test_names_on_the_list_are_taken():
     for background in options.backgrounds():
         assert Path(options.background_named(background)).is_file()
     assert options.motion_named("builtin:walk") == options.motion_named("walk") == "builtin:walk"
-    assert [options.background_named(c) for c in ("grey", "#8af", "photo")] == ["grey", "#8af", "photo"]
+    assert [options.background_named(c) for c in ("gray", "#8af", "photo")] == ["gray", "#8af", "photo"]
     assert options.background_named("rgba(16.4, 32, 255, 1)") == "#1020ff"
 
 
@@ -170,17 +170,17 @@ def test_numbers_have_their_range(change):
     check_order(ORDER, LIMITS)
 
 
-def test_pictures_are_checked_by_what_they_are(tmp_path):
+def test_images_are_checked_by_what_they_are(tmp_path):
     small, large, text = (tmp_path / name for name in ("small.png", "large.png", "text.png"))
     Image.new("RGB", (63, 200)).save(small)
     Image.new("1", (8000, 6000)).save(large)
     text.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    for path, found in ((small, "63 x 200"), (large, "48 megapixels"), (text, "not a picture")):
+    for path, found in ((small, "63 x 200"), (large, "48 megapixels"), (text, "not an image")):
         with pytest.raises(UserError, match=found):
-            check_picture(path, "--person", LIMITS)
-    check_picture(media.path("palace.jpg"), "--person", LIMITS)
+            check_image(path, "--person", LIMITS)
+    check_image(media.path("palace.jpg"), "--person", LIMITS)
     with pytest.raises(UserError, match="megabytes"):
-        check_picture(media.path("palace.jpg"), "--person", Limits(photo_megabytes=0.01))
+        check_image(media.path("palace.jpg"), "--person", Limits(photo_megabytes=0.01))
 
 
 def test_films_are_checked_before_they_are_decoded(tmp_path):
@@ -197,7 +197,7 @@ def test_films_are_checked_before_they_are_decoded(tmp_path):
             check_number("--frames", bad, 1.0, 2.0)
 
 
-def test_the_film_of_the_orbit_holds_colour_and_depth(tmp_path):
+def test_the_film_of_the_orbit_holds_color_and_depth(tmp_path):
     clip = drawn_clip(3)
     film = packed(clip)
     w, right = clip.width, film[..., clip.width :]
@@ -242,7 +242,7 @@ def test_every_motion_moves(tmp_path):
             assert preview.n_frames >= 4 and preview.info["loop"] == 0
 
 
-def test_the_time_left_is_learnt():
+def test_the_time_left_is_learned():
     pace, order = Pace(), _with(frames=10, steps=4)
     assert pace.left(order, 0, 1.0) is None
     for phase, seconds in enumerate((8.0, 40.0, 2.0, 1.0)):
@@ -250,7 +250,7 @@ def test_the_time_left_is_learnt():
     assert pace.left(order, 0, 3.0) == pytest.approx(5 + 40 + 2 + 1)
     assert pace.left(order, 1, 30.0, 0.5) == pytest.approx(
         30 + 2 + 1
-    )  # what is seen goes before what was learnt
+    )  # what is seen goes before what was learned
     assert pace.left(_with(frames=20, steps=2), 1, 0.0) == pytest.approx(40 + 4 + 2)
     assert pace.left(_with(frames=10, motion="walk-film"), 0, 0.0) is None  # a film is another matter
 
@@ -264,11 +264,11 @@ def test_words_are_for_the_page():
     )
     note = "3 people in the photo: the largest is taken (--person-index chooses another)"
     assert said(note) == "3 people in the photo: the largest is taken."
-    picture = np.zeros((3, 16, 32), np.uint8)
-    picture[:, :, :16] = 255
-    (data,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', forming_html(picture))
+    image = np.zeros((3, 16, 32), np.uint8)
+    image[:, :, :16] = 255
+    (data,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', forming_html(image))
     back = np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).transpose(2, 0, 1)
-    np.testing.assert_allclose(back.astype(float), picture, atol=4)
+    np.testing.assert_allclose(back.astype(float), image, atol=4)
     shown = progress_html(Progress("a <b>", 0, 1, 4, 5.0, 15.0, ("<i>",)))
     assert "about 9 min left" in progress_html(Progress("a", 0, 0, 0, 5.0, 519.0, ()))
     assert (

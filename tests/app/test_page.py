@@ -51,7 +51,7 @@ def _orbit(page):
     assert until(page, lambda: view.drawn() == first)
 
 
-def test_a_file_that_is_no_picture_gets_a_sentence(browser, address, tmp_path):
+def test_a_file_that_is_no_image_gets_a_sentence(browser, address, tmp_path):
     wrong = tmp_path / "person.png"
     wrong.write_text("This is a text.\n")
     with visitor(browser, address, "dark", 390, 844) as page:
@@ -60,7 +60,7 @@ def test_a_file_that_is_no_picture_gets_a_sentence(browser, address, tmp_path):
         page.wait_for_selector("#photo img[src*=person]", state="attached")
         page.click("#generate")
         told = finished(page)
-        assert told.strip() == "The photo: this file is not a picture. Please give a PNG, JPEG or WebP."
+        assert told.strip() == "The photo: this file is not an image. Please give a PNG, JPEG or WebP."
         assert page.is_enabled("#generate")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390  # nothing sticks out of a phone
 
@@ -79,7 +79,7 @@ def test_two_visitors_get_each_their_own_and_may_stop(browser, address):
 
 
 def _watch_and_stop(page):
-    """While a job takes steps a picture forms where the results will be; Cancel ends both."""
+    """While a job takes steps an image forms where the results will be; Cancel ends both."""
     fill(page, Steps=60)
     page.click("#generate")
     forming = page.wait_for_selector("#forming img")

@@ -60,7 +60,7 @@ def test_only_uploads_are_files(address, place, path):
 
 @pytest.fixture
 def elsewhere():
-    """A server that would answer with a picture: its address, and who has asked it."""
+    """A server that would answer with an image: its address, and who has asked it."""
     asked = []
 
     class Answer(BaseHTTPRequestHandler):
@@ -79,8 +79,8 @@ def elsewhere():
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        with urllib.request.urlopen(f"{url}/try.png") as answer, Image.open(answer) as picture:
-            assert picture.size == (128, 128) and asked == ["/try.png"]
+        with urllib.request.urlopen(f"{url}/try.png") as answer, Image.open(answer) as image:
+            assert image.size == (128, 128) and asked == ["/try.png"]
         asked.clear()
         yield url, asked
         server.shutdown()

@@ -38,7 +38,7 @@ def run(place, weights):
 def generate(weights, tmp_path):
     """Calls `idol generate` with one thing wrong; looks that nothing was written."""
 
-    def wrong(person=PERSON, background="grey", motion="builtin:walk", frames=2, **options):
+    def wrong(person=PERSON, background="gray", motion="builtin:walk", frames=2, **options):
         more = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
         if "--weights" not in more:
             more += ["--weights", weights]
@@ -57,7 +57,7 @@ def generate(weights, tmp_path):
     ("arguments", "named"),
     [
         (["fly"], "fly"),
-        (["generate", "--colour", "red"], "--colour"),
+        (["generate", "--color", "red"], "--color"),
         (["generate", "--seed", "three", "-o", "x"], "--seed"),
         (["generate", "-o"], "-o"),
         (["synth", "--clips", "3"], "--out"),
@@ -88,7 +88,7 @@ def test_usage(arguments, named):
         ("guidance", -1),
         ("height", 0),
         ("seed", -1),
-        ("cmap", "blue"),
+        ("colormap", "blue"),
         ("detail", "sharp"),
         ("device", "abacus"),
     ],
@@ -187,7 +187,7 @@ def test_from_a_run_whose_weights_have_changed(place, tmp_path):
 
 def test_a_photo_that_cannot_be_read(generate, tmp_path):
     assert generate(person=tmp_path / "none.jpg").startswith("--person ")
-    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     assert generate(person=tmp_path / "text.jpg").startswith("--person ")
     (tmp_path / "half.jpg").write_bytes(PERSON.read_bytes()[:20000])
     assert generate(person=tmp_path / "half.jpg").startswith("--person ")
@@ -222,7 +222,7 @@ def test_several_people_are_told_of(weights, tmp_path):
 
 
 @pytest.mark.assets
-@pytest.mark.parametrize("background", ["no such colour", "#12345", "none.jpg", "."])
+@pytest.mark.parametrize("background", ["no such color", "#12345", "none.jpg", "."])
 def test_backgrounds(generate, background):
     assert generate(background=background).startswith("--background ")
 
@@ -268,7 +268,7 @@ def test_gaps_in_a_motion(generate, weights, tmp_path):
     told = generate(motion=keypoints(tmp_path / "long", range(5, 25)), frames=30)
     assert told.startswith("--motion ") and "5-24" in told
     done = call(
-        *("generate", "--person", PERSON, "--background", "grey", "--weights", weights, "--frames", 9),
+        *("generate", "--person", PERSON, "--background", "gray", "--weights", weights, "--frames", 9),
         *("--motion", keypoints(tmp_path / "short", [4]), "-o", tmp_path / "out", "--json", "--no-retarget"),
     )
     assert done.code == 0, done.err

@@ -63,7 +63,7 @@ def test_the_size_is_as_asked(clip, tmp_path, asked, size):
 def test_a_still_camera_gives_the_video_back(clip, tmp_path):
     made = render(clip, tmp_path / "out", path="still", watermark=False)
     drawn = drawn_clip(0, frames=3)
-    write_video(tmp_path / "own.mp4", drawn.video, drawn.fps)  # hard stripes lose much of their colour
+    write_video(tmp_path / "own.mp4", drawn.video, drawn.fps)  # hard stripes lose much of their color
     own, ours = (read_video(f).frames.astype(int) for f in (tmp_path / "own.mp4", made.files[0]))
     assert np.abs(own - ours).mean() < 2
 
@@ -98,10 +98,10 @@ def test_sound_is_kept(clip, tmp_path, sound):
         (["--path", "fly"], "--path: 'fly' is no move and no file"),
         (["--amount", "0.1", "--kind", "stereo"], "--amount: no camera moves"),
         (["--amount", "5"], "--amount: 5.0; give a share"),
-        (["--baseline", "9"], "--baseline: 9.0; give metres from -1 to 1"),
-        (["--convergence", "0"], "--convergence: 0.0; give metres"),
+        (["--baseline", "9"], "--baseline: 9.0; give meters from -1 to 1"),
+        (["--convergence", "0"], "--convergence: 0.0; give meters"),
         (["--fov", "200"], "--fov: 200.0; give degrees"),
-        (["--person-height", "17"], "--person-height: 17.0; give metres"),
+        (["--person-height", "17"], "--person-height: 17.0; give meters"),
         (["--mesh-step", "5", "--kind", "mesh"], "--mesh-step: 5; give 1 to 4 pixels"),
         (["--mesh-step", "2"], "--mesh-step: no mesh is made; add --kind mesh"),
         (["--height", "2"], "--height: 2 pixels"),

@@ -35,10 +35,10 @@ def make_clip(frames=3, height=12, width=17, moving=False, joints=18, **changes)
     return Clip(**(fields | changes))
 
 
-def assert_same(a, b, colours=0):
+def assert_same(a, b, colors=0):
     assert a.video.dtype == b.video.dtype and a.video.shape == b.video.shape
-    assert np.abs(a.video.astype(int) - b.video).mean() <= colours
-    assert np.abs(a.background.astype(int) - b.background).mean() <= colours
+    assert np.abs(a.video.astype(int) - b.video).mean() <= colors
+    assert np.abs(a.background.astype(int) - b.background).mean() <= colors
     assert np.abs(a.depth - b.depth).max() <= 0.5 / 65535 + 1e-7
     assert ((a.depth == 0) == (b.depth == 0)).all()
     np.testing.assert_array_equal(a.mask, b.mask)
@@ -92,8 +92,8 @@ def test_files_png_is_lossless_and_jpeg_near():
     clip = make_clip(video=smooth, background=smooth[0])
     files = clip_to_files(clip, quality=95)
     assert "frames/00002.jpg" in files and "background.jpg" in files
-    assert_same(clip, clip_from_files(files), colours=2)
-    assert_same(clip, clip_from_files({**files, "notes.txt": b"more"}), colours=2)
+    assert_same(clip, clip_from_files(files), colors=2)
+    assert_same(clip, clip_from_files({**files, "notes.txt": b"more"}), colors=2)
 
 
 def test_depth_on_disk_is_rounded_not_truncated():
@@ -221,7 +221,7 @@ def test_broken_folders_are_told_in_one_line(tmp_path):
         "broken image": lambda f: (f / "mask" / "00001.png").write_bytes(
             (f / "mask" / "00001.png").read_bytes()[:40]
         ),
-        "mode L": lambda f: (f / "depth" / "00001.png").write_bytes(_grey_png()),
+        "mode L": lambda f: (f / "depth" / "00001.png").write_bytes(_gray_png()),
         "broken": lambda f: (f / "clip.json").write_text(record[:50]),
         "version 99": lambda f: (f / "clip.json").write_text(
             json.dumps({**json.loads(record), "version": 99})
@@ -239,7 +239,7 @@ def test_broken_folders_are_told_in_one_line(tmp_path):
         assert "\n" not in str(wrong.value)
 
 
-def _grey_png():
+def _gray_png():
     import io
 
     from PIL import Image

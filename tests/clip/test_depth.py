@@ -1,4 +1,4 @@
-"""Depth: colour and back, metres and back."""
+"""Depth: color and back, meters and back."""
 
 import matplotlib
 import numpy as np
@@ -11,18 +11,18 @@ from idol.clip import depth
 HALF_LEVEL = 0.5 / 255
 
 
-@pytest.mark.parametrize("cmap", ["hot", "gray"])
-def test_colour_is_inverted_within_half_a_grey_level(cmap):
+@pytest.mark.parametrize("colormap", ["hot", "gray"])
+def test_color_is_inverted_within_half_a_gray_level(colormap):
     x = np.concatenate([np.linspace(0, 1, 20_001), [0.2, 0.365079, 0.746032]]).astype(np.float32)[None]
-    back = depth.decolorize(depth.colorize(x, cmap), cmap)
+    back = depth.decolorize(depth.colorize(x, colormap), colormap)
     assert back.dtype == np.float32 and back.shape == x.shape
     assert np.abs(back - x).max() <= HALF_LEVEL + 1e-6
 
 
-@pytest.mark.parametrize("cmap", ["hot", "gray"])
-def test_nothing_stays_exactly_nothing(cmap):
+@pytest.mark.parametrize("colormap", ["hot", "gray"])
+def test_nothing_stays_exactly_nothing(colormap):
     ends = np.array([[0.0, 1.0]], np.float32)
-    assert (depth.decolorize(depth.colorize(ends, cmap), cmap) == ends).all()
+    assert (depth.decolorize(depth.colorize(ends, colormap), colormap) == ends).all()
 
 
 def test_hot_is_matplotlibs():
@@ -37,38 +37,38 @@ def test_hot_is_matplotlibs():
 def test_off_the_curve_is_the_nearest_point():
     """Against a dense search over the curve, refined, written without knowledge of its pieces."""
     rng = np.random.default_rng(0)
-    colours = rng.uniform(0, 1, (40, 3))
+    colors = rng.uniform(0, 1, (40, 3))
 
     def point(s):
         knots = [0, 0.365079, 0.746032, 1]
         return np.array([np.interp(s, knots, c) for c in ([11 / 255, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1])])
 
-    found = depth.decolorize(colours.T[:, None, :].astype(np.float32))[0]
-    for colour, s in zip(colours, found, strict=True):
+    found = depth.decolorize(colors.T[:, None, :].astype(np.float32))[0]
+    for color, s in zip(colors, found, strict=True):
         grid = np.linspace(0, 1, 401)
-        rough = grid[np.argmin([np.sum((point(g) - colour) ** 2) for g in grid])]
+        rough = grid[np.argmin([np.sum((point(g) - color) ** 2) for g in grid])]
         best = minimize_scalar(
-            lambda g, c=colour: np.sum((point(g) - c) ** 2),
+            lambda g, c=color: np.sum((point(g) - c) ** 2),
             bounds=(max(rough - 0.01, 0), min(rough + 0.01, 1)),
             method="bounded",
         )
-        assert np.sum((point(s) - colour) ** 2) <= best.fun + 1e-6
+        assert np.sum((point(s) - color) ** 2) <= best.fun + 1e-6
 
 
-def test_noise_on_the_colours_moves_depth_little():
+def test_noise_on_the_colors_moves_depth_little():
     rng = np.random.default_rng(1)
     x = rng.uniform(0, 1, (64, 64)).astype(np.float32)
     rgb = depth.colorize(x).astype(np.float32) / 255 + rng.normal(0, 0.02, (3, 64, 64)).astype(np.float32)
     assert np.abs(depth.decolorize(rgb) - x).mean() < 0.01
 
 
-@pytest.mark.parametrize("cmap", ["hot", "gray"])
-def test_tensors_agree_with_arrays(cmap):
+@pytest.mark.parametrize("colormap", ["hot", "gray"])
+def test_tensors_agree_with_arrays(colormap):
     x = torch.rand(2, 3, 5, 7)
-    rgb = depth.colorize_tensor(x, cmap)
+    rgb = depth.colorize_tensor(x, colormap)
     assert rgb.shape == (2, 3, 3, 5, 7) and rgb.min() >= -1 and rgb.max() <= 1
-    torch.testing.assert_close(depth.decolorize_tensor(rgb, cmap), x, atol=1e-6, rtol=0)
-    bytes_ = depth.colorize(x.numpy(), cmap)
+    torch.testing.assert_close(depth.decolorize_tensor(rgb, colormap), x, atol=1e-6, rtol=0)
+    bytes_ = depth.colorize(x.numpy(), colormap)
     assert np.abs(bytes_ - (rgb.numpy() + 1) * 127.5).max() <= 0.5 + 1e-4
 
 
@@ -99,30 +99,30 @@ def test_unknown_map_and_type_are_refused():
         depth.colorize(np.zeros((2, 2)), "viridis")
 
 
-def test_metres_are_inverted_exactly():
+def test_meters_are_inverted_exactly():
     rng = np.random.default_rng(2)
     z = rng.uniform(1.5, 4.0, (3, 8, 9))
     mask = rng.uniform(size=z.shape) < 0.5
-    d, (near, far) = depth.normalise_person(z, mask)
+    d, (near, far) = depth.normalize_person(z, mask)
     assert (near, far) == (z[mask].min(), z[mask].max())
     assert (d[~mask] == 0).all() and d[mask].min() >= 0.2 - 1e-7 and d[mask].max() == 1
-    assert np.abs(depth.to_metres(d, (near, far))[mask] / z[mask] - 1).max() < 1e-6
-    assert np.isinf(depth.to_metres(d, (near, far))[~mask]).all()
+    assert np.abs(depth.to_meters(d, (near, far))[mask] / z[mask] - 1).max() < 1e-6
+    assert np.isinf(depth.to_meters(d, (near, far))[~mask]).all()
 
 
 def test_person_depth_is_linear_in_disparity_over_the_clip():
     z = np.array([[[1.0, 2.0]], [[4.0, 2.0]]])
-    d, _ = depth.normalise_person(z, np.ones(z.shape, bool))
+    d, _ = depth.normalize_person(z, np.ones(z.shape, bool))
     literal = [[0.2 + 0.8 * (1 / v - 1 / 4) / (1 / 1 - 1 / 4) for v in row[0]] for row in z]
     np.testing.assert_allclose(d[:, 0], literal, rtol=1e-6)
-    assert d[0, 0, 1] == d[1, 0, 1]  # the same metres give the same depth in every frame
+    assert d[0, 0, 1] == d[1, 0, 1]  # the same meters give the same depth in every frame
 
 
 def test_scene_depth_covers_the_frame():
     z = np.random.default_rng(3).uniform(1, 9, (2, 4, 5))
-    d, depth_range = depth.normalise_scene(z)
+    d, depth_range = depth.normalize_scene(z)
     assert d.min() == 0 and d.max() == 1
-    np.testing.assert_allclose(depth.to_metres(d, depth_range, "scene"), z, rtol=1e-6)
+    np.testing.assert_allclose(depth.to_meters(d, depth_range, "scene"), z, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,13 @@ def test_scene_depth_covers_the_frame():
 )
 def test_impossible_distances_are_refused(z, mask, message):
     with pytest.raises(ValueError, match=message):
-        depth.normalise_person(z, mask)
+        depth.normalize_person(z, mask)
 
 
 def test_what_is_not_the_person_may_be_anything():
     z = np.array([[[np.nan, 1.0], [0.0, 2.0]]])
     mask = np.array([[[False, True], [False, True]]])
-    np.testing.assert_allclose(depth.normalise_person(z, mask)[0], [[[0, 1], [0, 0.2]]], rtol=1e-6)
+    np.testing.assert_allclose(depth.normalize_person(z, mask)[0], [[[0, 1], [0, 0.2]]], rtol=1e-6)
 
 
 def test_alignment_is_least_squares():

@@ -1,4 +1,4 @@
-"""Videos, sound and pictures, made by the tests themselves."""
+"""Videos, sound and images, made by the tests themselves."""
 
 import logging
 import struct
@@ -20,12 +20,12 @@ from idol.clip.video import (
 from idol.errors import UserError
 
 
-def moving_picture(frames=10, height=48, width=64):
-    """A smooth colour field that brightens steadily: H.264 keeps it well, every frame has its own mean."""
+def moving_image(frames=10, height=48, width=64):
+    """A smooth color field that brightens steadily: H.264 keeps it well, every frame has its own mean."""
     y, x = np.mgrid[0:height, 0:width]
     planes = [x / width, y / height, (x + y) / (height + width)]
-    picture = np.stack(planes) * 150
-    return np.stack([picture + 8 * i for i in range(frames)]).astype(np.uint8)
+    image = np.stack(planes) * 150
+    return np.stack([image + 8 * i for i in range(frames)]).astype(np.uint8)
 
 
 def write_with_tone(path, seconds=2.0, rate=44100, pitch=440.0, fps=10):
@@ -35,10 +35,8 @@ def write_with_tone(path, seconds=2.0, rate=44100, pitch=440.0, fps=10):
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         audio = out.add_stream("aac", rate=rate)
         audio.layout = "stereo"
-        for picture in moving_picture(int(seconds * fps)):
-            frame = av.VideoFrame.from_ndarray(
-                np.ascontiguousarray(picture.transpose(1, 2, 0)), format="rgb24"
-            )
+        for image in moving_image(int(seconds * fps)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image.transpose(1, 2, 0)), format="rgb24")
             out.mux(video.encode(frame))
         out.mux(video.encode())
         tone = 0.5 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate)
@@ -63,7 +61,7 @@ def pitch_of(samples, rate):
 
 
 def test_a_video_comes_back(tmp_path):
-    frames = moving_picture()
+    frames = moving_image()
     write_video(tmp_path / "v.mp4", frames, 12.5)
     video = read_video(tmp_path / "v.mp4")
     assert video.frames.dtype == np.uint8 and video.frames.shape == frames.shape
@@ -75,30 +73,30 @@ def test_a_video_comes_back(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
 
 
-def test_colours_survive(tmp_path):
-    """Big patches of saturated colours, where a mix-up of colour matrices or ranges would show."""
+def test_colors_survive(tmp_path):
+    """Big patches of saturated colors, where a mix-up of color matrices or ranges would show."""
     patches = np.zeros((4, 3, 64, 64), np.uint8)
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 150, 30)]
-    for i, colour in enumerate(colours):
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 150, 30)]
+    for i, color in enumerate(colors):
         patches[:, :, (i // 3) * 32 : (i // 3) * 32 + 32, (i % 3) * 21 : (i % 3) * 21 + 21] = np.reshape(
-            colour, (3, 1, 1)
+            color, (3, 1, 1)
         )
     write_video(tmp_path / "v.mp4", patches, 10.0)
     back = read_video(tmp_path / "v.mp4").frames
-    for i, colour in enumerate(colours):
+    for i, color in enumerate(colors):
         middle = back[2, :, (i // 3) * 32 + 10 : (i // 3) * 32 + 22, (i % 3) * 21 + 6 : (i % 3) * 21 + 15]
-        np.testing.assert_allclose(middle.mean(axis=(1, 2)), colour, atol=6)
+        np.testing.assert_allclose(middle.mean(axis=(1, 2)), color, atol=6)
 
 
 @pytest.mark.parametrize("fps", [1.0, 23.976, 29.97, 60.0])
 def test_rates_survive(tmp_path, fps):
-    write_video(tmp_path / "v.mp4", moving_picture(4), fps)
+    write_video(tmp_path / "v.mp4", moving_image(4), fps)
     assert read_video(tmp_path / "v.mp4").fps == pytest.approx(fps, rel=1e-4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(47, 63), (48, 63), (1, 1)])
 def test_odd_sizes_repeat_their_last_row_and_column(tmp_path, height, width):
-    frames = moving_picture(3, height, width)
+    frames = moving_image(3, height, width)
     write_video(tmp_path / "v.mp4", frames, 10.0)
     back = read_video(tmp_path / "v.mp4").frames
     assert back.shape == (3, 3, height + height % 2, width + width % 2)
@@ -119,18 +117,18 @@ def test_sound_is_kept_and_cut_to_the_video(tmp_path):
 
 def test_sound_shorter_than_the_video_and_no_sound_at_all(tmp_path):
     write_with_tone(tmp_path / "in.mp4", seconds=0.5)
-    write_video(tmp_path / "out.mp4", moving_picture(20), 10.0, audio_from=tmp_path / "in.mp4")
+    write_video(tmp_path / "out.mp4", moving_image(20), 10.0, audio_from=tmp_path / "in.mp4")
     assert len(read_video(tmp_path / "out.mp4").frames) == 20
     samples, rate = sound_of(tmp_path / "out.mp4")
     assert 0.4 < len(samples) / rate < 0.7
-    write_video(tmp_path / "silent.mp4", moving_picture(5), 10.0)
-    write_video(tmp_path / "out.mp4", moving_picture(5), 10.0, audio_from=tmp_path / "silent.mp4")
+    write_video(tmp_path / "silent.mp4", moving_image(5), 10.0)
+    write_video(tmp_path / "out.mp4", moving_image(5), 10.0, audio_from=tmp_path / "silent.mp4")
     assert read_video(tmp_path / "out.mp4").audio is None
 
 
-def test_rotation_in_the_file_is_honoured(tmp_path):
+def test_rotation_in_the_file_is_honored(tmp_path):
     """The display matrix of a quarter turn is written into the track header, as phones do."""
-    frames = moving_picture(3)
+    frames = moving_image(3)
     write_video(tmp_path / "v.mp4", frames, 10.0)
     plain = read_video(tmp_path / "v.mp4").frames
     data = (tmp_path / "v.mp4").read_bytes()
@@ -147,7 +145,7 @@ def test_rotation_in_the_file_is_honoured(tmp_path):
 
 
 def test_another_rate_keeps_the_speed(tmp_path):
-    write_video(tmp_path / "v.mp4", moving_picture(20), 20.0)
+    write_video(tmp_path / "v.mp4", moving_image(20), 20.0)
     every = read_video(tmp_path / "v.mp4").frames.mean(axis=(1, 2, 3))
     half = read_video(tmp_path / "v.mp4", fps=10.0)
     assert half.fps == 10 and len(half.frames) == 10
@@ -158,7 +156,7 @@ def test_another_rate_keeps_the_speed(tmp_path):
 
 
 def test_limits(tmp_path):
-    write_video(tmp_path / "v.mp4", moving_picture(20), 20.0)
+    write_video(tmp_path / "v.mp4", moving_image(20), 20.0)
     assert len(read_video(tmp_path / "v.mp4", max_frames=7).frames) == 7
     small = read_video(tmp_path / "v.mp4", max_side=32).frames
     assert small.shape == (20, 3, 24, 32)
@@ -203,10 +201,8 @@ def test_a_video_that_breaks_off_is_refused(tmp_path, suffix):
     with av.open(str(path), "w", options={"movflags": "faststart"} if suffix == ".mp4" else {}) as out:
         stream = out.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for picture in noise:
-            frame = av.VideoFrame.from_ndarray(
-                np.ascontiguousarray(picture.transpose(1, 2, 0)), format="rgb24"
-            )
+        for image in noise:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image.transpose(1, 2, 0)), format="rgb24")
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     data = path.read_bytes()
@@ -218,7 +214,7 @@ def test_a_video_that_breaks_off_is_refused(tmp_path, suffix):
 
 
 def test_writing_is_all_or_nothing(tmp_path):
-    frames = moving_picture(3)
+    frames = moving_image(3)
     write_video(tmp_path / "v.mp4", frames, 10.0)
     before = (tmp_path / "v.mp4").read_bytes()
     (tmp_path / "bad.mp4").write_text("no sound here")
@@ -245,7 +241,7 @@ def test_wrong_frames_are_refused(tmp_path, frames, fps):
         write_video(tmp_path / "v.mp4", frames, fps)
 
 
-def test_pictures_round_trip(tmp_path):
+def test_images_round_trip(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (3, 9, 14)).astype(np.uint8)
     write_image(tmp_path / "sub" / "a.png", image)
     np.testing.assert_array_equal(read_image(tmp_path / "sub" / "a.png"), image)
@@ -260,7 +256,7 @@ def test_pictures_round_trip(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_pictures_orientation_is_honoured(tmp_path):
+def test_a_images_orientation_is_honored(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (9, 14, 3)).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it turned a quarter clockwise
@@ -280,7 +276,7 @@ def test_transparency_is_laid_onto_white_and_said(tmp_path, caplog):
     assert "transparent" in caplog.text
 
 
-def test_pictures_of_other_kinds(tmp_path):
+def test_images_of_other_kinds(tmp_path):
     ramp = np.linspace(0, 65535, 24).reshape(4, 6).astype(np.uint16)
     Image.fromarray(ramp).save(tmp_path / "16.png")
     np.testing.assert_allclose(read_image(tmp_path / "16.png")[0], ramp / 257, atol=0.51)
@@ -290,7 +286,7 @@ def test_pictures_of_other_kinds(tmp_path):
     assert (read_image(tmp_path / "c.jpg") >= 250).all()
 
 
-def test_bad_pictures_are_told_in_one_line(tmp_path):
+def test_bad_images_are_told_in_one_line(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_image(tmp_path / "none.png")
     image = np.random.default_rng(0).integers(0, 256, (3, 60, 60)).astype(np.uint8)

@@ -42,7 +42,7 @@ def test_mirroring_joints_is_an_involution(joints):
     assert middle == (2 if joints == 18 else 1 + 1 + 4 + 1 + 4)  # nose (neck); chin, nose, its tip, lips
 
 
-def test_cropping_keeps_pictures_and_joints_together():
+def test_cropping_keeps_images_and_joints_together():
     clip = drawn_clip(1, size=64)
     cut = crop_resize(clip, (8, 4, 56, 52), 96)  # 48 pixels to 96
     assert cut.video.shape == (4, 3, 96, 96) and cut.background.shape == (3, 96, 96)

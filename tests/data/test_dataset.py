@@ -6,13 +6,13 @@ import pytest
 from idol.clip.depth import colorize
 from idol.data.augment import OutpaintingConfig
 from idol.data.dataset import (
-    PictureConfig,
+    ImageConfig,
     WindowConfig,
     choose_clip,
     draw,
     generator,
+    images,
     other_clips,
-    pictures,
     showing,
 )
 from idol.errors import UserError
@@ -20,7 +20,7 @@ from idol.pose.foreground_crop import foreground_crop
 from idol.pose.limb_warp import draft
 from support.drawn import drawn_clip
 
-SMALL = PictureConfig(size=64, foreground_size=32)
+SMALL = ImageConfig(size=64, foreground_size=32)
 
 
 def test_every_clip_comes_once_a_round_in_an_order_of_its_own():
@@ -46,9 +46,9 @@ def test_all_frames_and_windows_are_seen():
     assert draw(0, 0, np.array([1]), WindowConfig()).reference == 0  # a clip of one frame shows itself
 
 
-def test_pictures_of_a_clip():
+def test_images_of_a_clip():
     clip = drawn_clip(0)
-    made = pictures(clip, [1, 3], [2], SMALL, generator(0))
+    made = images(clip, [1, 3], [2], SMALL, generator(0))
     assert np.array_equal(made.video, clip.video[[1, 3]])
     assert np.array_equal(made.depth, colorize(clip.depth[[1, 3]], "hot"))
     assert np.array_equal(made.background, clip.background[None])
@@ -58,10 +58,10 @@ def test_pictures_of_a_clip():
     assert np.array_equal(made.foreground_pose.keypoints, crop.pose.keypoints)
 
 
-def test_outpainted_pictures_are_the_rng_s():
+def test_outpainted_images_are_the_rng_s():
     clip = drawn_clip(0)
     config = dataclasses.replace(SMALL, modalities=1, background="hole", outpainting=OutpaintingConfig())
-    made, again, other = (pictures(clip, [0, 1], [0, 1], config, generator(seed)) for seed in (1, 1, 2))
+    made, again, other = (images(clip, [0, 1], [0, 1], config, generator(seed)) for seed in (1, 1, 2))
     assert made.depth is None and made.background.shape == (2, 3, 64, 64)
     assert np.array_equal(made.background, again.background)
     assert np.array_equal(made.foreground, again.foreground)
@@ -71,9 +71,7 @@ def test_outpainted_pictures_are_the_rng_s():
 
 def test_moving_backgrounds_go_with_their_frames():
     clip = drawn_clip(0, moving=True)
-    assert np.array_equal(
-        pictures(clip, [2, 0], [0], SMALL, generator(0)).background, clip.background[[2, 0]]
-    )
+    assert np.array_equal(images(clip, [2, 0], [0], SMALL, generator(0)).background, clip.background[[2, 0]])
 
 
 def test_a_frame_without_the_person_is_no_reference():
@@ -87,13 +85,13 @@ def test_a_frame_without_the_person_is_no_reference():
 def test_the_draft_is_made_from_the_reference_even_of_another_clip():
     clip, other = drawn_clip(0), drawn_clip(1)
     config = dataclasses.replace(SMALL, draft=True)
-    own = pictures(clip, [1, 3], [2], config, generator(0))
+    own = images(clip, [1, 3], [2], config, generator(0))
     crop = foreground_crop(clip.video[2], clip.mask[2], clip.pose.select([2]), 64, 0.1)
     video, depth = draft(*crop, clip.pose.select([1, 3]), clip.background)
     assert np.array_equal(own.draft, [video, colorize(depth)])
-    one = pictures(clip, [1, 3], [2], dataclasses.replace(config, modalities=1), generator(0))
+    one = images(clip, [1, 3], [2], dataclasses.replace(config, modalities=1), generator(0))
     assert np.array_equal(one.draft, [video])
-    borrowed = pictures(clip, [1, 3], [2], config, generator(0), person=other)
+    borrowed = images(clip, [1, 3], [2], config, generator(0), person=other)
     crop = foreground_crop(other.video[2], other.mask[2], other.pose.select([2]), 64, 0.1)
     assert np.array_equal(borrowed.draft[0], draft(*crop, clip.pose.select([1, 3]), clip.background).video)
     assert np.array_equal(borrowed.video, own.video)
@@ -101,11 +99,11 @@ def test_the_draft_is_made_from_the_reference_even_of_another_clip():
     assert np.array_equal(borrowed.foreground[0], shown.image)
 
 
-def test_stacked_pictures_have_depth_behind_their_colours():
+def test_stacked_images_have_depth_behind_their_colors():
     clip = drawn_clip(0)
     config = dataclasses.replace(SMALL, draft=True)
-    apart = pictures(clip, [1, 3], [2], config, generator(0))
-    stacked = pictures(clip, [1, 3], [2], dataclasses.replace(config, stacked=True), generator(0))
+    apart = images(clip, [1, 3], [2], config, generator(0))
+    stacked = images(clip, [1, 3], [2], dataclasses.replace(config, stacked=True), generator(0))
     assert stacked.depth is None and stacked.draft.shape == (1, 2, 6, 64, 64)
     assert np.array_equal(stacked.video, np.concatenate([apart.video, apart.depth], 1))
     assert np.array_equal(stacked.draft[0], np.concatenate([apart.draft[0], apart.draft[1]], 1))
@@ -130,6 +128,6 @@ def test_a_clip_without_depth_teaches_no_depth():
     clip = drawn_clip(0)
     bare = dataclasses.replace(clip, depth=np.zeros_like(clip.depth), depth_kind="none", depth_range=None)
     with pytest.raises(UserError, match="drawn:0.*no depth"):
-        pictures(bare, [0], [1], SMALL, generator(0))
-    alone = pictures(bare, [0], [1], dataclasses.replace(SMALL, modalities=1), generator(0))
+        images(bare, [0], [1], SMALL, generator(0))
+    alone = images(bare, [0], [1], dataclasses.replace(SMALL, modalities=1), generator(0))
     assert alone.depth is None and (alone.video[0] == clip.video[0]).all()

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from idol.data.batch import CachedSamples, DataConfig, PictureSamples, batches, collate
-from idol.data.dataset import PictureConfig, WindowConfig
+from idol.data.batch import CachedSamples, DataConfig, ImageSamples, batches, collate
+from idol.data.dataset import ImageConfig, WindowConfig
 from idol.data.latent_cache import Copy, LatentCache, copies, weights_sha256
 from idol.data.shards import ShardReader, ShardWriter
 from idol.model.autoencoder import Autoencoder
 from support.drawn import drawn_clip
 
 STRAIGHT = (Copy(0, False),)
-PICTURES = PictureConfig(size=64, foreground_size=32)
+IMAGES = ImageConfig(size=64, foreground_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +34,19 @@ def shards(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(shards, tmp_path_factory):
     return DataConfig(
-        (shards,), tmp_path_factory.mktemp("latents"), PICTURES, WindowConfig(frames=2), flip=True, variants=1
+        (shards,), tmp_path_factory.mktemp("latents"), IMAGES, WindowConfig(frames=2), flip=True, variants=1
     )
 
 
 def open_cache(config, vae, made=STRAIGHT):
-    return LatentCache(
-        ShardReader(config.folders[0]), config.cache, weights_sha256(vae), config.pictures, made
-    )
+    return LatentCache(ShardReader(config.folders[0]), config.cache, weights_sha256(vae), config.images, made)
 
 
-def test_cached_latents_are_those_of_the_pictures(config, vae):
+def test_cached_latents_are_those_of_the_images(config, vae):
     cache = open_cache(config, vae)
     cache.build(vae.encode)
     cached = CachedSamples([cache], config, seed=3)
-    direct = PictureSamples([ShardReader(config.folders[0])], dataclasses.replace(config, flip=False), seed=3)
+    direct = ImageSamples([ShardReader(config.folders[0])], dataclasses.replace(config, flip=False), seed=3)
     for number in range(12):
         left, right = cached[number], direct[number].encoded(vae.encode)
         for field in dataclasses.fields(left):
@@ -79,11 +77,11 @@ def test_only_what_is_missing_is_made(config, vae, tmp_path):
     assert pickle.loads(pickle.dumps(cache)).get(4, [0, 2], 1).video.shape == (2, 4, 8, 8)
 
 
-def test_another_autoencoder_or_picture_has_another_cache(config, vae):
+def test_another_autoencoder_or_image_has_another_cache(config, vae):
     other = Autoencoder(latent_channels=4, channels=(8, 8), encoder_blocks=1, decoder_blocks=1)
     assert weights_sha256(other) != weights_sha256(vae)
     folders = {open_cache(config, network).folder for network in (vae, other)}
-    changed = dataclasses.replace(config, pictures=dataclasses.replace(PICTURES, margin=0.2))
+    changed = dataclasses.replace(config, images=dataclasses.replace(IMAGES, margin=0.2))
     assert len(folders | {open_cache(changed, vae).folder}) == 3
 
 
@@ -108,8 +106,8 @@ def test_workers_change_nothing(config, vae):
 
 
 def test_with_drafts_each_copy_has_one_reference_and_its_draft(config, vae, tmp_path):
-    drafts = dataclasses.replace(PICTURES, draft=True)
-    config = dataclasses.replace(config, cache=tmp_path, pictures=drafts, flip=False, variants=2)
+    drafts = dataclasses.replace(IMAGES, draft=True)
+    config = dataclasses.replace(config, cache=tmp_path, images=drafts, flip=False, variants=2)
     cache = open_cache(config, vae, copies(2, mirrored=False))
     cache.build(vae.encode)
     whole = cache.get(1, [0, 1, 2, 3], 0)
@@ -120,5 +118,5 @@ def test_with_drafts_each_copy_has_one_reference_and_its_draft(config, vae, tmp_
     assert len({tuple(r.flatten().tolist()) for r in references}) > 5
     batch = collate([CachedSamples([cache], config, seed=0)[n] for n in range(3)])
     assert batch.draft.shape == (3, 2, 2, 4, 8, 8)
-    direct = PictureSamples([ShardReader(config.folders[0])], config, seed=0)[0].encoded(vae.encode)
+    direct = ImageSamples([ShardReader(config.folders[0])], config, seed=0)[0].encoded(vae.encode)
     assert direct.draft.shape == (1, 2, 2, 4, 8, 8)

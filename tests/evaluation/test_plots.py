@@ -1,4 +1,4 @@
-"""The pictures of a report: which clips they show, and that they can be drawn for every kind of clip."""
+"""The images of a report: which clips they show, and that they can be drawn for every kind of clip."""
 
 from dataclasses import replace
 
@@ -32,12 +32,12 @@ def judged():
 
 
 def size(path):
-    with Image.open(path) as picture:
-        assert picture.format == "PNG" and np.ptp(np.asarray(picture.convert("L"))) == 255
-        return picture.size
+    with Image.open(path) as image:
+        assert image.format == "PNG" and np.ptp(np.asarray(image.convert("L"))) == 255
+        return image.size
 
 
-def test_every_column_gets_its_pictures(judged, tmp_path):
+def test_every_column_gets_its_images(judged, tmp_path):
     report, columns, true = judged
     files = write_plots(report, columns, true, tmp_path / "new" / "plots")
     assert [f.name for f in files] == [
@@ -69,7 +69,7 @@ def test_only_measured_rows_get_a_panel(judged):
     np.testing.assert_allclose(points[:, 1], report.values("generated", "psnr"))
 
 
-def test_the_picture_counts_clips_and_people(judged):
+def test_the_image_counts_clips_and_people(judged):
     report, *_ = judged
     rows = [plots._row("psnr")]
     assert plots._scatter(report, rows).get_suptitle().startswith("4 clips of 4 people")

@@ -44,9 +44,9 @@ def worse(clip: Clip, by: float) -> Clip:
     return replace(clip, video=(clip.video + noise).clip(0, 255).astype(np.uint8), depth=depth)
 
 
-def first_pixels(pictures):
-    """An embedding: a corner of the person, mid-grey at zero."""
-    return pictures[:, :, 64:80, 64:80].reshape(len(pictures), -1).astype(np.float32) - 128
+def first_pixels(images):
+    """An embedding: a corner of the person, mid-gray at zero."""
+    return images[:, :, 64:80, 64:80].reshape(len(images), -1).astype(np.float32) - 128
 
 
 def test_the_true_clip_scores_as_well_as_can_be(true):
@@ -62,14 +62,14 @@ def test_the_other_numbers_of_the_true_clip_are_perfect_too(true):
     judge = Judge(find_person=lambda video: clip.mask, embed_person=first_pixels)
     got = score(clip, clip, judge)
     assert (got.psnr, got.ssim, got.alignment_edge) == (100, 1, 0) and got.identity == pytest.approx(1)
-    for end in ("", "_aligned", "_metres", "_metres_aligned"):
+    for end in ("", "_aligned", "_meters", "_meters_aligned"):
         assert getattr(got, f"depth_absrel{end}") == pytest.approx(0, abs=1e-6)
         assert getattr(got, f"depth_rmse{end}") == pytest.approx(0, abs=1e-6)
         assert getattr(got, f"depth_delta{end}") == 1
     assert got.depth_rmse_frame == 0
     assert (got.boundary_precision, got.boundary_recall, got.boundary_f1) == (1, 1, 1)
     assert np.isfinite([got.motion_difference, got.warp_error, got.warp_error_person]).all()
-    assert np.isnan(score(true["000"], true["000"], judge).depth_rmse_metres)  # no range, no metres
+    assert np.isnan(score(true["000"], true["000"], judge).depth_rmse_meters)  # no range, no meters
 
 
 def test_figures_get_worse_as_clips_do(true):
@@ -77,7 +77,7 @@ def test_figures_get_worse_as_clips_do(true):
     got = [score(worse(clip, by), clip, Judge()) for by in (0, 0.02, 0.06, 0.1)]
     falling = ("psnr", "ssim", "depth_delta")
     growing = ("depth_l2", "depth_l2_person", "flicker", "depth_rmse", "depth_absrel", "depth_rmse_frame")
-    for field in (*falling, *growing, "depth_rmse_metres", "depth_absrel_metres", "warp_error"):
+    for field in (*falling, *growing, "depth_rmse_meters", "depth_absrel_meters", "warp_error"):
         values = [getattr(s, field) * (-1 if field in falling else 1) for s in got]
         assert values == sorted(values) and values[-1] > values[0], field
     assert got[-1].depth_rmse_frame == pytest.approx(got[-1].depth_l2 ** 0.5)
@@ -87,11 +87,11 @@ def test_a_missing_person_has_no_distance_but_an_error(true):
     clip = replace(true["001"], depth_range=(2.0, 3.0))
     empty = score(plate_alone(clip), clip, Judge())
     assert (empty.depth_absrel, empty.depth_delta, empty.boundary_f1) == (1, 0, 0)
-    assert np.isnan([empty.depth_rmse_metres, empty.motion_difference]).all()
+    assert np.isnan([empty.depth_rmse_meters, empty.motion_difference]).all()
     half = clip.depth.copy()
     half[:, :, : np.flatnonzero(clip.mask[0].any(0)).mean().astype(int)] = 0
     partly = score(replace(clip, depth=half), clip, Judge())
-    assert partly.depth_rmse_metres == 0 < partly.depth_rmse
+    assert partly.depth_rmse_meters == 0 < partly.depth_rmse
     assert partly.depth_absrel_aligned == pytest.approx(partly.depth_absrel)  # nothing to mend where it shows
 
 
@@ -124,7 +124,7 @@ def test_scene_depth_has_no_silhouette(true):
     got = score(clip, clip, Judge(find_person=lambda video: clip.mask))
     absent = {"silhouette_iou", "alignment_found", "alignment_plate", "alignment_edge", "motion_difference"}
     assert {name for name in DEPTH_FIELDS if np.isnan(getattr(got, name))} == absent
-    assert got.depth_absrel == got.depth_rmse_metres == 0
+    assert got.depth_absrel == got.depth_rmse_meters == 0
 
 
 @pytest.mark.assets
@@ -437,7 +437,7 @@ def test_unknown_networks_are_the_users_mistake(true, tmp_path):
 
 
 @pytest.mark.assets
-def test_everything_at_once_from_folders_to_json_and_pictures(true, tmp_path):
+def test_everything_at_once_from_folders_to_json_and_images(true, tmp_path):
     for name, clip in true.items():
         clip.save(tmp_path / "true" / name)
         worse(clip, 0.05).save(tmp_path / "generated" / name)

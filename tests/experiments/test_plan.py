@@ -75,22 +75,22 @@ def test_a_table_about_other_clips_trains_and_is_tested_on_such(table, depth, jo
         ("sd14", ["autoencoder", "haop", "image", "video"], "kl"),
     ],
 )
-@pytest.mark.parametrize(("table", "colours"), [("table1", "hot"), ("table2", "gray")])
-def test_ldm3d_stands_on_an_autoencoder_of_the_tables_depth(table, colours, scale, stages, kind, tmp_path):
+@pytest.mark.parametrize(("table", "colors"), [("table1", "hot"), ("table2", "gray")])
+def test_ldm3d_stands_on_an_autoencoder_of_the_tables_depth(table, colors, scale, stages, kind, tmp_path):
     found = study(table, scale, tmp_path, folder=FOLDER)
     plan = found.plans["LDM3D"]
     assert [stage.stage for stage in plan.stages] == stages
     assert f"  autoencoder: {plan.stages[0].steps} steps in {plan.stages[0].out}" in found.text()
     first, *others = plan.stages
     assert isinstance(first, AutoencoderConfig) and first.model.in_channels == 6
-    assert first.depth_colours == colours
+    assert first.colormap == colors
     for stage in others:
         assert stage.data.folders == (first.data,)
         stacked = stage.stage != "haop"  # pre-training is of frames, and the same run for all rows
-        assert stage.data.pictures.stacked == stacked
+        assert stage.data.images.stacked == stacked
         source = (str(first.out / "autoencoder"), kind)
         assert ((stage.autoencoder.path, stage.autoencoder.kind) == source) == stacked
-        assert not stacked or stage.data.pictures.depth_colours == colours
+        assert not stacked or stage.data.images.colormap == colors
     shared = [stage.out for stage in found.plans["IDOL"].stages if stage.stage == "haop"]
     assert [stage.out for stage in others if stage.stage == "haop"] == shared
 
@@ -120,7 +120,7 @@ def test_a_scale_without_such_clips_says_so(tmp_path):
                 "model.unet.background",
                 "model.unet.num_modalities",
                 "model.unet.cross_modal",
-                "data.pictures.modalities",
+                "data.images.modalities",
             },
         ),
         ("table8", "shared, average", {"model.unet.cross_attention_maps"}),
@@ -148,7 +148,7 @@ def test_rows_of_several_tables_share_their_runs(tmp_path):
 def test_what_changes_the_weights_changes_the_folder(tmp_path):
     scale, beside = load_scale("tiny", FOLDER)
     base = planned(RowConfig("x"), scale, beside, tmp_path)
-    for override in ("seed=1", "optimiser.lr=0.1", "model.unet.cross_modal=false"):
+    for override in ("seed=1", "optimizer.lr=0.1", "model.unet.cross_modal=false"):
         assert planned(RowConfig("x", set=(override,)), scale, beside, tmp_path).folder != base.folder
     for override in ("threads=1", "save_every=7", "data.workers=3"):
         assert planned(RowConfig("x", set=(override,)), scale, beside, tmp_path).folder == base.folder
@@ -161,7 +161,7 @@ def test_hap_and_haop_differ_in_their_augmentation_alone(tmp_path):
     plans = study("table6", "sd14", tmp_path, folder=FOLDER).plans
     hap, haop = (to_dict(plans[name].stages[0]) for name in ("HAP", "HAOP"))
     found = differences(hap, haop) - {"out", "stage"}
-    assert found == {"data.pictures.outpainting.dilation", "data.pictures.outpainting.foreground_area"}
+    assert found == {"data.images.outpainting.dilation", "data.images.outpainting.foreground_area"}
 
 
 def test_unknown_names_are_told(tmp_path):

@@ -32,7 +32,7 @@ ROWS = [
         "set": [
             "model.unet.num_modalities=1",
             "model.unet.cross_modal=false",
-            "data.pictures.modalities=1",
+            "data.images.modalities=1",
             "loss.w_mo=0",
             "loss.w_xattn=0",
         ],
@@ -90,8 +90,8 @@ def test_rows_are_trained_alike_made_and_judged(place):
     found = reproduce(this)
     rows = {result.row.name: result for result in found.rows}
     assert list(rows) == [row["name"] for row in ROWS] and found.judged.startswith("3 clips of ")
-    (learnt,) = found.trained_on
-    assert learnt.clips == 3 and learnt.sha256 == sha256_of(place / "shards" / "manifest.json")
+    (learned,) = found.trained_on
+    assert learned.clips == 3 and learned.sha256 == sha256_of(place / "shards" / "manifest.json")
     assert rows["nobody's"].why_not == "made by its own code: give its clips"
     assert rows["ours"].parameters > rows["no cross-modal attention"].parameters > 0
     # what was measured is what lies on disk

@@ -36,10 +36,10 @@ def result():
         row("last, the paper's second", 40, 35, 45, 2.0),
         RowResult(RowConfig("theirs", tiktok=Published(fid=5.0)), why_not="made by its own code"),
     )
-    learnt = (TrainingClips(Path("runs/data"), 1408, "0123456789abcdef" * 4),)
+    learned = (TrainingClips(Path("runs/data"), 1408, "0123456789abcdef" * 4),)
     judged = "8 clips of 2 people"
     return TableResult(
-        "Table 0: drawn", "one step", judged, learnt, rows, ("mind this",), {"machine": "this"}
+        "Table 0: drawn", "one step", judged, learned, rows, ("mind this",), {"machine": "this"}
     )
 
 
@@ -107,10 +107,10 @@ def test_tables_for_people_show_ours_and_the_papers(result):
     assert "| best | 1.5 M | 10.0 (9.0–11.0) [1] | 0.500 (0.400–0.600) |" in page
     assert "| theirs | – | – [5] | – |" in page
     assert "- mind this" in page.splitlines()
-    learnt = (
+    learned = (
         "one step; trained on 1,408 clips (manifest 0123456789ab); judged on 8 clips of 2 people; on this;"
     )
-    assert learnt in page
+    assert learned in page
     assert "Not run: theirs: made by its own code." in page
     assert "10 pairs in all figures: 5 as in the paper, 3 the other way, 2 undecided" in page
     assert "- As in the paper in fid: best less second: -10.0 (" in page

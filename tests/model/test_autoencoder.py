@@ -61,11 +61,11 @@ def test_it_can_learn_one_image():
     torch.manual_seed(0)
     model = Autoencoder(latent_channels=8, channels=(16, 16, 16), encoder_blocks=1, decoder_blocks=1)
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 4) * 2 - 1, size=32, mode="bilinear")
-    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     before = (model(image) - image).square().mean().item()
     for _ in range(80):
         loss = (model(image) - image).square().mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert loss.item() < 0.05 * before

@@ -44,8 +44,11 @@ def test_checkpoints_that_name_files_load_still(saved, tmp_path):
     index = json.loads((folder / "model_index.json").read_text())
     assert "idol." not in json.dumps(index)
     index |= {"unet": ["idol.gone.unet", "UnifiedUNet"], "control": ["idol.gone.control", "PoseAdapter"]}
+    latents = index["latent_config"]
+    latents["colour_map"] = latents.pop("colormap")
     (folder / "model_index.json").write_text(json.dumps(index))
     old, new = IdolPipeline.from_pretrained(folder), IdolPipeline.from_pretrained(saved)
+    assert old.codec_config == new.codec_config
     assert all(torch.equal(a, b) for a, b in zip(old.unet.parameters(), new.unet.parameters(), strict=True))
 
 

@@ -77,17 +77,17 @@ def test_stable_diffusion_latents_can_be_drawn(variational):
 
 
 def test_fitted_latents_have_unit_mean_square(codec, small):
-    streams, pictures = [], []
+    streams, images = [], []
     for seed in range(3):
         video, depth, background = clips(seed=seed)
-        pictures.append(codec.encode_image(background))
-        streams.append(codec.encode(video, depth, pictures[-1]))
+        images.append(codec.encode_image(background))
+        streams.append(codec.encode(video, depth, images[-1]))
     z = torch.cat(streams).permute(1, 3, 0, 2, 4, 5).flatten(2)  # m c everything else
     assert_close(z.square().mean(2), torch.ones(2, 4), atol=1e-3, rtol=1e-3)
     if codec.config.offset == "none":
         assert_close(z.mean(2), torch.zeros(2, 4), atol=1e-4, rtol=0)
-    pictures = torch.cat(pictures).transpose(0, 1).flatten(1)
-    assert_close(pictures.std(1, correction=0), torch.ones(4), atol=1e-3, rtol=1e-3)
+    images = torch.cat(images).transpose(0, 1).flatten(1)
+    assert_close(images.std(1, correction=0), torch.ones(4), atol=1e-3, rtol=1e-3)
 
 
 def test_fit_is_the_plain_mean_and_deviation(small):
@@ -99,12 +99,12 @@ def test_fit_is_the_plain_mean_and_deviation(small):
     assert_close(torch.tensor(config.shift[0]), raw.mean(1), atol=1e-5, rtol=1e-4)
 
 
-def test_decode_inverts_the_normalisation(codec, small):
+def test_decode_inverts_the_normalization(codec, small):
     video, depth, background = clips()
     image = codec.encode_image(background)
     latents = codec.encode(video, depth, image)
     raw = torch.stack([small.encode(x.flatten(0, 1)).unflatten(0, (2, 3)) for x in (video, depth)], 1)
-    assert_close(codec.denormalise(latents, image), raw, atol=1e-5, rtol=1e-4)
+    assert_close(codec.denormalize(latents, image), raw, atol=1e-5, rtol=1e-4)
     expected = small.decode(raw.flatten(0, 2)).clamp(-1, 1).unflatten(0, (2, 2, 3))
     for chunk in (1, 5, 100):
         assert_close(codec.decode(latents, image, chunk), expected, atol=1e-4, rtol=1e-3)
@@ -149,7 +149,7 @@ def test_offset_without_background_is_refused(small):
         codec.encode(video, depth)
 
 
-def test_impossible_normalisations_are_refused(small):
+def test_impossible_normalizations_are_refused(small):
     one = (1.0, 1.0)
     with pytest.raises(ValueError, match="channels"):
         LatentConfig((one,), ((0.0,),), one, one)
@@ -337,17 +337,17 @@ def stacked():
 
 
 def test_a_latent_of_six_channels_holds_a_frame_and_its_depth(stacked):
-    """LDM3D: one stream of latents, two of pictures."""
+    """LDM3D: one stream of latents, two of images."""
     codec = LatentCodec(stacked, LatentConfig.stable_diffusion(1))
     video, depth, background = clips()
     latents = codec.encode(video, depth)
     assert latents.shape == (2, 1, 3, 4, 4, 4) and codec.stacked
     raw = stacked.encode(torch.cat([video, depth], 2).flatten(0, 1))
     assert_close(latents[:, 0].flatten(0, 1), raw * 0.18215)
-    pictures = codec.decode(latents)
+    images = codec.decode(latents)
     both = stacked.decode(raw).clamp(-1, 1).unflatten(0, (2, 3))
-    assert_close(pictures[:, 0], both[:, :, :3], atol=1e-5, rtol=1e-5)
-    assert_close(pictures[:, 1], both[:, :, 3:], atol=1e-5, rtol=1e-5)
+    assert_close(images[:, 0], both[:, :, :3], atol=1e-5, rtol=1e-5)
+    assert_close(images[:, 1], both[:, :, 3:], atol=1e-5, rtol=1e-5)
     nobody = colorize_tensor(torch.zeros(2, 32, 32))
     assert_close(codec.encode_image(background), stacked.encode(torch.cat([background, nobody], 1)) * 0.18215)
     assert codec.reconstructed(background).shape == background.shape
@@ -370,5 +370,5 @@ def test_of_stacked_latents_what_they_are_counted_from_is_zero(stacked, offset):
         depth = colorize_tensor(torch.zeros(2, 3, 32, 32))
     latents = codec.encode(video, depth, reference)
     assert_close(latents, torch.zeros_like(latents), atol=1e-5, rtol=0)
-    raw = codec.denormalise(latents, reference)
-    assert_close(codec.normalise(raw, reference), latents, atol=1e-5, rtol=0)
+    raw = codec.denormalize(latents, reference)
+    assert_close(codec.normalize(raw, reference), latents, atol=1e-5, rtol=0)

@@ -65,9 +65,9 @@ def test_it_is_a_codec_of_frames_with_their_depth(vae, frames):
     latents = wide.encode(video, depth)
     assert_close(latents, narrow.encode(video, None), rtol=1e-5, atol=1e-6)
     assert_close(wide.encode_image(frames), narrow.encode_image(frames), rtol=1e-5, atol=1e-6)
-    pictures = wide.decode(latents)
-    assert pictures.shape == (1, 2, 2, 3, 32, 32)
-    assert_close(pictures[:, :1], narrow.decode(latents), rtol=1e-5, atol=1e-6)
+    images = wide.decode(latents)
+    assert images.shape == (1, 2, 2, 3, 32, 32)
+    assert_close(images[:, :1], narrow.decode(latents), rtol=1e-5, atol=1e-6)
 
 
 def test_depth_reaches_every_layer_from_the_first_step(vae, frames):

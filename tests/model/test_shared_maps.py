@@ -110,7 +110,7 @@ def test_identical_streams_notice_nothing(inputs, maps):
 @torch.no_grad()
 @pytest.mark.parametrize("maps", SHARED)
 def test_swapping_streams_and_labels_swaps_the_outputs(inputs, maps):
-    """The video stream is the one that is labelled so, wherever it stands."""
+    """The video stream is the one that is labeled so, wherever it stands."""
     sample, _, foreground, background, pose = inputs
     time = torch.tensor([[3, 900], [500, 40]])
     unet = build(maps)

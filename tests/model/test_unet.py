@@ -38,8 +38,8 @@ def test_swapping_streams_and_labels_swaps_the_outputs(tiny_unet, tiny_control, 
 
     straight, swapped = predict([0, 1]), predict([1, 0])
     close(straight, swapped[:, [1, 0]])
-    unlabelled = tiny_unet(sample[:, [1, 0]], time[:, [1, 0]], foreground, background).sample
-    apart(tiny_unet(sample, time, foreground, background).sample, unlabelled[:, [1, 0]])
+    unlabeled = tiny_unet(sample[:, [1, 0]], time[:, [1, 0]], foreground, background).sample
+    apart(tiny_unet(sample, time, foreground, background).sample, unlabeled[:, [1, 0]])
 
 
 def test_exchanging_the_label_weights_swaps_the_outputs(tiny_unet, inputs):

@@ -65,12 +65,12 @@ def test_haze_between_background_and_draft_gives_way_to_the_draft():
 def test_what_is_neither_background_nor_draft_is_left_as_it_is():
     plate, drafts = _striped()
     video = drafts.video.clone()
-    video[:, :, 0], video[:, :, 2] = 0.9, -0.9  # red, where both are grey
+    video[:, :, 0], video[:, :, 2] = 0.9, -0.9  # red, where both are gray
     clear = opaque(video, plate, drafts, torch.ones(1, 2, 32, 32))
     torch.testing.assert_close(clear, video, atol=0.02, rtol=0)
 
 
-def test_the_draft_reaches_the_silhouettes_edge_with_its_nearest_colours():
+def test_the_draft_reaches_the_silhouettes_edge_with_its_nearest_colors():
     plate, drafts = _striped()
     drafts.video[..., 8:24, 16:24] = 0.5  # plain on the right
     silhouette = torch.zeros(1, 2, 32, 32)
@@ -95,9 +95,9 @@ def test_composited_frames_are_the_background_outside_and_the_video_inside():
 
 @pytest.mark.parametrize("sigma", [0.6, 2.0, 3.3])
 def test_the_blur_is_scipys(sigma):
-    pictures = torch.rand(2, 3, 24, 17, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, 24, 17, generator=torch.Generator().manual_seed(0))
     radius = max(1, round(3 * sigma))
-    expected = gaussian_filter(pictures.double().numpy(), sigma, radius=radius, axes=(-2, -1), mode="nearest")
+    expected = gaussian_filter(images.double().numpy(), sigma, radius=radius, axes=(-2, -1), mode="nearest")
     torch.testing.assert_close(
-        _blurred(pictures, sigma).double(), torch.from_numpy(expected), atol=1e-6, rtol=0
+        _blurred(images, sigma).double(), torch.from_numpy(expected), atol=1e-6, rtol=0
     )

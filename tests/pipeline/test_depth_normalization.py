@@ -1,4 +1,4 @@
-"""Depth that was made in windows, in one normalisation: against metres, and what must not matter."""
+"""Depth that was made in windows, in one normalization: against meters, and what must not matter."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from idol.clip import Pose
-from idol.clip.depth import PERSON_FLOOR, normalise_person
+from idol.clip.depth import PERSON_FLOOR, normalize_person
 from idol.pipeline.depth_normalization import BONES, ClipDepth, FrameDepth, nearness, whole_clip
 from support.tiny_pipelines import clip_inputs, mini
 
@@ -17,7 +17,7 @@ FOCAL = SIZE / 2 / np.tan(np.radians(45 / 2))
 
 
 def walk():
-    """Metres to somebody who comes from 4.5 to 2.5."""
+    """Meters to somebody who comes from 4.5 to 2.5."""
     return np.linspace(4.5, 2.5, FRAMES)
 
 
@@ -36,13 +36,13 @@ def standing(distances):
 
 
 def relief():
-    """Metres by which the points of a person lie behind its middle: mean 0, standard deviation 0.18."""
+    """Meters by which the points of a person lie behind its middle: mean 0, standard deviation 0.18."""
     depths = np.random.default_rng(0).uniform(-1, 1, (32, 20))
     return 0.18 * (depths - depths.mean()) / depths.std()
 
 
 def true_clip(distances):
-    """Metres (f, h, w) and the person's mask."""
+    """Meters (f, h, w) and the person's mask."""
     z, mask = np.full((len(distances), SIZE, SIZE), np.inf, np.float32), np.zeros((SIZE, SIZE), bool)
     mask[16:48, 22:42] = True
     z[:, mask] = np.asarray(distances)[:, None] + relief().reshape(1, -1)
@@ -50,8 +50,8 @@ def true_clip(distances):
 
 
 def in_windows(z, mask):
-    """Depth as a network makes it: eight frames at a time, each of them normalised by itself."""
-    parts = [normalise_person(z[s : s + 8], mask[s : s + 8])[0] for s in range(0, len(z), 8)]
+    """Depth as a network makes it: eight frames at a time, each of them normalized by itself."""
+    parts = [normalize_person(z[s : s + 8], mask[s : s + 8])[0] for s in range(0, len(z), 8)]
     return torch.from_numpy(np.concatenate(parts))
 
 
@@ -65,9 +65,9 @@ def test_distances_are_read_off_the_skeleton():
     assert np.isnan(nearness(Pose(np.zeros((2, 18, 3), np.float32), SIZE, SIZE))).all()
 
 
-def test_windows_become_the_clip_that_was_normalised_as_a_whole():
+def test_windows_become_the_clip_that_was_normalized_as_a_whole():
     z, mask = true_clip(walk())
-    true = torch.from_numpy(normalise_person(z, mask)[0])
+    true = torch.from_numpy(normalize_person(z, mask)[0])
     before = in_windows(z, mask)
     after = anew(before, standing(walk()))
     assert (after > 0).equal(before > 0) and after[after > 0].min() >= PERSON_FLOOR and after.max() <= 1
@@ -79,10 +79,10 @@ def test_windows_become_the_clip_that_was_normalised_as_a_whole():
 
 
 @pytest.mark.parametrize("distances", [walk(), np.full(FRAMES, 3.0)], ids=["walking", "standing"])
-def test_what_a_window_is_normalised_to_does_not_matter(distances):
+def test_what_a_window_is_normalized_to_does_not_matter(distances):
     """An affine change of every frame's depth leaves the result as it is."""
     z, mask = true_clip(distances)
-    depth, pose = torch.from_numpy(normalise_person(z, mask)[0]), standing(distances)
+    depth, pose = torch.from_numpy(normalize_person(z, mask)[0]), standing(distances)
     rng = np.random.default_rng(1)
     gain, shift = (
         torch.from_numpy(rng.uniform(*r, FRAMES)).float()[:, None, None] for r in ((0.5, 1), (0, 0.3))
@@ -115,7 +115,7 @@ def test_parts_are_measured_as_the_whole():
 
 
 def test_flat_people_are_flat_where_they_stand():
-    """Without relief, depth is the normalised 1 / z alone."""
+    """Without relief, depth is the normalized 1 / z alone."""
     depth = torch.zeros(FRAMES, SIZE, SIZE)
     depth[:, 16:48, 22:42] = 0.6
     made = whole_clip(FrameDepth.of(depth), standing(walk()))

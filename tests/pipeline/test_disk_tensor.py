@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from idol.errors import UserError
+from idol.pipeline import disk_tensor
 from idol.pipeline.denoiser import noise_of
 from idol.pipeline.disk_tensor import FrameStore, of_frames, parts_of
 
@@ -13,7 +14,7 @@ from idol.pipeline.disk_tensor import FrameStore, of_frames, parts_of
 @pytest.fixture(params=["in memory", "on disk"])
 def place(request, monkeypatch):
     if request.param == "on disk":
-        monkeypatch.setattr(frame_store, "_IN_MEMORY", 1)
+        monkeypatch.setattr(disk_tensor, "_IN_MEMORY", 1)
     return request.param
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 from torch.testing import assert_close
 
 from idol.clip.depth import colorize_tensor, decolorize_tensor
-from idol.data.batch import DataConfig, PictureSamples
-from idol.data.dataset import PictureConfig, SkeletonConfig, WindowConfig
+from idol.data.batch import DataConfig, ImageSamples
+from idol.data.dataset import ImageConfig, SkeletonConfig, WindowConfig
 from idol.data.shards import ShardReader, ShardWriter
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet
@@ -86,8 +86,8 @@ def literal(pipe, inputs, poses, steps, scale, f, spans=(slice(None),)):
                 total[:, :, frame] += weight * guided[:, :, i]
                 weights[frame] += weight
         z = pipe.scheduler.step(total / weights, t, z).prev_sample
-    pictures = codec.decode(z, plate)
-    return z, pictures
+    images = codec.decode(z, plate)
+    return z, images
 
 
 KINDS = {
@@ -107,13 +107,13 @@ def test_sampling_with_caches_equals_the_literal_loop(kind):
     pipe = KINDS[kind]()
     inputs, poses = clip_inputs(), joints()
     out = pipe(**inputs, foreground_pose=poses, generator=noise(2))
-    z, pictures = literal(pipe, inputs, poses, 3, 2.0, f=2)
+    z, images = literal(pipe, inputs, poses, 3, 2.0, f=2)
     assert_close(out.latents, z, atol=2e-4, rtol=1e-3)
-    assert_close(out.video, (pictures[:, 0] + 1) / 2, atol=1e-3, rtol=1e-3)
+    assert_close(out.video, (images[:, 0] + 1) / 2, atol=1e-3, rtol=1e-3)
     if pipe.unet.config["num_modalities"] == 1:
         assert out.depth is None
         return
-    depth = decolorize_tensor(pictures[:, 1], "hot")
+    depth = decolorize_tensor(images[:, 1], "hot")
     # a value at the floor itself may fall on either side
     clear = (depth - 0.15).abs() > 1e-3
     expected = torch.where(depth < 0.15, 0, depth.clamp_min(0.2))
@@ -157,11 +157,11 @@ def test_networks_are_given_what_training_gives_them(small, tmp_path):
     ShardWriter(tmp_path, samples_per_shard=1, image="png").write([clip])
     config = DataConfig(
         (tmp_path,),
-        pictures=PictureConfig(size=SIZE, foreground_size=32),
+        images=ImageConfig(size=SIZE, foreground_size=32),
         window=WindowConfig(frames=2, reference="first"),
         skeleton=SkeletonConfig(stick_width=4.0, radius=4.0),
     )
-    batch = as_latents(PictureSamples([ShardReader(tmp_path)], config, 0)[0], small.vae)
+    batch = as_latents(ImageSamples([ShardReader(tmp_path)], config, 0)[0], small.vae)
     trained_on = conditions(batch, TrainingCodec(small.vae, small.codec_config), latent_pose=False)
 
     seen = {}
@@ -213,27 +213,27 @@ def test_guidance_scale_one_is_the_conditional_prediction(small):
     assert_close(at_one.latents, near.latents, atol=1e-4, rtol=1e-3)
 
 
-def test_every_form_of_picture_gives_the_same_clip(small):
+def test_every_form_of_image_gives_the_same_clip(small):
     inputs = clip_inputs(b=1)
     reference = small(**inputs, generator=noise(1)).video
-    picture, mask = inputs["foreground"][0], inputs["foreground_mask"][0]
+    image, mask = inputs["foreground"][0], inputs["foreground_mask"][0]
     plate, skeletons = inputs["background"][0], draw(inputs["pose"][0], SIZE, SIZE, at="model")
     forms = [
-        dict(foreground=picture, foreground_mask=mask, background=plate, pose=inputs["pose"][0]),
+        dict(foreground=image, foreground_mask=mask, background=plate, pose=inputs["pose"][0]),
         dict(
-            foreground=Image.fromarray(picture.transpose(1, 2, 0)),
+            foreground=Image.fromarray(image.transpose(1, 2, 0)),
             foreground_mask=Image.fromarray(mask),
             background=Image.fromarray(plate.transpose(1, 2, 0)),
             pose=torch.tensor(skeletons) / 255,
         ),
         dict(
-            foreground=torch.tensor(picture) / 255,
+            foreground=torch.tensor(image) / 255,
             foreground_mask=torch.tensor(mask)[None].float(),
             background=[plate.transpose(1, 2, 0)],
             pose=skeletons[None],
         ),
         dict(
-            foreground=[picture],
+            foreground=[image],
             foreground_mask=mask.astype(np.uint8),
             background=np.broadcast_to(plate, (1, 2, *plate.shape)),
             pose=[inputs["pose"][0]],
@@ -336,12 +336,12 @@ def test_frames_of_a_clip_in_windows_are_those_of_its_latents(kind):
     out = pipe(**clip_inputs(f=5), foreground_pose=joints(), generator=noise(2), window=3, overlap=1)
     plate = pipe.codec.encode_image(torch.tensor(clip_inputs(f=5)["background"]) / 127.5 - 1)
     with torch.no_grad():
-        pictures = pipe.codec.decode(out.latents, plate)
-    assert_close(out.video, (pictures[:, 0] + 1) / 2, atol=1e-4, rtol=1e-3)
+        images = pipe.codec.decode(out.latents, plate)
+    assert_close(out.video, (images[:, 0] + 1) / 2, atol=1e-4, rtol=1e-3)
     if pipe.unet.config["num_modalities"] == 1:
         assert out.depth is None
         return
-    person = decolorize_tensor(pictures[:, 1], "hot") >= 0.15
+    person = decolorize_tensor(images[:, 1], "hot") >= 0.15
     assert ((out.depth > 0) == person).float().mean() > 0.999 and 0 < person.float().mean() < 1
 
 

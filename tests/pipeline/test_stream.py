@@ -54,7 +54,7 @@ def test_what_forms_between_steps_can_be_looked_at():
         **inputs, foreground_pose=joints(1), generator=noise(1), detail="none", callback_on_step_end=look
     )
     assert [step for step, *_ in seen] == [0, 1, 2]
-    assert all(pictures.shape == (1, 2, 1, 3, SIZE, SIZE) for _, pictures, _ in seen)
+    assert all(images.shape == (1, 2, 1, 3, SIZE, SIZE) for _, images, _ in seen)
     assert_close((seen[-1][1][:, 0] + 1) / 2, out.video[:, 1:2], atol=1e-4, rtol=1e-3)
     assert not torch.equal(seen[0][1], seen[-1][1])
 

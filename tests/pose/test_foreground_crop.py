@@ -5,7 +5,7 @@ import pytest
 
 from idol.clip import Pose
 from idol.pose import skeleton
-from idol.pose.foreground_crop import GREY, foreground_crop, square_around
+from idol.pose.foreground_crop import GRAY, foreground_crop, square_around
 
 
 def scene(height=90, width=120, box=(20, 15, 70, 45)):
@@ -26,11 +26,11 @@ def test_without_resizing_it_is_a_cut_out():
     crop, inside, moved = foreground_crop(image, mask, pose, side)
     window, expected = mask[15:75, 0:60], image[:, 15:75, 0:60]
     assert (inside == window).all()
-    assert (crop[:, window] == expected[:, window]).all() and (crop[:, ~window] == GREY).all()
+    assert (crop[:, window] == expected[:, window]).all() and (crop[:, ~window] == GRAY).all()
     np.testing.assert_allclose(moved.keypoints[0, :, :2], pose.keypoints[0, :, :2] - [0, 15], atol=1e-4)
 
 
-def test_the_person_keeps_proportions_and_is_centred():
+def test_the_person_keeps_proportions_and_is_centered():
     image, mask, pose = scene()
     crop, inside, moved = foreground_crop(image, mask, pose, 120)
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
@@ -47,15 +47,15 @@ def test_a_person_at_the_edge_is_padded_not_shifted():
     crop, inside, moved = foreground_crop(image, mask, pose, 54, margin=0.1)
     columns = np.flatnonzero(inside.any(0))
     assert abs(columns[0] + columns[-1] - 53) <= 2
-    assert (crop[:, ~inside] == GREY).all()
+    assert (crop[:, ~inside] == GRAY).all()
 
 
 def test_nothing_of_the_old_background_is_left():
     _, mask, pose = scene()
     image = np.where(mask, 200, 0).astype(np.uint8)[None].repeat(3, 0)
     crop, inside, _ = foreground_crop(image, mask, pose, 33)
-    assert crop.min() >= GREY - 12  # the resampling filter may swing a little below grey, never to the black
-    assert (crop[:, ~inside] == GREY).all()
+    assert crop.min() >= GRAY - 12  # the resampling filter may swing a little below gray, never to the black
+    assert (crop[:, ~inside] == GRAY).all()
 
 
 def test_the_skeleton_of_the_crop_lies_on_the_person():

@@ -26,8 +26,8 @@ def _standing(scale=1.0, shift=(0.0, 0.0), turn=0.0):
     return Pose(np.concatenate([xy, np.ones((18, 1))], 1)[None].astype(np.float32), SIZE, SIZE)
 
 
-def _picture(pose):
-    """A smooth picture, and a body of discs round the joints as its mask."""
+def _image(pose):
+    """A smooth image, and a body of discs round the joints as its mask."""
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     image = np.stack([127 + 100 * np.sin(columns / 9), 127 + 100 * np.cos(rows / 11), 2 * columns])
     a, b = pose.keypoints[0, :, None, :2], pose.keypoints[0, None, :, :2]
@@ -38,18 +38,18 @@ def _picture(pose):
 
 def test_onto_its_own_skeleton_the_person_is_unchanged():
     pose = _standing()
-    image, mask = _picture(pose)
-    colours, covered = posed(image, mask, pose, pose)
+    image, mask = _image(pose)
+    colors, covered = posed(image, mask, pose, pose)
     assert (covered[0][mask] > 0.99).mean() > 0.97 and covered[0][~mask].max() < 1e-3
     sure = covered[0] > 0.99
-    assert np.abs(colours[0][:, sure] - image[:, sure]).max() < 1
+    assert np.abs(colors[0][:, sure] - image[:, sure]).max() < 1
 
 
 @pytest.mark.parametrize(("scale", "shift", "turn"), [(1, (7, -5), 0), (0.7, (3, 4), 0), (0.8, (0, 2), 0.5)])
 def test_a_rigid_motion_of_the_skeleton_moves_the_person_rigidly(scale, shift, turn):
     pose, target = _standing(), _standing(scale, shift, turn)
-    image, mask = _picture(pose)
-    colours, covered = posed(image, mask, pose, target)
+    image, mask = _image(pose)
+    colors, covered = posed(image, mask, pose, target)
     rows, columns = np.mgrid[:SIZE, :SIZE]
     back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
     points = (np.stack([columns, rows], -1) - 48 - np.array(shift)) @ back.T + 48
@@ -61,26 +61,26 @@ def test_a_rigid_motion_of_the_skeleton_moves_the_person_rigidly(scale, shift, t
     inside = map_coordinates(mask.astype(float), points[..., ::-1].transpose(2, 0, 1), order=1) > 0.99
     assert (covered[0][inside] > 0.9).mean() > 0.97
     sure = inside & (covered[0] > 0.99)
-    assert np.abs(colours[0][:, sure] - expected[:, sure]).mean() < 2
+    assert np.abs(colors[0][:, sure] - expected[:, sure]).mean() < 2
 
 
-def test_a_raised_arm_takes_its_colours_along():
+def test_a_raised_arm_takes_its_colors_along():
     pose, target = _standing(), _standing()
-    image, mask = np.zeros((3, SIZE, SIZE), np.uint8), _picture(pose)[1]
+    image, mask = np.zeros((3, SIZE, SIZE), np.uint8), _image(pose)[1]
     image[2] = 255
     forearm = np.zeros_like(mask)
     forearm[40:56, 26:37] = True
     image[:, forearm] = np.array([255, 0, 0])[:, None]
     target.keypoints[0, 3, :2], target.keypoints[0, 4, :2] = (28, 18), (24, 6)
-    colours, covered = posed(image, mask, pose, target)
+    colors, covered = posed(image, mask, pose, target)
     middle = (slice(None), 11, 26)
     assert covered[0][middle[1:]] > 0.9
-    assert colours[0][middle][0] > 200 and colours[0][middle][2] < 60
+    assert colors[0][middle][0] > 200 and colors[0][middle][2] < 60
 
 
 def test_parts_without_joints_are_missing_and_nobody_is_nobody():
     pose, target = _standing(), _standing()
-    image, mask = _picture(pose)
+    image, mask = _image(pose)
     target.keypoints[0, [9, 10, 12, 13], 2] = 0
     _, covered = posed(image, mask, pose, target)
     assert covered[0][70:].max() < 0.05 and covered[0][30:45, 44:52].min() > 0.9
@@ -107,8 +107,8 @@ def test_draft_stands_before_the_background():
     assert there.sum() > 0.6 * ((depth > 0) | clip.mask).sum()
 
 
-def test_pose_of_another_picture_is_refused():
+def test_pose_of_another_image_is_refused():
     pose = _standing()
-    image, mask = _picture(pose)
+    image, mask = _image(pose)
     with pytest.raises(ValueError, match="expected 1 of 96 x 96"):
         posed(image, mask, pose.resized(48, 48), pose)

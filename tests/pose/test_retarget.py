@@ -53,7 +53,7 @@ def test_ones_own_motion_is_left_as_it_is(frame):
 
 
 def test_a_foreshortened_motion_too_is_left_as_it_is():
-    """Limbs that turn in depth change their length in the picture."""
+    """Limbs that turn in depth change their length in the image."""
     rng = np.random.default_rng(1)
     motion = dance()
     wobble = motion.keypoints.copy()

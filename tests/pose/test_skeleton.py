@@ -26,7 +26,7 @@ LIMBS = [
     [2, 3], [2, 6], [3, 4], [4, 5], [6, 7], [7, 8], [2, 9], [9, 10], [10, 11], [2, 12], [12, 13], [13, 14],
     [2, 1], [1, 15], [15, 17], [1, 16], [16, 18],
 ]  # fmt: skip
-COLOURS = [
+COLORS = [
     [255, 0, 0], [255, 85, 0], [255, 170, 0], [255, 255, 0], [170, 255, 0], [85, 255, 0], [0, 255, 0], [0,
     255, 85], [0, 255, 170], [0, 255, 255], [0, 170, 255], [0, 85, 255], [0, 0, 255], [85, 0, 255], [170, 0,
     255], [255, 0, 255], [255, 0, 170], [255, 0, 85],
@@ -35,12 +35,12 @@ COLOURS = [
 
 def literal_drawing(joints, height, width, stick_width, radius):
     canvas = np.zeros((height, width, 3))
-    for (x, y, c), colour in zip(joints.tolist(), COLOURS, strict=True):
+    for (x, y, c), color in zip(joints.tolist(), COLORS, strict=True):
         for i in range(height):
             for j in range(width):
                 if c > 0 and (j - x) ** 2 + (i - y) ** 2 <= radius**2:
-                    canvas[i, j] = colour
-    for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
+                    canvas[i, j] = color
+    for (a, b), color in zip(LIMBS, COLORS, strict=False):
         (x0, y0, c0), (x1, y1, c1) = joints[a - 1].tolist(), joints[b - 1].tolist()
         if c0 <= 0 or c1 <= 0:
             continue
@@ -52,7 +52,7 @@ def literal_drawing(joints, height, width, stick_width, radius):
                 across = dy * math.cos(angle) - dx * math.sin(angle)
                 if (along / half) ** 2 + (across / stick_width) ** 2 <= 1:
                     canvas[i, j] = [
-                        round(0.4 * o + 0.6 * n) for o, n in zip(canvas[i, j], colour, strict=True)
+                        round(0.4 * o + 0.6 * n) for o, n in zip(canvas[i, j], color, strict=True)
                     ]
     return canvas.astype(np.uint8).transpose(2, 0, 1)
 
@@ -217,10 +217,8 @@ def test_hands_and_face_are_drawn_over_the_body_alone():
     assert (whole != body).any((1, 2, 3)).all()
 
 
-@pytest.mark.parametrize(
-    ("rows", "colour"), [(range(23, 91), (255, 255, 255)), (range(91, 133), (0, 0, 255))]
-)
-def test_points_of_the_face_are_white_and_joints_of_hands_blue(rows, colour):
+@pytest.mark.parametrize(("rows", "color"), [(range(23, 91), (255, 255, 255)), (range(91, 133), (0, 0, 255))])
+def test_points_of_the_face_are_white_and_joints_of_hands_blue(rows, color):
     keypoints = np.zeros((1, 133, 3), np.float32)
     for place, row in enumerate(rows):
         keypoints[0, row] = 8 + 10 * (place % 9), 8 + 10 * (place // 9), 1
@@ -229,7 +227,7 @@ def test_points_of_the_face_are_white_and_joints_of_hands_blue(rows, colour):
     )
     for row in rows:
         x, y = keypoints[0, row, :2].astype(int)
-        assert tuple(drawn[0, :, y, x]) == colour
+        assert tuple(drawn[0, :, y, x]) == color
 
 
 def test_fingers_are_drawn_from_the_wrist_outwards():

@@ -1,4 +1,4 @@
-"""Backgrounds: colours, pictures, and the photo without its person."""
+"""Backgrounds: colors, images, and the photo without its person."""
 
 import numpy as np
 import pytest
@@ -15,16 +15,16 @@ from idol.prepare.person import Person, guided
 @pytest.mark.parametrize(
     "spec, rgb", [("#ff8000", (255, 128, 0)), ("white", (255, 255, 255)), ("rebeccapurple", (102, 51, 153))]
 )
-def test_colours(spec, rgb):
+def test_colors(spec, rgb):
     plate = background_from(spec, 4, 6)
     assert plate.shape == (3, 4, 6) and plate.dtype == np.uint8
     assert (plate == np.array(rgb)[:, None, None]).all()
 
 
-def test_a_picture_is_cropped_in_the_middle(tmp_path):
-    picture = np.zeros((20, 60, 3), np.uint8)
-    picture[:, 20:40] = 200
-    Image.fromarray(picture).save(tmp_path / "p.png")
+def test_a_image_is_cropped_in_the_middle(tmp_path):
+    image = np.zeros((20, 60, 3), np.uint8)
+    image[:, 20:40] = 200
+    Image.fromarray(image).save(tmp_path / "p.png")
     plate = background_from(tmp_path / "p.png", 10, 10)
     assert (plate == 200).all()
 
@@ -35,20 +35,20 @@ def test_any_shape_of_output(shape):
 
 
 def test_the_window_moves_to_hold_the_person():
-    picture, mask = np.zeros((3, 100, 300), np.uint8), np.zeros((100, 300), bool)
-    assert window(picture, 1, 1) == (100, 0, 200, 100)
+    image, mask = np.zeros((3, 100, 300), np.uint8), np.zeros((100, 300), bool)
+    assert window(image, 1, 1) == (100, 0, 200, 100)
     mask[20:80, 250:290] = True
-    assert window(picture, 1, 1, mask) == (190, 0, 290, 100)
+    assert window(image, 1, 1, mask) == (190, 0, 290, 100)
     mask[:, 10:] = True  # wider than the window: its middle
-    assert window(picture, 1, 1, mask)[0] == 105
+    assert window(image, 1, 1, mask)[0] == 105
 
 
 def test_bad_backgrounds(tmp_path):
-    with pytest.raises(UserError, match="--background bluish.*neither a file nor a colour"):
+    with pytest.raises(UserError, match="--background bluish.*neither a file nor a color"):
         background_from("bluish", 8, 8)
     with pytest.raises(UserError, match="--background photo.*--person"):
         background_from("photo", 8, 8)
-    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    (tmp_path / "b.jpg").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"--background .*b\.jpg"):
         background_from(tmp_path / "b.jpg", 8, 8)
 

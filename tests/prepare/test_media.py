@@ -20,7 +20,7 @@ def test_everything_is_there_small_and_credited():
 
 
 @pytest.mark.parametrize("name", [*media.PEOPLE, *media.BACKGROUNDS])
-def test_pictures_open(name):
+def test_images_open(name):
     assert min(read_image(media.path(name)).shape[1:]) >= 400
 
 

@@ -127,7 +127,7 @@ def test_builtin_motions():
 
 
 @pytest.mark.parametrize("name", builtin_motions.names())
-def test_every_builtin_motion_is_in_the_picture(name):
+def test_every_builtin_motion_is_in_the_image(name):
     pose = builtin_motions.builtin_pose(name, 60)
     seen = pose.keypoints[pose.visible]
     assert seen[:, :2].min() >= 0 and seen[:, 0].max() < pose.width and seen[:, 1].max() < pose.height

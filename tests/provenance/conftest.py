@@ -15,8 +15,8 @@ def own(tmp_path):
     root_key, key = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
 
     def name(text):
-        organisation = x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Studio Example")
-        return x509.Name([organisation, x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+        organization = x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Studio Example")
+        return x509.Name([organization, x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
     root = signing._certificate(name("root"), name("root"), root_key.public_key(), root_key, True)
     leaf = signing._certificate(name("desk 4"), name("root"), key.public_key(), root_key, False)

@@ -85,7 +85,7 @@ def test_a_changed_byte_is_told(png, mp4):
         assert found.state == "tampered" and any("mismatch" in p for p in found.problems)
 
 
-def test_a_picture_saved_anew_has_lost_its_credentials(png):
+def test_a_image_saved_anew_has_lost_its_credentials(png):
     Provenance().sign(png, FACTS)
     write_image(png, read_image(png))
     assert read_credentials(png).state == "none"
@@ -98,7 +98,7 @@ def test_the_users_own_certificate_is_named_and_can_be_trusted(png, own):
     assert manifest["signature_info"]["issuer"] == "Studio Example"
     assert manifest["signature_info"]["alg"] == "Es384"
     found = read_credentials(png)
-    assert (found.state, found.signer, found.organisation) == ("valid", "desk 4", "Studio Example")
+    assert (found.state, found.signer, found.organization) == ("valid", "desk 4", "Studio Example")
     assert read_credentials(png, own / "root.pem").state == "trusted"
     other = signing.local_signer().chain
     (own / "other.pem").write_bytes(other)
@@ -212,10 +212,10 @@ def test_a_certificate_of_another_profile_is_refused_and_the_file_stays(png, own
 def test_what_cannot_be_signed_is_told(tmp_path):
     with pytest.raises(UserError, match="cannot be signed"):
         Provenance().sign(tmp_path / "missing.png", FACTS)
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     with pytest.raises(UserError, match="cannot be signed"):
         Provenance().sign(tmp_path / "text.png", FACTS)
-    assert (tmp_path / "text.png").read_text() == "no picture"
+    assert (tmp_path / "text.png").read_text() == "no image"
 
 
 def test_the_command_line_tells_what_it_finds(png, mp4, tmp_path):

@@ -29,18 +29,18 @@ def marked(clip):
     return embed(clip)
 
 
-def pictures(video, change):
+def images(video, change):
     changed = [change(Image.fromarray(frame.transpose(1, 2, 0))) for frame in video]
-    return np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in changed])
+    return np.stack([np.asarray(image).transpose(2, 0, 1) for image in changed])
 
 
 def jpeg(video, quality):
-    def change(picture):
+    def change(image):
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=quality)
+        image.save(buffer, "JPEG", quality=quality)
         return Image.open(buffer)
 
-    return pictures(video, change)
+    return images(video, change)
 
 
 def test_the_mark_is_found_and_only_there(clip, marked):
@@ -76,7 +76,7 @@ def test_the_mark_stays_below_its_limits(clip, marked):
     flat = np.full((1, 3, 128, 128), 128, np.uint8)
     change = embed(flat).astype(float) - 128
     luma = np.tensordot([0.299, 0.587, 0.114], change[0], 1)
-    assert np.sqrt(np.mean(luma**2)) < 1.05 * np.hypot(mark.FLAT_LUMA, 0.3)  # 0.3: rounding to grey levels
+    assert np.sqrt(np.mean(luma**2)) < 1.05 * np.hypot(mark.FLAT_LUMA, 0.3)  # 0.3: rounding to gray levels
     assert abs(change.mean()) < 0.05
 
 
@@ -92,10 +92,10 @@ def test_parts_of_a_video_bear_the_mark_of_the_whole(clip, marked):
 
 
 def test_the_tile_is_laid_where_the_video_resembles_it():
-    """A picture that is the tile, rolled, gets it rolled alike; then all of the mark is on its side."""
+    """An image that is the tile, rolled, gets it rolled alike; then all of the mark is on its side."""
     down, right = 37, 90
-    grey = np.tile(np.roll(mark.tiles()[0], (down, right), (0, 1)), (2, 2)) * 8 + 128
-    video = np.broadcast_to(np.rint(grey), (2, 3, 256, 256)).astype(np.uint8)
+    gray = np.tile(np.roll(mark.tiles()[0], (down, right), (0, 1)), (2, 2)) * 8 + 128
+    video = np.broadcast_to(np.rint(gray), (2, 3, 256, 256)).astype(np.uint8)
     assert np.allclose((np.array(mark.likest_shift(video)) - (down, right) + 64) % 128, 64, atol=1)
 
 
@@ -159,7 +159,7 @@ def test_a_shift_of_the_tile_changes_no_score():
 
 
 def test_the_score_against_a_literal_correlation():
-    """With all weights alike the score is the greatest normalised circular correlation of the phases."""
+    """With all weights alike the score is the greatest normalized circular correlation of the phases."""
     rest = (mark.tiles() + rng_noise(3)).astype(np.float32)
     seen, key = mark.spectra(rest, 1.0), mark.harmonics()
     size = np.abs(seen)
@@ -181,7 +181,7 @@ def rng_noise(seed):
 def test_crops_half_size_and_mirror_are_survived(marked):
     crop = marked[:, :, 11:184, 7:209]
     assert detect(crop).found
-    half = detect(pictures(marked, lambda p: p.resize((112, 96), Image.Resampling.BICUBIC)))
+    half = detect(images(marked, lambda p: p.resize((112, 96), Image.Resampling.BICUBIC)))
     assert half.found and half.scale == pytest.approx(0.5, rel=0.03)
     flipped = detect(np.ascontiguousarray(marked[..., ::-1]))
     assert flipped.found and flipped.mirrored
@@ -200,10 +200,10 @@ def test_more_damage_means_a_lower_score(marked):
 
 
 def test_false_alarms_are_not_more_than_stated():
-    """Of 40 pictures of pure noise the stated probabilities are at least as large as uniform numbers."""
+    """Of 40 images of pure noise the stated probabilities are at least as large as uniform numbers."""
     rng = np.random.default_rng(4)
     noise = rng.integers(0, 256, (40, 1, 3, 64, 64)).astype(np.uint8)
-    stated = np.sort([detect(picture).false_alarm for picture in noise])
+    stated = np.sort([detect(image).false_alarm for image in noise])
     assert (stated >= (np.arange(40) + 1) / 40 - 0.24).all()  # Kolmogorov: 0.24 is passed once in 50
 
 
@@ -222,7 +222,7 @@ def test_scales_are_even_and_hold_1():
         np.testing.assert_allclose(np.diff(longest / scales), 4, rtol=1e-6)
 
 
-def test_depth_like_pictures_without_a_mark_are_not_taken_for_marked():
+def test_depth_like_images_without_a_mark_are_not_taken_for_marked():
     y, x = np.mgrid[:128, :128]
     disc = ((y - 60) ** 2 + (x - 64) ** 2 < 40**2) * np.uint8(200)
     assert not detect(np.broadcast_to(disc, (1, 3, 128, 128)).astype(np.uint8)).found
@@ -245,7 +245,7 @@ def test_sizes_that_are_no_multiple_of_the_tile(clip):
         np.zeros((2, 3, 64, 64), np.float32),
     ],
 )
-def test_what_is_no_colour_video_is_refused(frames):
+def test_what_is_no_color_video_is_refused(frames):
     for call in (embed, detect):
         with pytest.raises(UserError, match="uint8"):
             call(frames)

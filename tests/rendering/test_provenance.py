@@ -1,4 +1,4 @@
-"""What the files of a render say of themselves: the mark in their colours, whom their credentials name."""
+"""What the files of a render say of themselves: the mark in their colors, whom their credentials name."""
 
 import io
 import json
@@ -32,10 +32,10 @@ def textured(clip):
     """The drawn clip with a soft texture over everything, as films have it."""
     rng = np.random.default_rng(0)
 
-    def grained(pictures):
-        shape = pictures.shape[-2:]
+    def grained(images):
+        shape = images.shape[-2:]
         grain = gaussian_filter(rng.normal(size=shape), 1.5) * 25
-        return np.clip(pictures * 0.6 + 50 + grain, 0, 255).astype(np.uint8)
+        return np.clip(images * 0.6 + 50 + grain, 0, 255).astype(np.uint8)
 
     return replace(clip, video=grained(clip.video), background=grained(clip.background))
 
@@ -56,11 +56,11 @@ def texture(path, name):
     return np.asarray(scene.geometry[name].visual.material.baseColorTexture).transpose(2, 0, 1)[None]
 
 
-def exr_colours(path):
+def exr_colors(path):
     openexr = pytest.importorskip("OpenEXR")
     rgba = openexr.File(str(path)).channels()["RGBA"].pixels.astype(float)
-    colour = np.where(rgba[..., 3:] > 0, rgba[..., :3] / np.maximum(rgba[..., 3:], 1e-9), 0)
-    return srgb(colour).transpose(2, 0, 1)[None]
+    color = np.where(rgba[..., 3:] > 0, rgba[..., :3] / np.maximum(rgba[..., 3:], 1e-9), 0)
+    return srgb(color).transpose(2, 0, 1)[None]
 
 
 def test_textures_points_and_exr_bear_the_mark(clip, tmp_path):
@@ -69,14 +69,14 @@ def test_textures_points_and_exr_bear_the_mark(clip, tmp_path):
     }
     for on in (True, False):
         folder = made[on].folder
-        plates = [texture(folder / "clip.glb", "background"), exr_colours(folder / "background.exr")]
-        plates.append(ply_colours(folder / "background.ply").T.reshape(1, 3, SIZE, SIZE))
+        plates = [texture(folder / "clip.glb", "background"), exr_colors(folder / "background.exr")]
+        plates.append(ply_colors(folder / "background.ply").T.reshape(1, 3, SIZE, SIZE))
         for plate in plates:
             assert detect(plate).found is on
             np.testing.assert_array_equal(plate, plates[0])  # marked once, and the same everywhere
 
 
-def ply_colours(path):
+def ply_colors(path):
     data = path.read_bytes()
     body = np.frombuffer(data[data.index(b"end_header\n") + 11 :], np.uint8).reshape(-1, 15)
     return body[:, 12:]
@@ -85,21 +85,21 @@ def ply_colours(path):
 def test_the_person_bears_the_mark_where_there_is_enough_of_it(tmp_path):
     rng = np.random.default_rng(1)
     built = built_layers(frames=2, height=192, width=160)
-    grain = gaussian_filter(rng.normal(size=built.colour.shape), (0, 0, 1.5, 1.5))
-    built = replace(built, colour=np.clip(120 + 80 * grain, 0, 255).astype(np.uint8))
-    layers = with_mark(built, built.colour, Provenance())
+    grain = gaussian_filter(rng.normal(size=built.color.shape), (0, 0, 1.5, 1.5))
+    built = replace(built, color=np.clip(120 + 80 * grain, 0, 255).astype(np.uint8))
+    layers = with_mark(built, built.color, Provenance())
     (tmp_path / "frame.glb").write_bytes(frame_glb(layers, 1))
     write_person_exr(tmp_path / "frame.exr", layers, 1)
     seen = {
         "glb": texture(tmp_path / "frame.glb", "person")[:, :3],
-        "exr": exr_colours(tmp_path / "frame.exr"),
+        "exr": exr_colors(tmp_path / "frame.exr"),
     }
     assert all(detect(each).found for each in seen.values())
-    assert not detect(built.colour[1:]).found
-    assert np.abs(layers.colour.astype(int) - built.colour).max() < 16
-    beyond = replace(built, colour=built.colour * (built.alpha[:, None] > 0).astype(np.uint8))
-    again = with_mark(beyond, beyond.colour, Provenance())
-    assert not again.colour.transpose(0, 2, 3, 1)[built.alpha == 0].any()
+    assert not detect(built.color[1:]).found
+    assert np.abs(layers.color.astype(int) - built.color).max() < 16
+    beyond = replace(built, color=built.color * (built.alpha[:, None] > 0).astype(np.uint8))
+    again = with_mark(beyond, beyond.color, Provenance())
+    assert not again.color.transpose(0, 2, 3, 1)[built.alpha == 0].any()
 
 
 def test_what_bears_the_mark_is_not_marked_again(clip):
@@ -107,9 +107,9 @@ def test_what_bears_the_mark_is_not_marked_again(clip):
     assert marked_once(marked, Provenance()) is marked
     layers = separate(replace(clip, video=marked))
     again = with_mark(layers, marked, Provenance())
-    assert again.colour is layers.colour and not np.array_equal(again.plate, layers.plate)
+    assert again.color is layers.color and not np.array_equal(again.plate, layers.plate)
     off = with_mark(layers, clip.video, Provenance(watermark=False))
-    assert off.colour is layers.colour and off.plate is layers.plate
+    assert off.color is layers.color and off.plate is layers.plate
 
 
 def manifest(path):

@@ -13,7 +13,7 @@ import pytest
 from idol.rendering.layers.separate import separate
 from idol.rendering.outputs.point_cloud import person_cloud
 from idol.rendering.viewers import Player, save_recording
-from support.browsing import browser_page, picture_of
+from support.browsing import browser_page, image_of
 from support.built_layers import built_layers
 from support.cli_runs import call, heeds_ctrl_c, refused
 from support.drawn import drawn_clip
@@ -36,7 +36,7 @@ def recorded(path):
     return found
 
 
-def test_a_recording_holds_points_pictures_depth_and_camera(tmp_path):
+def test_a_recording_holds_points_images_depth_and_camera(tmp_path):
     pytest.importorskip("rerun")
     clip = drawn_clip(3, frames=3, size=32)
     layers = separate(clip)
@@ -49,10 +49,10 @@ def test_a_recording_holds_points_pictures_depth_and_camera(tmp_path):
     matrix = np.array(found["/world/camera Pinhole:image_from_camera"]).reshape(3, 3).T
     np.testing.assert_allclose(matrix, layers.camera.intrinsics, rtol=1e-6)
     for frame, buffer in enumerate(found["/world/camera/depth DepthImage:buffer"]):
-        millimetres = np.array(buffer[0], np.uint8).view("<u2").reshape(32, 32)
+        millimeters = np.array(buffer[0], np.uint8).view("<u2").reshape(32, 32)
         there = layers.alpha[frame] >= 0.5
-        assert not millimetres[~there].any()
-        np.testing.assert_allclose(millimetres[there], layers.z[frame][there] * 1000, atol=0.51)
+        assert not millimeters[~there].any()
+        np.testing.assert_allclose(millimeters[there], layers.z[frame][there] * 1000, atol=0.51)
     assert len(found["/world/camera/image EncodedImage:blob"]) == 3
     assert len(found["/world/background Mesh3D:vertex_positions"]) == 1
 
@@ -101,44 +101,42 @@ def test_a_viewer_that_is_not_installed_is_told(tmp_path, monkeypatch, name):
     assert told == f"--with: needs {name}, which is not installed; pip install idol-diffusion[view]"
 
 
-COLOURS = np.array([[255, 40, 0], [0, 230, 60], [30, 0, 240]], np.uint8)
+COLORS = np.array([[255, 40, 0], [0, 230, 60], [30, 0, 240]], np.uint8)
 
 
-def coloured_layers():
-    """Three frames of a person of one colour each, before a grey wall."""
+def colored_layers():
+    """Three frames of a person of one color each, before a gray wall."""
     layers = built_layers(frames=3, height=48, width=64)
-    colour = np.broadcast_to(COLOURS[:, :, None, None], layers.colour.shape).copy()
-    return replace(layers, colour=colour, plate=np.full_like(layers.plate, 128))
+    color = np.broadcast_to(COLORS[:, :, None, None], layers.color.shape).copy()
+    return replace(layers, color=color, plate=np.full_like(layers.plate, 128))
 
 
-def near(picture, colour):
-    """Where a picture has a colour; viser's tone mapping moves it a little."""
-    return np.abs(picture.astype(int) - colour).max(-1) <= 40
+def near(image, color):
+    """Where an image has a color; viser's tone mapping moves it a little."""
+    return np.abs(image.astype(int) - color).max(-1) <= 40
 
 
 def shows(page, frame, patience=20.0):
-    """Waits until the middle of the page, where all frames have the person, has the frame's colour."""
+    """Waits until the middle of the page, where all frames have the person, has the frame's color."""
     stop = time.monotonic() + patience
     while time.monotonic() < stop:
-        picture = picture_of(page.screenshot())
-        if near(picture[235:245, 315:325], COLOURS[frame]).all():
-            return picture
+        image = image_of(page.screenshot())
+        if near(image[235:245, 315:325], COLORS[frame]).all():
+            return image
         time.sleep(0.2)
-    raise AssertionError(
-        f"the middle of the page is {picture[240, 320]}, not frame {frame}'s {COLOURS[frame]}"
-    )
+    raise AssertionError(f"the middle of the page is {image[240, 320]}, not frame {frame}'s {COLORS[frame]}")
 
 
 def test_viser_shows_the_clip_in_a_browser():
     """The person stands where the clip's camera sees it, frames change, and the console has no complaint."""
     pytest.importorskip("viser")
-    layers = coloured_layers()
+    layers = colored_layers()
     with browser_page(640, 480) as (page, complaints):
         player = Player(layers, port=free_port())
         try:
             page.goto(player.url)
-            picture = shows(page, 0)
-            _check_place(picture, layers)
+            image = shows(page, 0)
+            _check_place(image, layers)
             player.show(2)
             shows(page, 2)
             player.choose("points")
@@ -151,9 +149,9 @@ def test_viser_shows_the_clip_in_a_browser():
     assert not complaints
 
 
-def _check_place(picture, layers):
+def _check_place(image, layers):
     """The left and the lower edge of the person, which no panel hides; 10 pixels of the page for one."""
-    person = near(picture, COLOURS[0])
+    person = near(image, COLORS[0])
     there = layers.alpha[0] >= 0.5
     assert abs(np.flatnonzero(person[400])[0] - 10 * np.flatnonzero(there[40])[0]) <= 10
     assert abs(np.flatnonzero(person[:, 320])[-1] - 10 * np.flatnonzero(there[:, 32])[-1]) <= 10
@@ -188,7 +186,7 @@ def test_the_verb_serves_until_ctrl_c(tmp_path):
 def test_viser_listens_on_this_machine_only():
     pytest.importorskip("viser")
     port = free_port()
-    player = Player(coloured_layers(), port=port)
+    player = Player(colored_layers(), port=port)
     try:
         assert player.url == f"http://127.0.0.1:{port}"
         with pytest.raises(OSError), socket.create_connection((_other_address(), port), timeout=2):

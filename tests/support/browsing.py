@@ -77,7 +77,7 @@ def served(**folders):
         server.server_close()
 
 
-def picture_of(data):
+def image_of(data):
     """(h, w, 3) uint8 of PNG bytes, or of a data URL of PNG."""
     raw = base64.b64decode(data.split(",", 1)[1]) if isinstance(data, str) else data
     return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB"))

@@ -6,14 +6,14 @@ from idol.rendering.geometry.camera import Camera, Layers, Plane
 
 
 def built_layers(frames=2, height=24, width=20, fov=40.0, z=2.0, wall=5.0, metric=True, seed=0):
-    """A rectangle of random colours at `z` metres that walks to the right before a wall of random colours."""
+    """A rectangle of random colors at `z` meters that walks to the right before a wall of random colors."""
     rng = np.random.default_rng(seed)
     alpha = np.zeros((frames, height, width), np.float32)
     for f in range(frames):
         alpha[f, 4 : height - 2, 3 + f : width - 6 + f] = 1
     return Layers(
         camera=Camera(fov, height, width),
-        colour=rng.integers(0, 256, (frames, 3, height, width), np.uint8),
+        color=rng.integers(0, 256, (frames, 3, height, width), np.uint8),
         alpha=alpha,
         z=np.full((frames, height, width), z, np.float32),
         plate=rng.integers(0, 256, (1, 3, height, width), np.uint8),

@@ -12,9 +12,9 @@ CAMERA = Camera(40.0, 96, 96)
 
 
 def cast(view: View, camera: Camera, person: bool = True, samples: int = 3):
-    """Picture (3, h, w) in [0, 255], share of the person (h, w), point in space (h, w, 3) of each pixel."""
+    """Image (3, h, w) in [0, 255], share of the person (h, w), point in space (h, w, 3) of each pixel."""
     h, w = camera.height, camera.width
-    colour, share, points = np.zeros((3, h, w)), np.zeros((h, w)), np.zeros((h, w, 3))
+    color, share, points = np.zeros((3, h, w)), np.zeros((h, w)), np.zeros((h, w, 3))
     offsets = (np.arange(samples) + 0.5) / samples - 0.5
     for dy in offsets:
         for dx in offsets:
@@ -25,11 +25,11 @@ def cast(view: View, camera: Camera, person: bool = True, samples: int = 3):
             )
             ray = ray @ view.rotation
             seen, there, where = _hit(view.position, ray, person)
-            colour += seen.transpose(2, 0, 1) / samples**2
+            color += seen.transpose(2, 0, 1) / samples**2
             share += there / samples**2
             if abs(dx) < 1e-9 and abs(dy) < 1e-9:
                 points = where
-    return colour, share, points
+    return color, share, points
 
 
 def _hit(origin, ray, person):
@@ -66,7 +66,7 @@ def layers(frames: int = 1) -> Layers:
     behind = np.minimum(*(plane.z(CAMERA) for plane in STAGE))
     return Layers(
         camera=CAMERA,
-        colour=np.repeat(part.colour, frames, 0),
+        color=np.repeat(part.color, frames, 0),
         alpha=np.repeat(part.alpha, frames, 0),
         z=np.repeat(1 / part.disparity, frames, 0),
         plate=plate[None],

@@ -13,12 +13,12 @@ def drawn_clip(seed: int, frames: int = 4, size: int = 64, moving: bool = False)
     video = np.broadcast_to(background, (frames, 3, size, size)).copy()
     mask = np.zeros((frames, size, size), bool)
     keypoints = np.zeros((frames, len(OPENPOSE_18), 3), np.float32)
-    colour = rng.integers(0, 256, (3, 1, 1)).astype(np.uint8)
+    color = rng.integers(0, 256, (3, 1, 1)).astype(np.uint8)
     side, start = size // 3, int(rng.integers(2, size // 4))
     for f in range(frames):
         x, y = start + f, start
         mask[f, y : y + side, x : x + side] = True
-        video[f, :, y : y + side, x : x + side] = colour
+        video[f, :, y : y + side, x : x + side] = color
         keypoints[f, :, 0] = x + rng.uniform(0, side, len(OPENPOSE_18))
         keypoints[f, :, 1] = y + rng.uniform(0, side, len(OPENPOSE_18))
         keypoints[f, :, 2] = 1

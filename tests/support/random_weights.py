@@ -36,7 +36,7 @@ def resnet3d_state(seed: int = 0) -> dict[str, torch.Tensor]:
         start = int(torch.randint(900_000, (), generator=generator))
         return numbers[start : start + torch.Size(shape).numel()].view(shape)
 
-    variance = 0.0  # of what reaches the normalisation: its inputs are about 1, those of the first about 70
+    variance = 0.0  # of what reaches the normalization: its inputs are about 1, those of the first about 70
     for name, shape in resnet3d_shapes():
         if len(shape) == 1:
             state |= {f"{name}.weight": 1 + take(shape) / 10, f"{name}.bias": take(shape) / 2}

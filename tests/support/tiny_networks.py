@@ -14,7 +14,7 @@ TINY = dict(
 
 
 def randomize(network, seed=0, scale=0.3):
-    """Give every weight, the zero-initialised ones too, a random value."""
+    """Give every weight, the zero-initialized ones too, a random value."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -49,7 +49,7 @@ def quiet(**components):
     return pipe
 
 
-def normalisation(offset="background", m=2):
+def normalization(offset="background", m=2):
     one, zero = (0.8, 1.1, 0.9, 1.3), (0.0, 0.1, 0.0, -0.2)
     return LatentConfig((one,) * m, (zero,) * m, one, zero, offset)
 
@@ -71,7 +71,7 @@ def mini(prediction="flow", **unet):
         foreground_encoder=randomize(LatentForeground(4, 16, 2, 12, 1, 2), 4),
         scheduler=sampler(ScheduleConfig(prediction)),
         background_control=background_net(network),
-        latent_config=vars(normalisation(m=unet.get("num_modalities", 2))),
+        latent_config=vars(normalization(m=unet.get("num_modalities", 2))),
         generation_config=DEFAULTS,
     )
 
@@ -127,7 +127,7 @@ def clip_inputs(b=2, f=2, seed=0):
 
 
 def joints(b=2):
-    """The joints of each person in the foreground picture."""
+    """The joints of each person in the foreground image."""
     return [keypoints(1, seed=10 + i).resized(80, 70) for i in range(b)]
 
 

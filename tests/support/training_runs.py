@@ -53,10 +53,10 @@ def settings(folder: Path, out: str, frames: int = 1, **changes) -> dict:
         "data": {
             "folders": [str(folder / "shards")],
             "cache": str(folder / "latents"),
-            "pictures": {"size": 64, "foreground_size": 32},
+            "images": {"size": 64, "foreground_size": 32},
             "window": {"frames": frames},
         },
-        "optimiser": {"lr": 1e-3, "warmup": 2},
+        "optimizer": {"lr": 1e-3, "warmup": 2},
         "sheet": {"every": 0, "samples": 2, "steps": 2},
         "steps": 4,
         "batch": 2,

@@ -67,19 +67,19 @@ class View:
         until(page, lambda: self.canvas.get_attribute("data-frames"))
 
     def drawn(self):
-        """The picture of the next frame, caught before the browser clears it."""
+        """The image of the next frame, caught before the browser clears it."""
         return self.canvas.evaluate("c => new Promise(r => requestAnimationFrame(() => r(c.toDataURL())))")
 
     def still(self):
-        """The picture once it neither sways nor plays, as the video shows it."""
+        """The image once it neither sways nor plays, as the video shows it."""
         self.canvas.focus()
         self.page.keyboard.press("Home")  # no swaying
         self.page.keyboard.press(" ")  # no playing
         return until(self.page, lambda: (now := self.drawn()) == self.drawn() and now)
 
-    def other_than(self, picture):
-        """The picture once it has changed."""
-        return until(self.page, lambda: (now := self.drawn()) != picture and now)
+    def other_than(self, image):
+        """The image once it has changed."""
+        return until(self.page, lambda: (now := self.drawn()) != image and now)
 
     def at(self, x, y):
         """A point of the page, from shares of the view's width and height."""

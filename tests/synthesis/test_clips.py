@@ -57,11 +57,11 @@ def test_neck_is_the_middle_of_the_shoulders_and_left_is_left(clips):
     for made in clips:
         for points in made.pose.keypoints:
             if points[[1, 2, 5], 2].all():
-                # in space, so nearly so in the picture
+                # in space, so nearly so in the image
                 np.testing.assert_allclose(points[1, :2], (points[2, :2] + points[5, :2]) / 2, atol=3)
 
 
-def test_depth_is_the_persons_and_inverts_to_metres(clips):
+def test_depth_is_the_persons_and_inverts_to_meters(clips):
     for made in clips:
         assert made.depth_kind == "person" and made.depth_range is not None
         near, far = made.depth_range
@@ -181,9 +181,9 @@ def test_dyeing_keeps_the_folds_and_the_cut_out():
         dyed = wardrobe.repaint(texture, paint, rng)  # type: ignore[arg-type]
         np.testing.assert_array_equal(dyed[..., 3], texture[..., 3])
     assert wardrobe.repaint(texture, "keep", rng) is texture
-    grey = np.repeat(np.linspace(60, 250, 32)[:, None, None], 32, 1).repeat(4, 2).astype(np.uint8)
-    grey[..., 3] = 255
-    dyed = wardrobe.repaint(grey, "dye", rng)[..., :3].mean((1, 2))
+    gray = np.repeat(np.linspace(60, 250, 32)[:, None, None], 32, 1).repeat(4, 2).astype(np.uint8)
+    gray[..., 3] = 255
+    dyed = wardrobe.repaint(gray, "dye", rng)[..., :3].mean((1, 2))
     assert (np.diff(dyed) >= 0).all() and dyed[-1] > dyed[0]
 
 

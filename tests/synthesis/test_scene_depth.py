@@ -9,7 +9,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from idol.clip import Clip
 from idol.clip.clip import clip_from_files, clip_to_files
-from idol.clip.depth import to_metres
+from idol.clip.depth import to_meters
 from idol.data.shards import ShardReader
 from idol.errors import UserError
 from idol.synthesis import generate
@@ -56,7 +56,7 @@ def cast(camera: Camera, quads: tuple[Quad, ...]) -> tuple[np.ndarray, np.ndarra
 
 
 def even(labels: np.ndarray) -> np.ndarray:
-    """Pixels (..., s, s) whose neighbours all bear the same label."""
+    """Pixels (..., s, s) whose neighbors all bear the same label."""
     size = (1,) * (labels.ndim - 2) + (3, 3)
     return maximum_filter(labels, size) == minimum_filter(labels, size)
 
@@ -77,7 +77,7 @@ def test_open_ground_is_the_plane_of_the_floor_up_to_the_horizon():
     outside = ~mask[0]
     np.testing.assert_allclose(found[outside], np.minimum(expected, SKY)[outside], rtol=1e-9)
     assert (found[:20][outside[:20]] == SKY).all() and found[-1].max() < 5
-    assert (np.diff(found[:, 0]) <= 0).all()  # lower in the picture is never farther
+    assert (np.diff(found[:, 0]) <= 0).all()  # lower in the image is never farther
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +118,13 @@ def test_only_the_depth_differs(drawn, kind):
 @pytest.mark.assets
 @pytest.mark.parametrize("kind", ["room", "panorama"])
 def test_person_is_as_far_as_in_the_persons_own_depth(drawn, kind):
-    metres, level = [], 0.0
+    meters, level = [], 0.0
     for clip in drawn[kind][:2]:
         stored = clip_from_files(clip_to_files(clip))  # depth in 16 bits
         near, far = stored.depth_range
-        metres.append(to_metres(stored.depth, stored.depth_range, stored.depth_kind)[clip.mask])
+        meters.append(to_meters(stored.depth, stored.depth_range, stored.depth_kind)[clip.mask])
         level += 0.5 / 65535 * (1 / near - 1 / far) / (0.8 if clip.depth_kind == "person" else 1)
-    assert np.abs(1 / metres[0].astype(float) - 1 / metres[1]).max() < level + 1e-6
+    assert np.abs(1 / meters[0].astype(float) - 1 / meters[1]).max() < level + 1e-6
 
 
 @pytest.mark.assets
@@ -132,7 +132,7 @@ def test_room_is_where_its_walls_are(drawn):
     _, clip, (scene, camera, _, _) = drawn["room"]
     expected, number = cast(camera, scene.quads)
     assert np.isfinite(expected).all()  # a room has no holes
-    found = to_metres(clip.depth, clip.depth_range, "scene")
+    found = to_meters(clip.depth, clip.depth_range, "scene")
     plain = even(clip.mask) & ~clip.mask & even(number)
     assert plain.mean() > 0.4
     relative = np.abs(found / expected - 1)[plain]  # a pixel's depth is the mean of its four samples'
@@ -142,7 +142,7 @@ def test_room_is_where_its_walls_are(drawn):
 @pytest.mark.assets
 def test_ground_is_what_the_raster_draws_and_goes_on_beyond_it(drawn):
     _, clip, (_, camera, z, mask) = drawn["panorama"]
-    found = to_metres(clip.depth, clip.depth_range, "scene")
+    found = to_meters(clip.depth, clip.depth_range, "scene")
     floor = (z < 40) & ~mask
     near = floor & even(floor) & even(mask)
     assert near.sum() > 100

@@ -5,9 +5,9 @@ import torch
 from accelerate import Accelerator, DistributedType
 
 from idol.errors import UserError
-from idol.training.checkpoint import load_optimiser, optimiser_tensors
+from idol.training.checkpoint import load_optimizer, optimizer_tensors
 from idol.training.fsdp import alike, is_split, own, split, whole
-from idol.training.optimizer import Average, OptimiserConfig, build_optimiser
+from idol.training.optimizer import Average, OptimizerConfig, build_optimizer
 from support.training_runs import in_two_processes
 
 
@@ -16,12 +16,12 @@ def network():
     return torch.nn.Sequential(torch.nn.Linear(6, 7), torch.nn.Tanh(), torch.nn.Linear(7, 3, bias=False))
 
 
-def stepped(module, optimiser, average):
+def stepped(module, optimizer, average):
     """A step on numbers that are the same in every process."""
     torch.manual_seed(1)
     module(torch.randn(5, 6)).square().mean().backward()
-    optimiser.step()
-    optimiser.zero_grad()
+    optimizer.step()
+    optimizer.zero_grad()
     average.update(0)
 
 
@@ -35,24 +35,24 @@ def examined():
     parameters = list(module.parameters())
     held = sum(own(p).numel() for p in parameters)
     assert held < 0.65 * sum(p.numel() for p in alone.parameters())  # 7 rows are 4 and 3
-    optimisers = [build_optimiser(list(m.parameters()), OptimiserConfig(lr=0.1)) for m in (alone, module)]
-    for each in zip((alone, module), optimisers, averages, strict=True):
+    optimizers = [build_optimizer(list(m.parameters()), OptimizerConfig(lr=0.1)) for m in (alone, module)]
+    for each in zip((alone, module), optimizers, averages, strict=True):
         stepped(*each)
     pairs = [
         (alone.state_dict(), module.state_dict()),
         (averages[0].module.state_dict(), averages[1].module.state_dict()),
-        tuple(map(optimiser_tensors, optimisers)),
+        tuple(map(optimizer_tensors, optimizers)),
     ]
     for expected, parts in pairs:
         full = whole(parts, keep=accelerator.is_main_process)
         assert set(full) == (set(expected) if accelerator.is_main_process else set())
         for name in full:
             torch.testing.assert_close(full[name], expected[name])
-    again = build_optimiser(parameters, OptimiserConfig(lr=0.1))
-    load_optimiser(again, optimiser_tensors(optimisers[0]))
+    again = build_optimizer(parameters, OptimizerConfig(lr=0.1))
+    load_optimizer(again, optimizer_tensors(optimizers[0]))
     for parameter in parameters:
         for name in ("exp_avg", "exp_avg_sq"):
-            restored, kept = (o.state[parameter][name] for o in (again, optimisers[1]))
+            restored, kept = (o.state[parameter][name] for o in (again, optimizers[1]))
             torch.testing.assert_close(own(restored), own(kept))
 
 

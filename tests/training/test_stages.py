@@ -9,14 +9,14 @@ import torch
 from idol.config import load_config, to_dict
 from idol.diffusion.schedule import Schedule, ScheduleConfig
 from idol.errors import UserError
-from idol.pipeline.compositing import KnownPictures
+from idol.pipeline.compositing import KnownImages
 from idol.pipeline.image_inputs import Drafts, as_plates
 from idol.pipeline.pipeline import IdolPipeline
 from idol.pose.foreground_crop import foreground_crop
 from idol.pose.limb_warp import draft
 from idol.training.checkpoint import load_state, load_tensors
 from idol.training.noise import NoiseConfig, draw_noise
-from idol.training.optimizer import Average, OptimiserConfig
+from idol.training.optimizer import Average, OptimizerConfig
 from idol.training.samples import numbers
 from idol.training.train import TrainConfig, export, fit, save_weights
 from idol.training.trainable import build_networks
@@ -32,7 +32,7 @@ STAGES = [
 ]
 HAOP = {
     "model": {"control": None, "unet": {"num_modalities": 1, "cross_modal": False}},
-    "data": {"pictures": {"modalities": 1, "background": "hole"}, "window": {"reference": "same"}},
+    "data": {"images": {"modalities": 1, "background": "hole"}, "window": {"reference": "same"}},
 }
 
 
@@ -48,7 +48,7 @@ def runs(data):
     """All three stages, one after the other."""
     fit(config(data, "haop", stage="haop", steps=2, **HAOP))
     fit(config(data, "image", steps=2, model={"init": str(data / "haop")}))
-    handed = {"model": {"init": str(data / "image")}, "autoencoder": {"normalisation": "init"}}
+    handed = {"model": {"init": str(data / "image")}, "autoencoder": {"normalization": "init"}}
     fit(config(data, "video", frames=2, steps=2, **handed))
     return data
 
@@ -61,16 +61,16 @@ def test_stages_go_on_from_one_another(runs):
     assert new and all(".temporal" in name for name in new)
 
 
-def test_a_normalisation_is_of_its_own_colours(runs):
-    handed = {"model": {"init": str(runs / "image")}, "autoencoder": {"normalisation": "init"}}
-    gray = config(runs, "gray", steps=1, data={"pictures": {"depth_colours": "gray"}}, **handed)
-    with pytest.raises(UserError, match="depth_colours: gray, while .* hot"):
+def test_a_normalization_is_of_its_own_colors(runs):
+    handed = {"model": {"init": str(runs / "image")}, "autoencoder": {"normalization": "init"}}
+    gray = config(runs, "gray", steps=1, data={"images": {"colormap": "gray"}}, **handed)
+    with pytest.raises(UserError, match="colormap: gray, while .* hot"):
         fit(gray)
 
 
 DRAFT = {
     "model": {"unet": {"draft": True}},
-    "data": {"pictures": {"draft": True}},
+    "data": {"images": {"draft": True}},
     "autoencoder": {"offset": "draft", "per_channel": False},
 }
 
@@ -83,7 +83,7 @@ def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path
     )
     handed = {
         "model": {**DRAFT["model"], "init": str(data / "draft-image")},
-        "autoencoder": {"offset": "draft", "normalisation": "init"},
+        "autoencoder": {"offset": "draft", "normalization": "init"},
     }
     fit(config(data, "draft-video", frames=2, steps=2, **{**DRAFT, **handed}))
     latents = load_state(data / "draft-video" / "checkpoints" / "step-00000002").latents
@@ -101,7 +101,7 @@ def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path
     plates = as_plates(clip.background, 1, 2, 64, 64)
     made = draft(*foreground_crop(*given[:2], person, 64, 0.1), clip.pose, clip.background)
     drafts = Drafts(torch.from_numpy(made.video)[None] / 127.5 - 1, torch.from_numpy(made.depth)[None])
-    known = KnownPictures(pipe.codec, plates, drafts)
+    known = KnownImages(pipe.codec, plates, drafts)
     torch.testing.assert_close(cut.video, known.put_back(plain.video, plain.depth, "composite"))
     assert not torch.equal(cut.video, plain.video)
     with pytest.raises(UserError, match="needs joints"):
@@ -112,7 +112,7 @@ def test_the_compared_methods_are_trained_and_generate_by_the_same_code(data, tm
     """Separate networks, MM-Diffusion's, LDM3D's and, with depth too, DisCo's background: each a config."""
     ldm3d = {
         "model": {"unet": {"num_modalities": 1, "cross_modal": False}},
-        "data": {"pictures": {"stacked": True}},
+        "data": {"images": {"stacked": True}},
         "autoencoder": {"path": str(data / "autoencoder-6")},
     }
     coupled = [{"model": {"unet": {"coupling": kind}}} for kind in ("separate", "random_shift")]
@@ -193,9 +193,9 @@ def test_training_goes_on_from_a_pipeline(runs):
     export(runs / "image", runs / "finished", "fp32")
     handed = {
         "model": {"init": str(runs / "finished")},
-        "autoencoder": {"path": str(runs / "finished"), "normalisation": "init"},
+        "autoencoder": {"path": str(runs / "finished"), "normalization": "init"},
     }
-    fit(config(runs, "tuned", steps=1, optimiser={"lr": 1e-12}, **handed))
+    fit(config(runs, "tuned", steps=1, optimizer={"lr": 1e-12}, **handed))
     before, after = (
         runs / "image" / "checkpoints" / "step-00000002",
         runs / "tuned" / "checkpoints" / "step-00000001",
@@ -241,10 +241,10 @@ def test_a_step_learns_from_the_same_samples_however_spread():
 
 
 def test_learning_rate():
-    warm = OptimiserConfig(lr=1.0, warmup=4, decay="linear")
+    warm = OptimizerConfig(lr=1.0, warmup=4, decay="linear")
     assert [warm.rate(s, 8) for s in range(9)] == [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
-    assert OptimiserConfig(lr=1.0, decay="cosine", final=0.5).rate(5, 10) == pytest.approx(0.75)
-    assert OptimiserConfig(lr=1.0, decay="constant").rate(9, 10) == 1.0
+    assert OptimizerConfig(lr=1.0, decay="cosine", final=0.5).rate(5, 10) == pytest.approx(0.75)
+    assert OptimizerConfig(lr=1.0, decay="constant").rate(9, 10) == 1.0
 
 
 def test_average_is_the_weighted_mean_of_the_weights():

@@ -22,7 +22,7 @@ def data(tmp_path_factory):
     return folder
 
 
-def assert_same(a: Path, b: Path, groups=("networks", "average", "optimiser"), **tolerance):
+def assert_same(a: Path, b: Path, groups=("networks", "average", "optimizer"), **tolerance):
     for group in groups:
         left, right = load_tensors(a, group), load_tensors(b, group)
         assert left.keys() == right.keys()
@@ -54,17 +54,17 @@ def test_two_processes_equal_one(data, way):
     in_two_processes(trained, two, ACCELERATE_USE_FSDP="true" if way == "split" else "false")
     assert_same(two.out / "checkpoints" / "step-00000003", one, groups=("networks",), rtol=0, atol=2e-4)
     # Adam divides by the gradient's size, which magnifies rounding where it is nearly 0: moments are closer
-    assert_same(two.out / "checkpoints" / "step-00000003", one, groups=("optimiser",), rtol=1e-3, atol=1e-6)
+    assert_same(two.out / "checkpoints" / "step-00000003", one, groups=("optimizer",), rtol=1e-3, atol=1e-6)
 
 
 def test_every_weight_of_a_stage_learns(data):
     run = config(
-        data, "learns", frames=2, steps=3, loss={"w_mo": 1.0, "w_xattn": 1.0}, optimiser={"warmup": 0}
+        data, "learns", frames=2, steps=3, loss={"w_mo": 1.0, "w_xattn": 1.0}, optimizer={"warmup": 0}
     )
     start = fit(dataclasses.replace(run, out=data / "start", steps=1, save_every=1))
     end = fit(run)
     before, after = load_tensors(start, "networks"), load_tensors(end, "networks")
-    # zero-initialised outputs hold back what is behind them for a step, so the start is compared after one
+    # zero-initialized outputs hold back what is behind them for a step, so the start is compared after one
     still = [name for name in before if torch.equal(before[name], after[name])]
     assert still == []
 
@@ -78,7 +78,7 @@ def test_attention_alone_trains(data):
         trains="attention",
         steps=2,
         model={"control": None, "unet": {"num_modalities": 1, "cross_modal": False}},
-        data={"pictures": settings, "window": {"reference": "same"}, "variants": 2},
+        data={"images": settings, "window": {"reference": "same"}, "variants": 2},
     )
     fit(run)
     before = load_tensors(run.out / "checkpoints" / "step-00000002", "networks")
@@ -92,7 +92,7 @@ def test_attention_alone_trains(data):
 
 def test_loss_falls_and_is_told(data):
     fast = {"warmup": 5, "lr": 3e-3}
-    run = config(data, "falls", steps=20, batch=4, optimiser=fast, noise={"drop_foreground": 0.0})
+    run = config(data, "falls", steps=20, batch=4, optimizer=fast, noise={"drop_foreground": 0.0})
     run = dataclasses.replace(run, sheet=dataclasses.replace(run.sheet, every=10))
     fit(run)
     lines = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
@@ -165,4 +165,4 @@ def test_a_split_run_goes_on_alone_and_the_other_way_round(data):
             in_two_processes(trained, longer, True, ACCELERATE_USE_FSDP="true")
             end = run.out / "checkpoints" / "step-00000003"
         assert_same(end, through, groups=("networks", "average"), rtol=0, atol=2e-4)
-        assert_same(end, through, groups=("optimiser",), rtol=1e-3, atol=1e-6)
+        assert_same(end, through, groups=("optimizer",), rtol=1e-3, atol=1e-6)

@@ -59,7 +59,7 @@ def test_images_of_a_step_are_squares_of_what_the_clips_hold(config):
     assert torch.equal(images.pixels, again.pixels) and not torch.equal(images.pixels, data[2].pixels)
     depth, seen = images.pixels[1::3], images.person[1::3]
     nowhere = depth.movedim(1, -1)[~seen[:, 0]]
-    assert len(nowhere) and (nowhere == nowhere[0]).all()  # the colour of 0 where the person is not
+    assert len(nowhere) and (nowhere == nowhere[0]).all()  # the color of 0 where the person is not
     assert images.person.any() and images.pixels.abs().max() <= 1
 
 
@@ -144,7 +144,7 @@ def test_frames_and_depth_are_learned_together_in_six_channels(config):
         config, model=model, out=config.out.with_name("both"), w_perceptual=0.1, steps=2
     )
     images = both.images[3]
-    assert images.pixels.shape == (4, 6, 32, 32)  # a frame with its depth, a picture without
+    assert images.pixels.shape == (4, 6, 32, 32)  # a frame with its depth, an image without
     empty = images.pixels[1::2, 3:]
     assert (empty == empty[:1, :, :1, :1]).all()
     depth, seen = images.pixels[::2, 3:], images.person[::2]
@@ -154,7 +154,7 @@ def test_frames_and_depth_are_learned_together_in_six_channels(config):
 
 
 def test_the_widened_autoencoder_starts_from_stable_diffusions_loss(stable):
-    """Sums over a picture of L1 and KL / 10^6, of a draw from the encoder's distribution, per number."""
+    """Sums over an image of L1 and KL / 10^6, of a draw from the encoder's distribution, per number."""
     weighty = StableDiffusionAutoencoder(stable.model.stable_diffusion, w_kl=1e-2)
     config = dataclasses.replace(stable, model=weighty, out=stable.out.with_name("loss"), steps=1)
     fit_autoencoder(config)
@@ -198,9 +198,9 @@ def test_frames_with_depth_are_generated_in_the_widened_autoencoders_latents(sta
     folder = fit_autoencoder(stable, resume=True)
     ldm3d = {
         "model": {"unet": {"num_modalities": 1, "cross_modal": False, "background": "add"}},
-        "data": {"pictures": {"stacked": True, "depth_colours": "gray"}},
+        "data": {"images": {"stacked": True, "colormap": "gray"}},
         "autoencoder": {
-            "path": str(folder), "kind": "kl", "offset": "none", "normalisation": "stable_diffusion"
+            "path": str(folder), "kind": "kl", "offset": "none", "normalization": "stable_diffusion"
         },
         "sheet": {"every": 2, "samples": 1, "steps": 1},
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 from idol.app import options
 from idol.app.job_queue import Cancelled, Desk, Progress
-from idol.app.layout import COLOUR, EMPTY, FPS, FRAMES, OWN, PICTURE
+from idol.app.layout import COLOR, EMPTY, FPS, FRAMES, IMAGE, OWN
 from idol.app.layout import FILMED as FILM
 from idol.app.messages import done_html, forming_html, progress_html, said, sentence, told_html
 from idol.app.orbit import framed
@@ -28,7 +28,7 @@ _QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibi
 def as_sent(component: Any) -> Any:
     """Lets a component hand an upload on as the file it is.
 
-    Gradio would decode a picture before anything is checked, and fetch what is an address instead of a file.
+    Gradio would decode an image before anything is checked, and fetch what is an address instead of a file.
     """
     import gradio as gr
 
@@ -56,11 +56,11 @@ def on_pick(gallery: Any, values: list[str], target: Any) -> None:
     gallery.select(pick, None, target, **_QUIET)
 
 
-def on_own(picture: Any, gallery: Any) -> None:
-    """Once a visitor gives a picture of their own, no thumbnail is picked any more."""
+def on_own(image: Any, gallery: Any) -> None:
+    """Once a visitor gives an image of their own, no thumbnail is picked any more."""
     import gradio as gr
 
-    picture.input(lambda: gr.update(selected_index=-1), None, gallery, **_QUIET)
+    image.input(lambda: gr.update(selected_index=-1), None, gallery, **_QUIET)
 
 
 def show_if(kind: Any, parts: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ def _told(desk: Desk, given: dict[str, Any], session: str, shown: dict[str, Any]
 
 
 def _forming(news: Progress) -> str:
-    return "" if news.picture is None else forming_html(news.picture)
+    return "" if news.image is None else forming_html(news.image)
 
 
 def _results(result: Result, shown: dict[str, Any]) -> dict[Any, Any]:
@@ -146,16 +146,16 @@ def _results(result: Result, shown: dict[str, Any]) -> dict[Any, Any]:
 def _order(given: dict[str, Any]) -> Order:
     """The order that the page's components make up; what is hidden does not count."""
     kind, film = given["background_kind"], given["motion_kind"] == FILM
-    if kind == PICTURE and given["background_file"] is None:
-        raise UserError("--background", "there is none", "give a picture, or choose another kind")
+    if kind == IMAGE and given["background_file"] is None:
+        raise UserError("--background", "there is none", "give an image, or choose another kind")
     if film and given["motion_file"] is None:
         raise UserError("--motion", "there is none", "give a video, or pick one from the list")
     return Order(
         **_numbers(given),
         detail=given["detail"],
         photo=given["photo"],
-        background={OWN: options.PHOTO, COLOUR: given["colour"]}.get(kind, ""),
-        background_file=given["background_file"] if kind == PICTURE else None,
+        background={OWN: options.PHOTO, COLOR: given["color"]}.get(kind, ""),
+        background_file=given["background_file"] if kind == IMAGE else None,
         motion=given["motion"],
         motion_file=given["motion_file"] if film else None,
     )

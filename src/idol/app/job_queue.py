@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 TICK = 0.4
 """Seconds between two looks at a job."""
-PICTURE_EVERY = 1.0
-"""Seconds from one picture of what forms to the next: decoding one delays the job."""
+IMAGE_EVERY = 1.0
+"""Seconds from one image of what forms to the next: decoding one delays the job."""
 
 
 class Cancelled(Exception):
@@ -46,7 +46,7 @@ class Progress:
         elapsed: Seconds since it was ordered.
         left: Seconds it will probably take yet; None if not known.
         notes: What the visitor should know about what they gave.
-        picture: The middle frame and its depth as they form, (3, h, 2 w) uint8 sRGB; None if not yet.
+        image: The middle frame and its depth as they form, (3, h, 2 w) uint8 sRGB; None if not yet.
     """
 
     stage: str
@@ -56,7 +56,7 @@ class Progress:
     elapsed: float
     left: float | None
     notes: tuple[str, ...]
-    picture: np.ndarray | None = None
+    image: np.ndarray | None = None
 
 
 class Pace:
@@ -67,7 +67,7 @@ class Pace:
 
     @staticmethod
     def work(order: Order) -> tuple[tuple[tuple[int, bool], float], ...]:
-        """The phases of an order, as `Listener.stage` tells them: what they are learnt as, and their size."""
+        """Return the phases of an order: what their pace is learned under, and their size."""
         f = float(order.frames)
         preparing = ((0, order.is_filmed), f if order.is_filmed else 1.0)
         return (preparing, ((1, False), f * order.steps), ((2, False), f), ((3, False), f))
@@ -109,8 +109,8 @@ class Job:
         self._phase, self._phase_began = -1, self.started
         self._stage, self._steps = "waiting", (0, 0)
         self._notes: tuple[str, ...] = ()
-        self._picture: np.ndarray | None = None
-        self._pictured = -math.inf
+        self._image: np.ndarray | None = None
+        self._imaged = -math.inf
 
     def cancel(self) -> None:
         """End at the next stage or step, or do not begin."""
@@ -130,9 +130,9 @@ class Job:
 
     def preview(self, frame: Preview) -> None:
         """Decoded and kept for the page, unless the last one is still fresh."""
-        if time.monotonic() - self._pictured >= PICTURE_EVERY:
-            self._picture = frame()
-            self._pictured = time.monotonic()
+        if time.monotonic() - self._imaged >= IMAGE_EVERY:
+            self._image = frame()
+            self._imaged = time.monotonic()
 
     def step(self, done: int, total: int) -> None:
         """Kept for the page."""
@@ -153,11 +153,11 @@ class Job:
             share = done / total if 0 < done < total else 0.0
             left = self._pace.left(self.order, self._phase, now - self._phase_began, share)
         elapsed = now - self.started
-        return Progress(self._stage, ahead, done, total, elapsed, left, self._notes, self._picture)
+        return Progress(self._stage, ahead, done, total, elapsed, left, self._notes, self._image)
 
-    def forget_picture(self) -> None:
+    def forget_image(self) -> None:
         """The result is there, or will never be."""
-        self._picture = None
+        self._image = None
 
     def remove(self) -> None:
         """Stop, and leave nothing on the disk."""
@@ -253,7 +253,7 @@ class Desk:
             shutil.rmtree(job.folder, ignore_errors=True)  # once more: it may have been removed too early
             raise
         finally:
-            job.forget_picture()
+            job.forget_image()
 
     def _ahead(self, job: Job) -> int:
         with self._lock:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from idol.app import options
 from idol.app.upload_limits import Limits
 from idol.errors import UserError
+from idol.provenance import Provenance
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 FRAMES, FPS = 24, 10
 """What is made unless told otherwise: 2.4 seconds."""
-OWN, PICTURE, COLOUR = "The photo's own", "A picture", "A colour"
+OWN, IMAGE, COLOR = "The photo's own", "An image", "A color"
 LISTED, FILMED = "From the list", "My video"
 
 _TITLE = "IDOL: a photo in motion, with depth"
@@ -167,10 +168,10 @@ def _ask(desk: Desk, folder: Path) -> dict[str, Any]:
     return asked | _ask_for_settings(desk)
 
 
-def _copied(pictures: dict[str, Path], folder: Path) -> list[str]:
+def _copied(images: dict[str, Path], folder: Path) -> list[str]:
     """Copies to pick from: gradio hands no file on that lies where the package is installed."""
     folder.mkdir()
-    return [str(shutil.copyfile(path, folder / path.name)) for path in pictures.values()]
+    return [str(shutil.copyfile(path, folder / path.name)) for path in images.values()]
 
 
 def _ask_for_person(known: list[str]) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def _ask_for_person(known: list[str]) -> dict[str, Any]:
             label="Photo",
             show_label=False,
             buttons=["fullscreen"],
-            webcam_options=gr.WebcamOptions(mirror=False),  # else the picture taken is a mirror image
+            webcam_options=gr.WebcamOptions(mirror=False),  # else the image taken is a mirror image
             elem_id="photo",
         )
         strip = _strip([(path, None) for path in known], "people")
@@ -204,11 +205,9 @@ def _ask_for_background(known: list[str]) -> dict[str, Any]:
 
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2><span>2</span>Background</h2>")
-        kind = gr.Radio(
-            [PICTURE, OWN, COLOUR], value=PICTURE, show_label=False, container=False, elem_id="kind"
-        )
-        with gr.Column() as picture_part:
-            picture = gr.Image(
+        kind = gr.Radio([IMAGE, OWN, COLOR], value=IMAGE, show_label=False, container=False, elem_id="kind")
+        with gr.Column() as image_part:
+            image = gr.Image(
                 known[0],
                 sources=["upload"],
                 type="filepath",
@@ -219,11 +218,11 @@ def _ask_for_background(known: list[str]) -> dict[str, Any]:
                 elem_id="background",
             )
             strip = _strip([(path, None) for path in known], "backgrounds")
-            on_pick(strip, known, picture)
-            on_own(picture, strip)
-        colour = gr.ColorPicker("#8fa3b0", label="Colour", visible=False)
-        show_if(kind, {PICTURE: picture_part, COLOUR: colour})
-    return {"background_kind": kind, "background_file": as_sent(picture), "colour": colour}
+            on_pick(strip, known, image)
+            on_own(image, strip)
+        color = gr.ColorPicker("#8fa3b0", label="Color", visible=False)
+        show_if(kind, {IMAGE: image_part, COLOR: color})
+    return {"background_kind": kind, "background_file": as_sent(image), "color": color}
 
 
 def _ask_for_motion(previews: dict[str, Path]) -> dict[str, Any]:
@@ -239,10 +238,10 @@ def _ask_for_motion(previews: dict[str, Path]) -> dict[str, Any]:
         names = list(previews)
         motion = gr.State(names[0])
         with gr.Column() as list_part:
-            labelled = [
+            labeled = [
                 (str(path), name.removesuffix("-film").replace("-", " ")) for name, path in previews.items()
             ]
-            on_pick(_strip(labelled, "motions"), names, motion)
+            on_pick(_strip(labeled, "motions"), names, motion)
         film = gr.Video(
             label="A video of one person, whole body in view",
             sources=["upload", "webcam"],
@@ -253,12 +252,12 @@ def _ask_for_motion(previews: dict[str, Path]) -> dict[str, Any]:
     return {"motion_kind": kind, "motion": motion, "motion_file": as_sent(film)}
 
 
-def _strip(pictures: Sequence[tuple[str, str | None]], name: str) -> Any:
+def _strip(images: Sequence[tuple[str, str | None]], name: str) -> Any:
     """Thumbnails to pick from, the first one picked."""
     import gradio as gr
 
     return gr.Gallery(
-        pictures,
+        images,
         show_label=False,
         container=False,
         allow_preview=False,

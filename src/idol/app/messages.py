@@ -1,4 +1,4 @@
-"""What the page says: errors as sentences, progress as a line with a bar and a picture.
+"""What the page says: errors as sentences, progress as a line with a bar and an image.
 
 Everything is escaped for HTML.
 """
@@ -67,10 +67,10 @@ def progress_html(progress: Progress) -> str:
     return f'<div class="status running" role="status">{line}{bar}{_notes(progress.notes)}</div>'
 
 
-def forming_html(picture: UInt8[np.ndarray, "3 h w2"]) -> str:
+def forming_html(image: UInt8[np.ndarray, "3 h w2"]) -> str:
     """What has formed so far: the middle frame and its depth side by side, as a small JPEG in the page."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(buffer, "JPEG", quality=85)
+    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "JPEG", quality=85)
     data = base64.b64encode(buffer.getvalue()).decode()
     label = "The middle frame and its depth, as they form"
     return (

@@ -1,4 +1,4 @@
-"""Small moving pictures of the motions, for the page's gallery."""
+"""Small moving images of the motions, for the page's gallery."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def motion_previews(folder: Path) -> dict[str, Path]:
         folder: Where they are put.
 
     Returns:
-        The pictures by the motion's name.
+        The images by the motion's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = {}
@@ -46,5 +46,5 @@ def _write(path: Path, frames: UInt8[np.ndarray, "f 3 h w"]) -> None:
     side = min(h, w)
     y, x = (h - side) // 2, (w - side) // 2
     square = np.ascontiguousarray(frames[:, :, y : y + side, x : x + side].transpose(0, 2, 3, 1))
-    pictures = [Image.fromarray(frame).resize((SIDE, SIDE)) for frame in square]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 // FPS, loop=0, method=0)
+    images = [Image.fromarray(frame).resize((SIDE, SIDE)) for frame in square]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=1000 // FPS, loop=0, method=0)

@@ -53,7 +53,7 @@ def background_named(name: str | None) -> str:
     """What `generate` takes as a background.
 
     Args:
-        name: A bundled one, a colour (a CSS name, #rgb, #rrggbb, rgb(r, g, b)), or "photo".
+        name: A bundled one, a color (a CSS name, #rgb, #rrggbb, rgb(r, g, b)), or "photo".
 
     Raises:
         UserError: If it is none of these.
@@ -64,7 +64,7 @@ def background_named(name: str | None) -> str:
     if numbers := _NUMBERS.fullmatch(name):
         red, green, blue = (min(255, round(float(part))) for part in numbers.groups())
         return f"#{red:02x}{green:02x}{blue:02x}"
-    return str(_from(backgrounds(), "--background", name, "a colour, photo"))
+    return str(_from(backgrounds(), "--background", name, "a color, photo"))
 
 
 def motion_named(name: str | None) -> str:

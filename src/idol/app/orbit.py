@@ -1,6 +1,6 @@
 """The view from the side: one HTML page with everything in it, for a sandboxed frame or a browser offline.
 
-The page holds the film (colour and depth side by side in one H.264 video), the background, and
+The page holds the film (color and depth side by side in one H.264 video), the background, and
 `static/orbit.js`, a small WebGL viewer.
 """
 
@@ -29,7 +29,7 @@ RIM = 3
 
 
 def packed(clip: Clip) -> UInt8[np.ndarray, "f 3 h w2"]:
-    """Colour on the left, depth on the right as grey of 8 bits, larger is nearer.
+    """Color on the left, depth on the right as gray of 8 bits, larger is nearer.
 
     Args:
         clip: With depth.
@@ -43,8 +43,8 @@ def packed(clip: Clip) -> UInt8[np.ndarray, "f 3 h w2"]:
     depth = clip.known_depth()
     if clip.depth_kind == "person":
         depth = np.stack([without_rim(frame) for frame in depth])
-    grey = np.rint(depth * 255).astype(np.uint8)
-    return np.concatenate([clip.video, np.repeat(grey[:, None], 3, axis=1)], axis=3)
+    gray = np.rint(depth * 255).astype(np.uint8)
+    return np.concatenate([clip.video, np.repeat(gray[:, None], 3, axis=1)], axis=3)
 
 
 def without_rim(depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
@@ -105,7 +105,7 @@ def _film(clip: Clip) -> bytes:
         return path.read_bytes()
 
 
-def _as_url(picture: np.ndarray) -> str:
+def _as_url(image: np.ndarray) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(buffer, "JPEG", quality=92)
+    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "JPEG", quality=92)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

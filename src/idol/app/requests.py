@@ -13,7 +13,7 @@ import torch
 
 from idol.app import options
 from idol.app.orbit import orbit_page
-from idol.app.upload_limits import Limits, check_film, check_number, check_picture
+from idol.app.upload_limits import Limits, check_film, check_image, check_number
 from idol.clip.video import write_video
 from idol.errors import UserError
 from idol.generation.generate import facts_of, first_record, run_prepared
@@ -41,8 +41,8 @@ class Order:
         detail: What becomes of the background's detail (`model.detail`).
         photo: An uploaded photo, or None.
         person: Name of a bundled photo (`choices.people`).
-        background: A name, a colour, or "photo" (`choices.background_named`).
-        background_file: An uploaded picture, or None.
+        background: A name, a color, or "photo" (`choices.background_named`).
+        background_file: An uploaded image, or None.
         motion: Name of a motion (`choices.motions`).
         motion_file: An uploaded video, or None.
     """
@@ -71,7 +71,7 @@ class Result:
 
     Attributes:
         video: `video.mp4` of the run folder.
-        depth: `depth.mp4` of it, coloured.
+        depth: `depth.mp4` of it, colored.
         skeleton: A video of the skeleton that drove it.
         archive: A zip of the run folder, the skeleton and the view from the side, all of them signed.
         page: The view from the side (`orbit.orbit_page`).
@@ -107,11 +107,11 @@ def check_order(order: Order, limits: Limits) -> None:
             raise UserError("--person", "there is none", "give a photo of the person")
         options.person_named(order.person)
     else:
-        check_picture(order.photo, "--person", limits)
+        check_image(order.photo, "--person", limits)
     if order.background_file is None:
         options.background_named(order.background)
     else:
-        check_picture(order.background_file, "--background", limits)
+        check_image(order.background_file, "--background", limits)
     if order.motion_file is None:
         options.motion_named(order.motion)
     else:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from idol.errors import UserError
 
-_PICTURES = ("PNG", "JPEG", "WEBP")
+_IMAGES = ("PNG", "JPEG", "WEBP")
 _SHORTEST_SIDE = 64
 
 
@@ -20,8 +20,8 @@ class Limits:
     """How much one visitor may ask for.
 
     Attributes:
-        photo_megabytes: Size of a picture's file.
-        photo_megapixels: Size of a picture.
+        photo_megabytes: Size of an image's file.
+        photo_megapixels: Size of an image.
         video_megabytes: Size of a motion video's file; no upload at all may be larger.
         video_seconds: Length of a motion video.
         frames: Of the result.
@@ -40,8 +40,8 @@ class Limits:
     keep_minutes: float = 60.0
 
 
-def check_picture(path: Path, argument: str, limits: Limits) -> None:
-    """Refuse what is not a picture, or too large a one, by its header.
+def check_image(path: Path, argument: str, limits: Limits) -> None:
+    """Refuse what is not an image, or too large a one, by its header.
 
     Args:
         path: The upload.
@@ -53,16 +53,16 @@ def check_picture(path: Path, argument: str, limits: Limits) -> None:
     """
     _check_bytes(path, argument, limits.photo_megabytes)
     try:
-        with Image.open(path, formats=_PICTURES) as picture:
-            width, height = picture.size
+        with Image.open(path, formats=_IMAGES) as image:
+            width, height = image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as wrong:
-        raise UserError(argument, "this file is not a picture", "give a PNG, JPEG or WebP") from wrong
+        raise UserError(argument, "this file is not an image", "give a PNG, JPEG or WebP") from wrong
     if width * height > limits.photo_megapixels * 1e6:
         found = f"{width * height / 1e6:.0f} megapixels"
-        raise UserError(argument, found, f"give a picture of at most {limits.photo_megapixels:g}")
+        raise UserError(argument, found, f"give an image of at most {limits.photo_megapixels:g}")
     if min(width, height) < _SHORTEST_SIDE:
         found = f"{width} x {height} pixels"
-        raise UserError(argument, found, f"give a picture of at least {_SHORTEST_SIDE} x {_SHORTEST_SIDE}")
+        raise UserError(argument, found, f"give an image of at least {_SHORTEST_SIDE} x {_SHORTEST_SIDE}")
 
 
 def check_film(path: Path, argument: str, limits: Limits) -> None:

@@ -36,14 +36,14 @@ def evaluate(
     stride: Annotated[
         int | None, typer.Option(help="Frames between FVD's windows.  [default: half a window]")
     ] = None,
-    plots: Annotated[Path | None, typer.Option(help="Folder for pictures of the numbers.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for images of the numbers.")] = None,
     device: Annotated[str, typer.Option(help="Where the networks run.")] = "cpu",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the numbers of every clip here.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Generated clips against the true ones: picture, depth, motion, and the sets as a whole."""
+    """Generated clips against the true ones: image, depth, motion, and the sets as a whole."""
     from idol.evaluation.evaluate import evaluate
 
     found = evaluate(
@@ -78,7 +78,7 @@ def import_clips(
         typer.Option(help="fomm-png, fomm-grid, video, frames, dreampose: docs/evaluating-other-methods.md."),
     ],
     column: Annotated[
-        int | None, typer.Option(help="Of a grid of pictures, which; from 0, negative from the right.")
+        int | None, typer.Option(help="Of a grid of images, which; from 0, negative from the right.")
     ] = None,
     start: Annotated[int | None, typer.Option(help="Frames to leave out at the start.")] = None,
     size: Annotated[

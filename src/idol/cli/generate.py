@@ -39,7 +39,7 @@ def generate(
     background: Annotated[
         str | None,
         typer.Option(
-            help="An image, a colour (grey, #88aaff), or `photo`: the photo's own, the person taken out."
+            help="An image, a color (gray, #88aaff), or `photo`: the photo's own, the person taken out."
         ),
     ] = None,
     motion: Annotated[
@@ -66,7 +66,7 @@ def generate(
     estimator: Annotated[
         str | None, typer.Option(help="Pose estimator: rtmpose, mediapipe, dwpose.  [default: rtmpose]")
     ] = None,
-    cmap: Annotated[str | None, typer.Option(help="Colours of depth.mp4: hot or gray.")] = None,
+    colormap: Annotated[str | None, typer.Option(help="Colors of depth.mp4: hot or gray.")] = None,
     detail: Annotated[
         str | None,
         typer.Option(help="composite: the background as given; restore: as generated, sharpened; none."),

@@ -38,15 +38,15 @@ def render(
             help="side-by-side, side-by-side-half, top-bottom, top-bottom-half, anaglyph, anaglyph-gray."
         ),
     ] = "side-by-side",
-    baseline: Annotated[float, typer.Option(help="Metres between the eyes; negative swaps them.")] = 0.063,
+    baseline: Annotated[float, typer.Option(help="Meters between the eyes; negative swaps them.")] = 0.063,
     convergence: Annotated[
-        float | None, typer.Option(help="Metres to what appears at the screen.  [default: the person]")
+        float | None, typer.Option(help="Meters to what appears at the screen.  [default: the person]")
     ] = None,
     fov: Annotated[
         float | None, typer.Option(help="Vertical field of view in degrees.  [default: from the clip, or 35]")
     ] = None,
     person_height: Annotated[
-        float, typer.Option(help="Metres; the scale where the clip's distances are not known.")
+        float, typer.Option(help="Meters; the scale where the clip's distances are not known.")
     ] = 1.7,
     height: Annotated[int | None, typer.Option(help="Of the videos, pixels.  [default: the clip's]")] = None,
     width: Annotated[int | None, typer.Option(help="Of the videos, pixels.  [default: the clip's]")] = None,

@@ -14,7 +14,7 @@ from idol.cli.root import Json, program
 @program.command()
 def verify(
     files: Annotated[
-        list[Path], typer.Argument(help="Pictures, videos, files with a .c2pa beside them, run folders.")
+        list[Path], typer.Argument(help="Images, videos, files with a .c2pa beside them, run folders.")
     ],
     trust: Annotated[
         Path | None, typer.Option(help="PEM of authorities whose signers are trusted.  [default: nobody]")

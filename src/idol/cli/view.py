@@ -26,7 +26,7 @@ def view(
         float | None, typer.Option(help="Vertical field of view in degrees.  [default: from the clip]")
     ] = None,
     person_height: Annotated[
-        float, typer.Option(help="Metres; the scale where the clip's distances are not known.")
+        float, typer.Option(help="Meters; the scale where the clip's distances are not known.")
     ] = 1.7,
     watermark: Watermark = None,
     certificate: Certificate = None,

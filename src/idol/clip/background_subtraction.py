@@ -9,16 +9,16 @@ _SMOOTHING = 1.0  # pixels at a height of 256: single pixels of noise must not d
 _LEVELS = 18.0  # difference from the plate in 8-bit levels that counts
 _SHADOW_LEVELS = 10.0  # a pixel this near to the darkened plate is shadow
 _DARKEST = 0.25  # light that a shadow leaves at least
-_CLOSING = 2  # pixels at a height of 256: joins what thin bands of plate-coloured clothing cut apart
+_CLOSING = 2  # pixels at a height of 256: joins what thin bands of plate-colored clothing cut apart
 _PART = 0.05  # smaller pieces than this share of the largest are noise
 
 
 def differs_from_plate(
     video: UInt8[np.ndarray, "f 3 h w"], plate: UInt8[np.ndarray, "*p 3 h w"]
 ) -> Bool[np.ndarray, "f h w"]:
-    """The person's mask by difference from the clean plate; needs a person who differs from it in colour.
+    """The person's mask by difference from the clean plate; needs a person who differs from it in color.
 
-    That is where some channel differs by more than a threshold, unless the colour is the plate's own, merely
+    That is where some channel differs by more than a threshold, unless the color is the plate's own, merely
     darkened: a shadow. Small gaps are closed, holes filled, pieces much smaller than the largest dropped.
 
     Args:

@@ -24,7 +24,7 @@ class Pose:
     """Joints of one person over the frames of a clip.
 
     Attributes:
-        keypoints: (f, k, 3) float32: x and y in pixels (0, 0 is the *centre* of the top-left pixel) and
+        keypoints: (f, k, 3) float32: x and y in pixels (0, 0 is the *center* of the top-left pixel) and
             confidence in [0, 1]; a missing joint has confidence 0. k is 18 (OpenPose) or 133 (whole body).
         height: Height in pixels of the frames the coordinates refer to.
         width: Their width.
@@ -84,7 +84,7 @@ class Clip:
         fps: Frames per second.
         depth_kind: `person` (person in [0.2, 1], exactly 0 elsewhere), `scene` (the whole frame), or `none`:
             a video without depth, whose `depth` is 0 everywhere and has no range.
-        depth_range: (near, far) in metres where known: `idol.clip.depth.to_metres` then inverts exactly.
+        depth_range: (near, far) in meters where known: `idol.clip.depth.to_meters` then inverts exactly.
         source: Where the clip came from.
         subject: Who it shows; splits never share a subject.
 
@@ -128,7 +128,7 @@ class Clip:
         if self.depth_kind == "none" and (self.depth.any() or self.depth_range is not None):
             raise ValueError("depth: found values or a range in a clip of depth_kind none, expected all 0")
         if self.depth_range is not None and not 0 < self.depth_range[0] < self.depth_range[1] < np.inf:
-            raise ValueError(f"depth_range: found {self.depth_range}, expected 0 < near < far in metres")
+            raise ValueError(f"depth_range: found {self.depth_range}, expected 0 < near < far in meters")
 
     @property
     def frames(self) -> int:
@@ -246,7 +246,7 @@ def clip_to_files(
     Args:
         clip: The clip.
         image: How frames and background are stored: "png" is lossless.
-        quality: Of JPEG, 1 to 100; colours are not subsampled.
+        quality: Of JPEG, 1 to 100; colors are not subsampled.
         first: Number of the first frame, where the clip is a part of a longer one (`idol.clip.writer`).
 
     Returns:
@@ -342,17 +342,17 @@ def _read_record(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _encode(image: np.ndarray, kind: Literal["jpeg", "png"], quality: int) -> bytes:
-    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    pixels = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
     if kind == "png":
-        return _to_png(picture)
+        return _to_png(pixels)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, subsampling=0)
+    pixels.save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
 
 
-def _to_png(picture: Image.Image) -> bytes:
+def _to_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
@@ -362,13 +362,13 @@ def _decode(files: Mapping[str, bytes], stem: str, mode: Literal["RGB", "I;16", 
     if data is None:
         raise ValueError(f"{stem}: missing")
     try:
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
+        image = Image.open(io.BytesIO(data))
+        image.load()
     except (OSError, SyntaxError, Image.DecompressionBombError) as wrong:
         raise ValueError(f"{stem}: broken image ({wrong})") from wrong
-    if picture.mode != mode:
-        raise ValueError(f"{stem}: found a picture of mode {picture.mode}, expected {mode}")
-    array = np.asarray(picture)
+    if image.mode != mode:
+        raise ValueError(f"{stem}: found an image of mode {image.mode}, expected {mode}")
+    array = np.asarray(image)
     match mode:
         case "RGB":
             return np.ascontiguousarray(array.transpose(2, 0, 1))

@@ -1,4 +1,4 @@
-"""Frames, sound and pictures: disk to arrays and back."""
+"""Frames, sound and images: disk to arrays and back."""
 
 import io
 import logging
@@ -284,46 +284,46 @@ def _appearing(path: Path) -> Iterator[Path]:
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads a picture as RGB.
+    """Reads an image as RGB.
 
-    The camera's orientation tag is honoured; transparency is laid onto white, and the log says so.
+    The camera's orientation tag is honored; transparency is laid onto white, and the log says so.
 
     Args:
-        path: Any picture Pillow can read.
+        path: Any image Pillow can read.
 
     Returns:
         (3, h, w) uint8.
 
     Raises:
-        UserError: If the file is missing or not a readable picture.
+        UserError: If the file is missing or not a readable image.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(str(path), "no such file", "give a picture")
+        raise UserError(str(path), "no such file", "give an image")
     try:
         with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            rgb = _to_rgb(picture, path)
+            image = ImageOps.exif_transpose(opened)
+            rgb = _to_rgb(image, path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as wrong:
-        raise UserError(str(path), f"cannot be read as a picture ({wrong})", "give a PNG or JPEG") from wrong
+        raise UserError(str(path), f"cannot be read as an image ({wrong})", "give a PNG or JPEG") from wrong
     return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
 
 
-def _to_rgb(picture: Image.Image, path: Path) -> Image.Image:
-    if picture.mode.startswith("I"):  # 16 bit: Pillow's own conversion would clip instead of scale
-        return Image.fromarray(
-            (np.asarray(picture).astype(np.float64) / 257).round().astype(np.uint8)
-        ).convert("RGB")
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    layers = picture.convert("RGBA")
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bit: Pillow's own conversion would clip instead of scale
+        return Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().astype(np.uint8)).convert(
+            "RGB"
+        )
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layers = image.convert("RGBA")
     if layers.getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]
         _log.warning("%s: its transparent parts are shown white", path)
     return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Writes a picture; the suffix chooses the format; the file appears whole or not at all.
+    """Writes an image; the suffix chooses the format; the file appears whole or not at all.
 
     Args:
         path: Where to.
@@ -331,7 +331,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
 
     Raises:
         ValueError: If the image is none of these.
-        UserError: If the suffix is no picture's, or the file cannot be written.
+        UserError: If the suffix is no image's, or the file cannot be written.
     """
     if image.dtype not in (np.uint8, np.bool_) or not (
         image.ndim == 2 or (image.ndim == 3 and len(image) == 3)
@@ -380,14 +380,14 @@ def read_depth16(path: str | Path) -> np.ndarray:
         (h, w) float32 in [0, 1].
 
     Raises:
-        UserError: If it is missing, broken or not a picture of one 16-bit channel.
+        UserError: If it is missing, broken or not an image of one 16-bit channel.
     """
     path = Path(path)
     try:
-        with Image.open(path) as picture:
-            if picture.mode != "I;16":
-                raise UserError(str(path), f"a picture of mode {picture.mode}", "give a 16-bit PNG")
-            return np.asarray(picture).astype(np.float32) / np.float32(65535)
+        with Image.open(path) as image:
+            if image.mode != "I;16":
+                raise UserError(str(path), f"an image of mode {image.mode}", "give a 16-bit PNG")
+            return np.asarray(image).astype(np.float32) / np.float32(65535)
     except (OSError, SyntaxError) as wrong:
         raise UserError(str(path), f"cannot be read ({wrong})", "give a 16-bit PNG") from wrong
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch.nn.functional import interpolate
 
 from idol.clip import Clip, Pose
-from idol.pose.foreground_crop import GREY
+from idol.pose.foreground_crop import GRAY
 from idol.pose.skeleton import COCO_17, OPENPOSE_18
 
 Box = tuple[int, int, int, int]
@@ -27,12 +27,12 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class OutpaintingConfig:
-    """How far a sample of attribute pre-training departs from the picture it must reproduce."""
+    """How far a sample of attribute pre-training departs from the image it must reproduce."""
 
     dilation: tuple[float, float] = (0.02, 0.12)
-    """Range of the dilation of the background's hole, as a fraction of the picture's side; (0, 0) is HAP."""
+    """Range of the dilation of the background's hole, as a fraction of the image's side; (0, 0) is HAP."""
     foreground_area: tuple[float, float] = (0.35, 1.0)
-    """Range of the part of the foreground picture that is kept and resized; (1, 1) is HAP."""
+    """Range of the part of the foreground image that is kept and resized; (1, 1) is HAP."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.dilation[0] <= self.dilation[1] < 1:
@@ -44,11 +44,11 @@ class OutpaintingConfig:
 
 
 def square_box(height: int, width: int, scale: tuple[float, float], rng: Generator | None) -> Box:
-    """A square of a picture: centred when `rng` is None or the scale leaves no room.
+    """A square of an image: centered when `rng` is None or the scale leaves no room.
 
     Args:
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
         scale: Range of the square's side as a fraction of the shorter side.
         rng: Draws the side and the place; None takes the whole shorter side in the middle.
     """
@@ -62,7 +62,7 @@ def square_box(height: int, width: int, scale: tuple[float, float], rng: Generat
 
 
 def crop_resize(clip: Clip, box: Box, size: int) -> Clip:
-    """Cut a box out of every picture of a clip and resize it to `size` x `size`.
+    """Cut a box out of every image of a clip and resize it to `size` x `size`.
 
     Video and background are resized with antialiasing. Depth is averaged over the person alone, so that what
     was exactly 0 outside of the person stays so; of the mask, pixels that are at least half person remain.
@@ -139,20 +139,20 @@ def outpaint_background(
     rng: Generator,
     config: OutpaintingConfig,
 ) -> UInt8[np.ndarray, "3 h w"]:
-    """The picture with a grey hole over the person, dilated by a random amount (b_aug of Eq. 8)."""
+    """The image with a gray hole over the person, dilated by a random amount (b_aug of Eq. 8)."""
     radius = rng.uniform(*config.dilation) * max(mask.shape)
     hole = mask if radius < 1 else ndimage.distance_transform_edt(~mask) <= radius
-    return np.where(hole, np.uint8(GREY), image)
+    return np.where(hole, np.uint8(GRAY), image)
 
 
 def foreground_box(size: int, rng: Generator, config: OutpaintingConfig) -> Box:
-    """The random square of a foreground picture that is kept (f_aug of Eq. 8); resize it back to `size`."""
+    """The random square of a foreground image that is kept (f_aug of Eq. 8); resize it back to `size`."""
     scale = np.sqrt(np.asarray(config.foreground_area))
     return square_box(size, size, (float(scale[0]), float(scale[1])), rng)
 
 
 def crop_resize_image(image: UInt8[np.ndarray, "c h w"], box: Box, size: int) -> UInt8[np.ndarray, "c s s"]:
-    """Cut a box out of one picture and resize it with antialiasing."""
+    """Cut a box out of one image and resize it with antialiasing."""
     x0, y0, x1, y1 = box
     return _resize_rgb(image[:, y0:y1, x0:x1], size)
 

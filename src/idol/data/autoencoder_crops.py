@@ -1,4 +1,4 @@
-"""Squares cut out of clips' pictures: what an autoencoder learns from."""
+"""Squares cut out of clips' images: what an autoencoder learns from."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class SquareConfig:
     """How squares are cut.
 
     Attributes:
-        side: Pixels a side, or the picture's smaller side if that is less.
-        depth_colours: Colour map of the depth pictures.
-        stacked: Depth is behind the frame, in six channels; else it is a picture of its own.
+        side: Pixels a side, or the image's smaller side if that is less.
+        colormap: Color map of the depth images.
+        stacked: Depth is behind the frame, in six channels; else it is an image of its own.
     """
 
     side: int
-    depth_colours: depth_codec.ColourMap
+    colormap: depth_codec.Colormap
     stacked: bool
 
 
@@ -86,22 +86,22 @@ class ImageBatches(Dataset[Images]):
 def _views(
     clip: Clip, config: SquareConfig, random: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Squares of a frame, of its coloured depth, and of the person on grey or of the background.
+    """Squares of a frame, of its colored depth, and of the person on gray or of the background.
 
     Of each (3, side, side) uint8, and where the person is in it. Most squares lie about the person. In six
-    channels the depth is behind the frame, and an empty one behind the third picture.
+    channels the depth is behind the frame, and an empty one behind the third image.
     """
-    mask, coloured = clip.mask[0], depth_codec.colorize(clip.known_depth()[0], config.depth_colours)
+    mask, colored = clip.mask[0], depth_codec.colorize(clip.known_depth()[0], config.colormap)
     if random.random() < 0.3:
         still = clip.background if clip.background.ndim == 3 else clip.background[0]
         third = still, np.zeros_like(mask)
     else:
         third = foreground_crop(clip.video[0], mask, clip.pose, clip.height)[:2]
-    views = [(clip.video[0], mask), (coloured, mask), third]
+    views = [(clip.video[0], mask), (colored, mask), third]
     if config.stacked:
-        empty = depth_codec.colorize(np.zeros_like(clip.depth[0]), config.depth_colours)
+        empty = depth_codec.colorize(np.zeros_like(clip.depth[0]), config.colormap)
         views = [
-            (np.concatenate([clip.video[0], coloured]), mask),
+            (np.concatenate([clip.video[0], colored]), mask),
             (np.concatenate([third[0], empty]), third[1]),
         ]
     squares = [_square(*view, config.side, random) for view in views]

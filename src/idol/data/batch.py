@@ -15,14 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from idol.clip import Pose
 from idol.data.dataset import (
-    PictureConfig,
+    ImageConfig,
     SkeletonConfig,
     WindowConfig,
     choose_clip,
     draw,
     generator,
+    images,
     other_clips,
-    pictures,
 )
 from idol.data.latent_cache import Encode, LatentCache, copies
 from idol.data.shards import ShardReader
@@ -36,8 +36,8 @@ class DataConfig:
     folders: tuple[Path, ...]
     """Shard folders."""
     cache: Path | None = None
-    """Folder of the latent cache; None encodes pictures at every step."""
-    pictures: PictureConfig = field(default_factory=PictureConfig)
+    """Folder of the latent cache; None encodes images at every step."""
+    images: ImageConfig = field(default_factory=ImageConfig)
     window: WindowConfig = field(default_factory=WindowConfig)
     skeleton: SkeletonConfig = field(default_factory=SkeletonConfig)
     flip: bool = False
@@ -58,7 +58,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step is given; latents are the autoencoder's own, skeletons and pictures uint8."""
+    """What one training step is given; latents are the autoencoder's own, skeletons and images uint8."""
 
     latents: Tensor
     """(b, m, f, c, h, w)"""
@@ -83,8 +83,8 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class PictureBatch:
-    """Pictures of a step whose latents are not cached; all uint8 but the mask."""
+class ImageBatch:
+    """Images of a step whose latents are not cached; all uint8 but the mask."""
 
     frames: Tensor
     """(b, m, f, 3, y, x)"""
@@ -97,12 +97,12 @@ class PictureBatch:
     draft: Tensor | None = None
     """(b, m, f, 3, y, x)"""
 
-    def to(self, device: torch.device) -> PictureBatch:
+    def to(self, device: torch.device) -> ImageBatch:
         """All tensors on `device`."""
         return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def encoded(self, encode: Encode, chunk: int = 32) -> Batch:
-        """The batch with the latents of its pictures, `chunk` pictures encoded at once."""
+        """The batch with the latents of its images, `chunk` images encoded at once."""
         return Batch(
             latents=_encoded(self.frames, encode, chunk),
             background=_encoded(self.background, encode, chunk),
@@ -133,7 +133,7 @@ class CachedSamples(Dataset[Batch]):
         cache, index = self.places[chosen.clip]
         clip = cache.get(index, chosen.frames, chosen.reference)
         streams = [clip.video] if clip.depth is None else [clip.video, clip.depth]
-        size = self.config.pictures
+        size = self.config.images
         return Batch(
             latents=torch.stack(streams).float()[None],
             background=clip.background.float()[None],
@@ -146,7 +146,7 @@ class CachedSamples(Dataset[Batch]):
         )
 
 
-class PictureSamples(Dataset[PictureBatch]):
+class ImageSamples(Dataset[ImageBatch]):
     """Sample `number` of a run as a batch of one, from clips."""
 
     def __init__(self, readers: Sequence[ShardReader], config: DataConfig, seed: int) -> None:
@@ -159,34 +159,34 @@ class PictureSamples(Dataset[PictureBatch]):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, number: int) -> PictureBatch:
+    def __getitem__(self, number: int) -> ImageBatch:
         """Sample `number`, counted over the whole run: it may be larger than the number of clips."""
         config = self.config
         chosen = draw(number, self.seed, self.lengths, config.window)
         reader, index = self.places[chosen.clip]
         rng = generator(self.seed, number, 2)
         mirrored = config.flip and bool(rng.random() < 0.5)
-        elsewhere = choose_clip(self.others[chosen.clip], config.pictures, rng)
+        elsewhere = choose_clip(self.others[chosen.clip], config.images, rng)
         person, reference = None, chosen.reference
         if elsewhere is not None:
             other, place = self.places[elsewhere]
             person = other[place]
             reference = int(rng.integers(person.frames))
-        made = pictures(reader[index], chosen.frames, [reference], config.pictures, rng, mirrored, person)
+        made = images(reader[index], chosen.frames, [reference], config.images, rng, mirrored, person)
         streams = [made.video] if made.depth is None else [made.video, made.depth]
-        return PictureBatch(
+        return ImageBatch(
             frames=torch.from_numpy(np.stack(streams))[None],
             background=torch.from_numpy(made.background)[None],
-            pose=_skeleton(made.pose, config.pictures.size, config.skeleton)[None],
+            pose=_skeleton(made.pose, config.images.size, config.skeleton)[None],
             foreground_image=torch.from_numpy(made.foreground),
-            foreground_pose=_skeleton(made.foreground_pose, config.pictures.foreground_size, config.skeleton),
+            foreground_pose=_skeleton(made.foreground_pose, config.images.foreground_size, config.skeleton),
             foreground_mask=torch.from_numpy(made.foreground_mask)[:, None],
             draft=None if made.draft is None else torch.from_numpy(made.draft)[None],
         )
 
 
-Samples = CachedSamples | PictureSamples
-AnyBatch = TypeVar("AnyBatch", Batch, PictureBatch)
+Samples = CachedSamples | ImageSamples
+AnyBatch = TypeVar("AnyBatch", Batch, ImageBatch)
 
 
 def open_caches(config: DataConfig, autoencoder: str) -> list[LatentCache]:
@@ -194,14 +194,14 @@ def open_caches(config: DataConfig, autoencoder: str) -> list[LatentCache]:
     assert config.cache is not None
     made = copies(config.variants, config.flip)
     return [
-        LatentCache(ShardReader(folder), config.cache, autoencoder, config.pictures, made)
+        LatentCache(ShardReader(folder), config.cache, autoencoder, config.images, made)
         for folder in config.folders
     ]
 
 
 def batches(
     samples: Samples, numbers: Iterator[list[int]], workers: int, pin: bool
-) -> Iterator[Batch | PictureBatch]:
+) -> Iterator[Batch | ImageBatch]:
     """Batches of the given sample numbers, made ahead by `workers` processes."""
     loader: DataLoader = DataLoader(
         samples,

@@ -1,4 +1,4 @@
-"""From clips to the pictures a training sample is made of, and which picture each sample gets.
+"""From clips to the images a training sample is made of, and which image each sample gets.
 
 A sample has a number, counted over the whole run. The number and the seed alone decide which clip, window,
 reference frame and augmentation it is (`draw`), so any process can make any sample, in any order, and a run
@@ -31,26 +31,26 @@ from idol.data.augment import (
     square_box,
 )
 from idol.pose import skeleton
-from idol.pose.foreground_crop import GREY, foreground_crop
+from idol.pose.foreground_crop import GRAY, foreground_crop
 from idol.pose.limb_warp import draft
 
 
 @dataclass(frozen=True)
-class PictureConfig:
-    """How a clip becomes pictures; together with the autoencoder it decides what the latent cache holds."""
+class ImageConfig:
+    """How a clip becomes images; together with the autoencoder it decides what the latent cache holds."""
 
     size: int = 256
     """Height and width of frames and backgrounds, pixels."""
     foreground_size: int = 128
-    """Height and width of the reference picture, pixels."""
+    """Height and width of the reference image, pixels."""
     modalities: Literal[1, 2] = 2
     """2 for video and depth, 1 for video alone (attribute pre-training)."""
-    depth_colours: Literal["hot", "gray"] = "hot"
-    """Colour map of the depth pictures."""
+    colormap: Literal["hot", "gray"] = "hot"
+    """Color map of the depth images."""
     stacked: bool = False
-    """Depth as three channels more of every picture, in one stream (LDM3D)."""
+    """Depth as three channels more of every image, in one stream (LDM3D)."""
     foreground: Literal["crop", "frame"] = "crop"
-    """The reference: a square crop round the person, or the whole frame; grey outside of the person."""
+    """The reference: a square crop round the person, or the whole frame; gray outside of the person."""
     margin: float = 0.1
     """Room round the person in the crop, as a fraction of its side."""
     background: Literal["plate", "hole"] = "plate"
@@ -66,11 +66,11 @@ class PictureConfig:
 
     def __post_init__(self) -> None:
         if self.stacked and self.modalities != 2:
-            raise ValueError("stacked pictures have depth: modalities must be 2")
+            raise ValueError("stacked images have depth: modalities must be 2")
 
     @property
     def streams(self) -> int:
-        """Streams of latents that these pictures become."""
+        """Streams of latents that these images become."""
         return 1 if self.stacked else self.modalities
 
 
@@ -81,7 +81,7 @@ class WindowConfig:
     frames: int = 1
     """Frames of a sample: 1 for images."""
     interval: int = 1
-    """Distance of neighbouring frames of a sample."""
+    """Distance of neighboring frames of a sample."""
     reference: Literal["random", "first", "same"] = "random"
     """The frame that shows the person: another one, the clip's first, or the sample's own first frame."""
 
@@ -105,22 +105,22 @@ class SkeletonConfig:
     """whole_body draws hands and face of poses that have them (DWPose)."""
 
     def draw(self, pose: Pose, size: int) -> UInt8[np.ndarray, "f 3 s s"]:
-        """Skeleton pictures of every frame of a pose."""
+        """Skeleton images of every frame of a pose."""
         return skeleton.draw(pose, size, size, **vars(self), at="model")
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The pictures of some frames of a clip, and of the person in some reference frames of it.
+class Images:
+    """The images of some frames of a clip, and of the person in some reference frames of it.
 
-    k is 3, or 6 where depth is stacked behind the colours.
+    k is 3, or 6 where depth is stacked behind the colors.
     """
 
     video: UInt8[np.ndarray, "f k h w"]
     depth: UInt8[np.ndarray, "f 3 h w"] | None
-    """Depth in colours; None with one stream."""
+    """Depth in colors; None with one stream."""
     background: UInt8[np.ndarray, "g k h w"]
-    """One picture, or one a frame."""
+    """One image, or one a frame."""
     pose: Pose
     foreground: UInt8[np.ndarray, "r k s s"]
     foreground_mask: Bool[np.ndarray, "r s s"]
@@ -128,8 +128,8 @@ class Pictures:
     draft: UInt8[np.ndarray, "m f k h w"] | None = None
     """The first reference's person in the frames' poses, in every modality; None without."""
 
-    def stacked(self, empty: UInt8[np.ndarray, " 3"]) -> Pictures:
-        """Depth behind the colours of every picture; `empty` is the colour of no depth."""
+    def stacked(self, empty: UInt8[np.ndarray, " 3"]) -> Images:
+        """Depth behind the colors of every image; `empty` is the color of no depth."""
         assert self.depth is not None
         nobody = empty[:, None, None]
         background, foreground = (
@@ -190,23 +190,23 @@ def _order(seed: int, epoch: int, clips: int) -> np.ndarray:
     return generator(seed, epoch, clips, 1).permutation(clips)
 
 
-def pictures(
+def images(
     clip: Clip,
     frames: Sequence[int],
     references: Sequence[int],
-    config: PictureConfig,
+    config: ImageConfig,
     rng: Generator,
     mirrored: bool = False,
     person: Clip | None = None,
-) -> Pictures:
-    """The pictures of the chosen frames and reference frames of a clip.
+) -> Images:
+    """The images of the chosen frames and reference frames of a clip.
 
     Args:
         clip: Any size; a square of it is resized to `config.size`.
         frames: Frames to learn.
         references: Frames that show the person; one without it gives way to the nearest with it.
-        config: How pictures are made.
-        rng: Draws crops, dilation and foreground crops; the same state gives the same pictures.
+        config: How images are made.
+        rng: Draws crops, dilation and foreground crops; the same state gives the same images.
         mirrored: Left to right.
         person: The clip that the reference frames are of, if it is another one.
     """
@@ -214,12 +214,12 @@ def pictures(
     person = clip if person is None else _square(person, config, rng, mirrored)
     frames, shown = list(frames), [showing(person.mask, frame) for frame in references]
     persons = [_person(person, frame, config, rng) for frame in shown]
-    coloured = None
+    colored = None
     if config.modalities == 2:
-        coloured = colorize(clip.known_depth()[frames], config.depth_colours)
-    made = Pictures(
+        colored = colorize(clip.known_depth()[frames], config.colormap)
+    made = Images(
         video=clip.video[frames],
-        depth=coloured,
+        depth=colored,
         background=_background(clip, frames, config, rng),
         pose=clip.pose.select(frames),
         foreground=np.stack([image for image, _, _ in persons]),
@@ -229,7 +229,7 @@ def pictures(
     )
     if not config.stacked:
         return made
-    return made.stacked(colorize(np.zeros((1, 1), np.float32), config.depth_colours)[:, 0, 0])
+    return made.stacked(colorize(np.zeros((1, 1), np.float32), config.colormap)[:, 0, 0])
 
 
 def other_clips(subjects: Sequence[str]) -> list[list[int]]:
@@ -240,7 +240,7 @@ def other_clips(subjects: Sequence[str]) -> list[list[int]]:
     return [[j for j in of[subject] if j != i and subject] for i, subject in enumerate(subjects)]
 
 
-def choose_clip(others: Sequence[int], config: PictureConfig, rng: Generator) -> int | None:
+def choose_clip(others: Sequence[int], config: ImageConfig, rng: Generator) -> int | None:
     """The other clip that the reference is taken from, or None for the clip itself."""
     elsewhere = config.draft and rng.random() < config.other_clip
     return int(rng.choice(others)) if elsewhere and others else None
@@ -258,22 +258,22 @@ def showing(mask: Bool[np.ndarray, "f h w"], frame: int) -> int:
     return int(seen[np.abs(seen - frame).argmin()])
 
 
-def _square(clip: Clip, config: PictureConfig, rng: Generator, mirrored: bool) -> Clip:
+def _square(clip: Clip, config: ImageConfig, rng: Generator, mirrored: bool) -> Clip:
     random_crop = config.crop_scale != (1.0, 1.0)
     box = square_box(clip.height, clip.width, config.crop_scale, rng if random_crop else None)
     return crop_resize(flip(clip) if mirrored else clip, box, config.size)
 
 
-def _draft(person: Clip, reference: int, clip: Clip, frames: list[int], config: PictureConfig) -> np.ndarray:
+def _draft(person: Clip, reference: int, clip: Clip, frames: list[int], config: ImageConfig) -> np.ndarray:
     """From a crop of the frames' size, as at inference."""
     pose = person.pose.select([reference])
     crop = foreground_crop(person.video[reference], person.mask[reference], pose, config.size, config.margin)
     background = clip.background if clip.background.ndim == 3 else clip.background[frames]
     made = draft(*crop, clip.pose.select(frames), background)
-    return np.stack([made.video, colorize(made.depth, config.depth_colours)][: config.modalities])
+    return np.stack([made.video, colorize(made.depth, config.colormap)][: config.modalities])
 
 
-def _background(clip: Clip, frames: list[int], config: PictureConfig, rng: Generator) -> np.ndarray:
+def _background(clip: Clip, frames: list[int], config: ImageConfig, rng: Generator) -> np.ndarray:
     if config.background == "hole":
         return np.stack(
             [outpaint_background(clip.video[f], clip.mask[f], rng, config.outpainting) for f in frames]
@@ -282,7 +282,7 @@ def _background(clip: Clip, frames: list[int], config: PictureConfig, rng: Gener
 
 
 def _person(
-    clip: Clip, frame: int, config: PictureConfig, rng: Generator
+    clip: Clip, frame: int, config: ImageConfig, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray, Pose]:
     image, mask, pose = clip.video[frame], clip.mask[frame], clip.pose.select([frame])
     side = config.foreground_size
@@ -291,7 +291,7 @@ def _person(
     if config.foreground == "crop":
         image, mask, pose = foreground_crop(image, mask, pose, config.size, config.margin)
     else:
-        image = np.where(mask, image, np.uint8(GREY))
+        image = np.where(mask, image, np.uint8(GRAY))
     outpainted = config.background == "hole"
     box = foreground_box(config.size, rng, config.outpainting) if outpainted else _whole(config.size)
     image, mask = crop_resize_image(image, box, side), crop_resize_mask(mask, box, side)

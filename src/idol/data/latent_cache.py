@@ -1,8 +1,8 @@
-"""Latents of a whole data set, computed once: training then needs neither pictures nor the autoencoder.
+"""Latents of a whole data set, computed once: training then needs neither images nor the autoencoder.
 
 One safetensors file per shard and copy (mirrored or not, one per variant of a random augmentation), half
 precision, memory-mapped. Files are named after what they were made from (the autoencoder's weights, the
-picture settings, the shard's checksum), so a stale cache is never read. Poses are kept as joints and drawn
+image settings, the shard's checksum), so a stale cache is never read. Poses are kept as joints and drawn
 per sample. A draft belongs to one reference: with drafts, each copy of a clip has one reference of its own.
 """
 
@@ -24,13 +24,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from idol.clip import Pose
 from idol.config import to_dict
-from idol.data.dataset import PictureConfig, Pictures, choose_clip, generator, other_clips, pictures
+from idol.data.dataset import ImageConfig, Images, choose_clip, generator, images, other_clips
 from idol.data.shards import ShardEntry, ShardReader
 
 VERSION = 3
 
 Encode = Callable[[Tensor], Tensor]
-"""(n, 3 or 6, h, w) pictures in [-1, 1] -> (n, c, h', w') latents as the frozen autoencoder gives them."""
+"""(n, 3 or 6, h, w) images in [-1, 1] -> (n, c, h', w') latents as the frozen autoencoder gives them."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ClipLatents:
     background: Tensor
     """(1, c, h, w) or (f, c, h, w)"""
     foreground: Tensor
-    """(c, h, w) of the reference's picture"""
+    """(c, h, w) of the reference's image"""
     foreground_mask: Tensor
     """(s, s) bool"""
     pose: Pose
@@ -83,7 +83,7 @@ class LatentCache:
         reader: The clips.
         folder: Where latents are kept.
         autoencoder: `weights_sha256` of the autoencoder.
-        config: How pictures are made.
+        config: How images are made.
         copies: The copies of the data set; clip `i` of copy `k` has index `k * len(reader) + i`.
     """
 
@@ -92,7 +92,7 @@ class LatentCache:
         reader: ShardReader,
         folder: Path,
         autoencoder: str,
-        config: PictureConfig,
+        config: ImageConfig,
         copies: Sequence[Copy] = (Copy(0, False),),
     ) -> None:
         self.reader, self.config, self.copies = reader, config, tuple(copies)
@@ -118,8 +118,8 @@ class LatentCache:
             encode: The frozen autoencoder.
             rank: Of this process.
             world: Number of processes.
-            workers: Processes that decode clips and make pictures.
-            chunk: Pictures encoded at once.
+            workers: Processes that decode clips and make images.
+            chunk: Images encoded at once.
 
         Returns:
             Number of clips encoded.
@@ -129,7 +129,7 @@ class LatentCache:
         missing = [(c, s) for c, s in files[rank::world] if not self._path(self.reader.shards[s], c).exists()]
         todo = [(i, c) for c, s in missing for i in self._clips_of(s)]
         loader = DataLoader(
-            _PictureDataset(self.reader, self.config, todo),
+            _ImageDataset(self.reader, self.config, todo),
             batch_size=None,
             num_workers=workers,
             collate_fn=_as_is,
@@ -172,9 +172,7 @@ class LatentCache:
         names = ("draft_video", "draft_depth")[: self.config.streams]
         return torch.stack([file.get_slice(name)[window][::step] for name in names])
 
-    def _build_file(
-        self, made: Iterator[Pictures], copy: Copy, shard: int, encode: Encode, chunk: int
-    ) -> None:
+    def _build_file(self, made: Iterator[Images], copy: Copy, shard: int, encode: Encode, chunk: int) -> None:
         clips = [_encode_clip(next(made), encode, chunk) for _ in self._clips_of(shard)]
         tensors = {name: torch.cat([clip[name] for clip in clips]) for name in clips[0]}
         ends = torch.tensor([len(clip["background"]) for clip in clips]).cumsum(0)
@@ -202,29 +200,29 @@ class LatentCache:
         return torch.from_numpy(np.unpackbits(bits.numpy(), count=size * size)).view(size, size).bool()
 
 
-class _PictureDataset(Dataset[Pictures]):
+class _ImageDataset(Dataset[Images]):
     """All frames of clips, each also as a reference; with drafts, one reference."""
 
-    def __init__(self, reader: ShardReader, config: PictureConfig, todo: list[tuple[int, Copy]]) -> None:
+    def __init__(self, reader: ShardReader, config: ImageConfig, todo: list[tuple[int, Copy]]) -> None:
         self.reader, self.config, self.todo = reader, config, todo
         self.others = other_clips([reader.entry(i).subject for i in range(len(reader))])
 
     def __len__(self) -> int:
         return len(self.todo)
 
-    def __getitem__(self, position: int) -> Pictures:
+    def __getitem__(self, position: int) -> Images:
         index, copy = self.todo[position]
         clip = self.reader[index]
         frames, rng = range(clip.frames), generator(copy.variant, index)
         if not self.config.draft:
-            return pictures(clip, frames, frames, self.config, rng, copy.mirrored)
+            return images(clip, frames, frames, self.config, rng, copy.mirrored)
         elsewhere = choose_clip(self.others[index], self.config, rng)
         person = None if elsewhere is None else self.reader[elsewhere]
         reference = int(rng.integers((person or clip).frames))
-        return pictures(clip, frames, [reference], self.config, rng, copy.mirrored, person)
+        return images(clip, frames, [reference], self.config, rng, copy.mirrored, person)
 
 
-def _encode_clip(made: Pictures, encode: Encode, chunk: int) -> dict[str, Tensor]:
+def _encode_clip(made: Images, encode: Encode, chunk: int) -> dict[str, Tensor]:
     """Rows of the clip in its shard's file: one per frame; of `background` one, or one per frame."""
     stacks = {"video": made.video, "background": made.background, "foreground": made.foreground}
     stacks |= {"depth": made.depth} if made.depth is not None else {}

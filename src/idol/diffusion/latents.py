@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from idol.clip.depth import ColourMap, colorize_tensor
+from idol.clip.depth import Colormap, colorize_tensor
 
 Offset = Literal["none", "background", "draft"]
 Reference = Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | Float[Tensor, "b m f c i j"]
@@ -17,20 +17,20 @@ Reference = Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | Float[Tensor
 
 @dataclass(frozen=True)
 class LatentConfig:
-    """How the autoencoder's latents E are normalised.
+    """How the autoencoder's latents E are normalized.
 
-    Per channel, a stream's latents are (E - reference - shift) / scale, and those of a picture
+    Per channel, a stream's latents are (E - reference - shift) / scale, and those of an image
     (E - image_shift) / image_scale.
 
     Attributes:
         scale: (m, c) standard deviations, video first.
         shift: (m, c) means.
-        image_scale: (c,) of pictures: the background, the person's crop.
-        image_shift: (c,) of pictures.
+        image_scale: (c,) of images: the background, the person's crop.
+        image_shift: (c,) of images.
         offset: The reference: "none" is 0. "background" is the latent of the known background for the video
             and that of an empty depth map for the depth, so that a scene without a person is 0. "draft" is
             the latent of each stream's draft (`idol.pose.limb_warp`), so that a draft without a fault is 0.
-        colour_map: Colours of the depth.
+        colormap: Colors of the depth.
     """
 
     scale: tuple[tuple[float, ...], ...]
@@ -38,7 +38,7 @@ class LatentConfig:
     image_scale: tuple[float, ...]
     image_shift: tuple[float, ...]
     offset: Offset = "none"
-    colour_map: ColourMap = "hot"
+    colormap: Colormap = "hot"
 
     def __post_init__(self) -> None:
         c = len(self.image_scale)
@@ -49,23 +49,23 @@ class LatentConfig:
             raise ValueError("scale: every entry must be positive")
 
     @classmethod
-    def stable_diffusion(cls, m: int = 2, colour_map: ColourMap = "hot") -> "LatentConfig":
+    def stable_diffusion(cls, m: int = 2, colormap: Colormap = "hot") -> "LatentConfig":
         """Stable Diffusion's: E times 0.18215 for everything.
 
         Args:
             m: Modalities.
-            colour_map: Colours of the depth.
+            colormap: Colors of the depth.
         """
         scale, shift = (1 / 0.18215,) * 4, (0.0,) * 4
-        return cls((scale,) * m, (shift,) * m, scale, shift, colour_map=colour_map)
+        return cls((scale,) * m, (shift,) * m, scale, shift, colormap=colormap)
 
 
 class LatentCodec:
-    """Encodes clips and pictures, decodes latents.
+    """Encodes clips and images, decodes latents.
 
     Args:
         vae: diffusers' `AutoencoderKL`, or `idol.model.autoencoder.Autoencoder`.
-        config: The normalisation.
+        config: The normalization.
     """
 
     def __init__(self, vae: Any, config: LatentConfig) -> None:
@@ -92,26 +92,26 @@ class LatentCodec:
     def encode_image(
         self, images: Float[Tensor, "*b 3 h w"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "*b c i j"]:
-        """Latents of pictures in [-1, 1]: backgrounds (one or one per frame) and crops.
+        """Latents of images in [-1, 1]: backgrounds (one or one per frame) and crops.
 
         Args:
-            images: The pictures.
+            images: The images.
             generator: Draw from a variational autoencoder's distribution; None takes its mean.
         """
-        pictures = self._with_no_depth(images.flatten(0, -4))
-        raw = encode_raw(self.vae, pictures, generator).unflatten(0, images.shape[:-3])
+        flat = self._with_no_depth(images.flatten(0, -4))
+        raw = encode_raw(self.vae, flat, generator).unflatten(0, images.shape[:-3])
         return (raw - self._of(self.config.image_shift, raw)) / self._of(self.config.image_scale, raw)
 
     def encode_draft(
         self, video: Float[Tensor, "b f 3 h w"], depth: Float[Tensor, "b f h w"]
     ) -> Float[Tensor, "b m f c i j"]:
-        """Latents of drafts: video in [-1, 1], depth in [0, 1]; see `normalise_draft`."""
+        """Latents of drafts: video in [-1, 1], depth in [0, 1]; see `normalize_draft`."""
         takes_depth = self.stacked or len(self.config.scale) == 2
-        coloured = colorize_tensor(depth, self.config.colour_map) if takes_depth else None
-        return self.normalise_draft(self._encode_streams(video, coloured, None))
+        colored = colorize_tensor(depth, self.config.colormap) if takes_depth else None
+        return self.normalize_draft(self._encode_streams(video, colored, None))
 
-    def normalise_draft(self, raw: Float[Tensor, "b m f c i j"]) -> Float[Tensor, "b m f c i j"]:
-        """Of the autoencoder's own latents: the video as a picture, the depth 0 where there is nobody."""
+    def normalize_draft(self, raw: Float[Tensor, "b m f c i j"]) -> Float[Tensor, "b m f c i j"]:
+        """Of the autoencoder's own latents: the video as an image, the depth 0 where there is nobody."""
         return (raw - self._draft_origin(raw)) / self._of(self.config.image_scale, raw)
 
     def encode(
@@ -125,22 +125,22 @@ class LatentCodec:
 
         Args:
             video: RGB in [-1, 1].
-            depth: Coloured depth in [-1, 1]; None gives one modality.
+            depth: Colored depth in [-1, 1]; None gives one modality.
             reference: `encode_image` of the background, or `encode_draft`; needed if `offset` says so.
             generator: See `encode_image`.
         """
-        return self.normalise(self._encode_streams(video, depth, generator), reference)
+        return self.normalize(self._encode_streams(video, depth, generator), reference)
 
-    def normalise(
+    def normalize(
         self,
         raw: Float[Tensor, "b m f c i j"],
         reference: Reference | None = None,
     ) -> Float[Tensor, "b m f c i j"]:
-        """Normalise the autoencoder's own latents (for a cache that keeps those); inverse: `denormalise`."""
-        centred = raw - self._origin(raw, reference) - self._per_stream(self.config.shift, raw)
-        return centred / self._per_stream(self.config.scale, raw)
+        """Normalize the autoencoder's own latents (for a cache that keeps those); inverse: `denormalize`."""
+        centered = raw - self._origin(raw, reference) - self._per_stream(self.config.shift, raw)
+        return centered / self._per_stream(self.config.scale, raw)
 
-    def denormalise(
+    def denormalize(
         self,
         latents: Float[Tensor, "b m f c i j"],
         reference: Reference | None = None,
@@ -158,21 +158,21 @@ class LatentCodec:
         chunk: int = 8,
         streams: slice = slice(None),
     ) -> Float[Tensor, "b p f 3 h w"]:
-        """Pictures of latents: RGB frames and coloured depth (p = 2), or one of them; clamped to [-1, 1].
+        """Images of latents: RGB frames and colored depth (p = 2), or one of them; clamped to [-1, 1].
 
         Args:
             latents: As made by `encode`.
             reference: As for `encode`.
-            chunk: Pictures decoded at a time, which bounds memory.
+            chunk: Images decoded at a time, which bounds memory.
             streams: Which of the m are decoded.
         """
-        raw = self.denormalise(latents, reference)[:, streams]
-        pictures = torch.cat([decode_raw(self.vae, part) for part in raw.flatten(0, 2).split(chunk)])
-        pictures = pictures.clamp(-1, 1).unflatten(0, raw.shape[:3])
-        return torch.cat(pictures.split(3, dim=3), 1) if self.stacked else pictures
+        raw = self.denormalize(latents, reference)[:, streams]
+        images = torch.cat([decode_raw(self.vae, part) for part in raw.flatten(0, 2).split(chunk)])
+        images = images.clamp(-1, 1).unflatten(0, raw.shape[:3])
+        return torch.cat(images.split(3, dim=3), 1) if self.stacked else images
 
     def reconstructed(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-        """Pictures in [-1, 1] after a way through the autoencoder."""
+        """Images in [-1, 1] after a way through the autoencoder."""
         return decode_raw(self.vae, encode_raw(self.vae, self._with_no_depth(images)))[:, :3].clamp(-1, 1)
 
     def empty_depth(self, height: int, width: int) -> Float[Tensor, "1 c i j"]:
@@ -180,7 +180,7 @@ class LatentCodec:
         if (height, width) not in self._empty_depth:
             zero = torch.zeros(1, height, width, device=next(self.vae.parameters()).device)
             with torch.no_grad():
-                empty = encode_raw(self.vae, colorize_tensor(zero, self.config.colour_map))
+                empty = encode_raw(self.vae, colorize_tensor(zero, self.config.colormap))
             self._empty_depth[height, width] = empty
         return self._empty_depth[height, width]
 
@@ -198,11 +198,11 @@ class LatentCodec:
         return torch.stack(raw, 1)
 
     def _with_no_depth(self, images: Tensor) -> Tensor:
-        """Pictures (n, 3, h, w), with an empty depth behind them where the autoencoder takes it."""
+        """Images (n, 3, h, w), with an empty depth behind them where the autoencoder takes it."""
         if not self.stacked:
             return images
         zero = images.new_zeros(len(images), *images.shape[-2:])
-        return torch.cat([images, colorize_tensor(zero, self.config.colour_map)], 1)
+        return torch.cat([images, colorize_tensor(zero, self.config.colormap)], 1)
 
     def _origin(self, like: Tensor, reference: Tensor | None) -> Tensor:
         """What the autoencoder's latents are counted from (b, m, f or 1, c, i, j), or zero."""
@@ -220,7 +220,7 @@ class LatentCodec:
         return torch.cat([image, self._empty(like).expand_as(image)], 1)
 
     def _draft_origin(self, like: Tensor) -> Tensor:
-        """(m, 1, c, i, j): what is 0 in `normalise_draft`."""
+        """(m, 1, c, i, j): what is 0 in `normalize_draft`."""
         image = self._of(self.config.image_shift, like).expand(1, 1, *like.shape[-3:])
         return image if like.shape[1] == 1 else torch.cat([image, self._empty(like)[None]])
 
@@ -239,7 +239,7 @@ class LatentCodec:
 def encode_raw(
     vae: Any, images: Float[Tensor, "n k h w"], generator: torch.Generator | None = None
 ) -> Float[Tensor, "n c i j"]:
-    """The autoencoder's own latents in float32, of either kind of autoencoder, for pictures in [-1, 1]."""
+    """The autoencoder's own latents in float32, of either kind of autoencoder, for images in [-1, 1]."""
     encoded = vae.encode(images.to(next(vae.parameters()).dtype))
     if isinstance(encoded, Tensor):
         return encoded.float()
@@ -248,7 +248,7 @@ def encode_raw(
 
 
 def decode_raw(vae: Any, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n k h w"]:
-    """Pictures in float32, about [-1, 1], of the autoencoder's own latents."""
+    """Images in float32, about [-1, 1], of the autoencoder's own latents."""
     decoded = vae.decode(latents.to(next(vae.parameters()).dtype))
     return (decoded if isinstance(decoded, Tensor) else decoded.sample).float()
 
@@ -258,36 +258,36 @@ def fit_latent_config(
     vae: Any,
     clips: Iterable[tuple[Tensor, Tensor, Tensor]],
     offset: Offset = "none",
-    colour_map: ColourMap = "hot",
+    colormap: Colormap = "hot",
 ) -> LatentConfig:
-    """Measure the normalisation on clips: every channel of every stream then has mean square 1.
+    """Measure the normalization on clips: every channel of every stream then has mean square 1.
 
     Args:
         vae: The trained autoencoder.
-        clips: Triples of video (b, f, 3, h, w), coloured depth (b, f, 3, h, w) and background (b, 3, h, w) or
+        clips: Triples of video (b, f, 3, h, w), colored depth (b, f, 3, h, w) and background (b, 3, h, w) or
             (b, f, 3, h, w), all in [-1, 1].
         offset: As in `LatentConfig`. With a reference no mean is taken off, so that an empty scene stays 0.
-        colour_map: Colours of the depth.
+        colormap: Colors of the depth.
 
     Raises:
         ValueError: If there are no clips.
     """
     unit: LatentCodec | None = None
-    streams, pictures = [Moments(), Moments()], Moments()
+    streams, images = [Moments(), Moments()], Moments()
     for video, depth, background in clips:
         if unit is None:
-            unit = LatentCodec(vae, _unit_config(vae, background, offset, colour_map))
+            unit = LatentCodec(vae, _unit_config(vae, background, offset, colormap))
         image = unit.encode_image(background)
         latents = unit.encode(video, depth, image)
-        pictures.add(image.flatten(0, -4))
+        images.add(image.flatten(0, -4))
         for moments, stream in zip(streams, latents.unbind(1), strict=True):
             moments.add(stream.flatten(0, 1))
     if unit is None:
         raise ValueError("clips: found none, expected at least one")
-    centred = offset == "none"
-    scales, shifts = zip(*(m.scale_and_shift(centred) for m in streams), strict=True)
-    image_scale, image_shift = pictures.scale_and_shift(True)
-    return LatentConfig(scales, shifts, image_scale, image_shift, offset, colour_map)
+    centered = offset == "none"
+    scales, shifts = zip(*(m.scale_and_shift(centered) for m in streams), strict=True)
+    image_scale, image_shift = images.scale_and_shift(True)
+    return LatentConfig(scales, shifts, image_scale, image_shift, offset, colormap)
 
 
 class Moments:
@@ -304,16 +304,16 @@ class Moments:
         self.second = self.second + x.square().sum((0, 2, 3)).cpu()
 
     def scale_and_shift(
-        self, centred: bool, per_channel: bool = True
+        self, centered: bool, per_channel: bool = True
     ) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Standard deviation and mean per channel, or root mean square and 0; or one scale for all."""
-        mean = self.first / self.count if centred else torch.zeros_like(self.first)
+        mean = self.first / self.count if centered else torch.zeros_like(self.first)
         square = self.second / self.count - mean.square()
         square = square if per_channel else square.mean().expand_as(square)
         return tuple(square.clamp_min(1e-12).sqrt().tolist()), tuple(mean.tolist())
 
 
-def _unit_config(vae: Any, image: Tensor, offset: Any, colour_map: ColourMap) -> LatentConfig:
+def _unit_config(vae: Any, image: Tensor, offset: Any, colormap: Colormap) -> LatentConfig:
     c = encode_raw(vae, image.flatten(0, -4)[:1]).shape[1]
     one, zero = (1.0,) * c, (0.0,) * c
-    return LatentConfig((one, one), (zero, zero), one, zero, offset, colour_map)
+    return LatentConfig((one, one), (zero, zero), one, zero, offset, colormap)

@@ -83,7 +83,7 @@ def evaluate(
         sets: FID, KID, FVD and FID-VID of the sets as a whole; they take the longest.
         resnet3d: Weights of the 3-D ResNet-50 of FID-VID; without them the same distance on I3D's features.
         stride: Frames from one window of FVD to the next; default half a window.
-        plots: Folder for pictures of the numbers: scatter, errors of the best and worst clips.
+        plots: Folder for images of the numbers: scatter, errors of the best and worst clips.
         out: JSON file for the numbers of every clip, written before the sets are looked at, too.
         device: Where networks run.
         bar: Shows how far the judging of clips, and looking at the sets, is.
@@ -176,7 +176,7 @@ def judge(
 
 
 def person_embedding(device: str = "cpu", batch: int = 16) -> Callable[[np.ndarray], np.ndarray]:
-    """Pictures of persons (n, 3, h, w) uint8 -> Inception's 2048 features of each."""
+    """Images of persons (n, 3, h, w) uint8 -> Inception's 2048 features of each."""
     import torch
 
     from idol.evaluation.networks.inception import Inception
@@ -184,8 +184,8 @@ def person_embedding(device: str = "cpu", batch: int = 16) -> Callable[[np.ndarr
     network = Inception().to(device)
 
     @torch.inference_mode()
-    def embed(pictures: np.ndarray) -> np.ndarray:
-        parts = [torch.from_numpy(pictures[i : i + batch]) for i in range(0, len(pictures), batch)]
+    def embed(images: np.ndarray) -> np.ndarray:
+        parts = [torch.from_numpy(images[i : i + batch]) for i in range(0, len(images), batch)]
         return np.concatenate([network(part.to(device)).cpu().numpy() for part in parts])
 
     return embed

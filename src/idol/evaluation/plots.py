@@ -1,4 +1,4 @@
-"""Pictures of a report: every clip's numbers, and where in the best and the worst clips the errors are."""
+"""Images of a report: every clip's numbers, and where in the best and the worst clips the errors are."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def write_plots(
     - `clips.png`: one panel per row, one point per clip and column, the means with their intervals beside;
       without the true clips where they are all alike.
     - `COLUMN-maps.png`: for the best, the median and the worst clip of a column, the frame in the middle:
-      true, generated and their difference, of the picture and of the depth.
+      true, generated and their difference, of the image and of the depth.
     - `COLUMN-depth.png`: the difference of the depths of the same clips over their frames, with the outline
       of the true person; not for clips without depth.
 
@@ -118,7 +118,7 @@ def check_plots(folder: str | Path, columns: Iterable[str]) -> None:
         columns: Names of the sets.
 
     Raises:
-        UserError: If two sets' pictures would have the same names, or the folder cannot be written.
+        UserError: If two sets' images would have the same names, or the folder cannot be written.
     """
     _file_names(columns)
     check_file(Path(folder, "clips.png"), "--plots")
@@ -270,7 +270,7 @@ def _middle(case: _Case) -> np.ndarray:
 
 
 def _limit(cases: Sequence[_Case]) -> float:
-    """Where the colours of depth differences end: nearly the largest where both have depth, at least 0.05.
+    """Where the colors of depth differences end: nearly the largest where both have depth, at least 0.05.
 
     What one of them lacks is always far off, and may be off the scale.
     """

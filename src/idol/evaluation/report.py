@@ -43,13 +43,13 @@ class Row:
 
 
 GROUPS: dict[str, tuple[Row, ...]] = {
-    "picture, against the true video": (
+    "image, against the true video": (
         Row("psnr", "psnr", "PSNR, dB", "higher"),
-        Row("ssim", "ssim", "SSIM, grey", "higher"),
+        Row("ssim", "ssim", "SSIM, gray", "higher"),
         Row("lpips", "lpips", "LPIPS", "lower"),
         Row("identity", "identity", "person like the reference's: cosine", "higher"),
-        Row("shirt", "shirt", "shirt colour error, Delta E", "lower"),
-        Row("trousers", "trousers", "trousers colour error, Delta E", "lower"),
+        Row("shirt", "shirt", "shirt color error, Delta E", "lower"),
+        Row("trousers", "trousers", "trousers color error, Delta E", "lower"),
     ),
     "depth, against the true depth": (
         Row("depth_l2", "depth_l2", "depth L2, whole frame", "lower"),
@@ -67,12 +67,12 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         Row("depth_rmse_aligned", "depth_rmse_aligned", "depth RMSE, scale and shift fitted", "lower"),
         Row("depth_absrel_aligned", "depth_absrel_aligned", "depth AbsRel, fitted", "lower"),
         Row("depth_delta_aligned", "depth_delta_aligned", "depth within 1.25 times, fitted", "higher"),
-        Row("depth_rmse_metres", "depth_rmse_metres", "distance RMSE, metres", "lower"),
-        Row("depth_absrel_metres", "depth_absrel_metres", "distance AbsRel", "lower"),
-        Row("depth_delta_metres", "depth_delta_metres", "distance within 1.25 times", "higher"),
-        Row("depth_rmse_metres_aligned", "depth_rmse_metres_aligned", "distance RMSE, fitted", "lower"),
-        Row("depth_absrel_metres_aligned", "depth_absrel_metres_aligned", "distance AbsRel, fitted", "lower"),
-        Row("depth_delta_metres_aligned", "depth_delta_metres_aligned", "… within 1.25, fitted", "higher"),
+        Row("depth_rmse_meters", "depth_rmse_meters", "distance RMSE, meters", "lower"),
+        Row("depth_absrel_meters", "depth_absrel_meters", "distance AbsRel", "lower"),
+        Row("depth_delta_meters", "depth_delta_meters", "distance within 1.25 times", "higher"),
+        Row("depth_rmse_meters_aligned", "depth_rmse_meters_aligned", "distance RMSE, fitted", "lower"),
+        Row("depth_absrel_meters_aligned", "depth_absrel_meters_aligned", "distance AbsRel, fitted", "lower"),
+        Row("depth_delta_meters_aligned", "depth_delta_meters_aligned", "… within 1.25, fitted", "higher"),
     ),
     "depth, against its own video": (
         Row(

@@ -13,7 +13,7 @@ from idol.errors import UserError
 from idol.evaluation.metrics import clip as clip_metrics
 from idol.evaluation.metrics import depth as depth_metrics
 from idol.evaluation.metrics import depth_boundaries, identity, image, optical_flow
-from idol.evaluation.metrics.clothing_color import Garment, colour_error
+from idol.evaluation.metrics.clothing_color import Garment, color_error
 from idol.evaluation.networks.lpips import LPIPS
 from idol.evaluation.reference import Truth
 from idol.pose.skeleton import body_18
@@ -29,7 +29,7 @@ class Judge:
         find_joints: Frames (f, 3, h, w) uint8 -> the main person's joints, found anew.
         find_person: Frames (f, 3, h, w) uint8 -> the person's mask (f, h, w) bool, found anew.
         perceptual: LPIPS network.
-        embed_person: Pictures of persons (n, 3, h, w) uint8 -> vectors (n, d): see `identity.Embedding`.
+        embed_person: Images of persons (n, 3, h, w) uint8 -> vectors (n, d): see `identity.Embedding`.
     """
 
     find_joints: Callable[[np.ndarray], Pose] | None = None
@@ -44,7 +44,7 @@ class Scores:
 
     Numbers about the person take it where the true depth shows it; in `scene` depth, which shows everything,
     where the true mask does. What reads a silhouette off the depth exists for `person` depth only, and a clip
-    without depth has no number about depth. Depth is normalised inverse depth in [0, 1], unless metres are
+    without depth has no number about depth. Depth is normalized inverse depth in [0, 1], unless meters are
     named.
 
     Attributes:
@@ -55,12 +55,12 @@ class Scores:
         alignment_plate: The same against what differs from the clean plate there: coarser, but no network.
         joints: Share of the driving joints found in the video within a tenth of the person's height.
         lpips: To the true video.
-        shirt: Colour error (Delta E) from the reference picture: the first true frame.
+        shirt: Color error (Delta E) from the reference image: the first true frame.
         trousers: The same.
         flicker: Mean |frame difference| outside the person, in 8-bit levels.
         psnr: To the true video, in dB; see `image_quality.psnr`.
-        ssim: To the true video, in grey; see `image_quality.ssim`.
-        identity: Cosine similarity of the person to the reference picture's; see `identity.similarity`.
+        ssim: To the true video, in gray; see `image_quality.ssim`.
+        identity: Cosine similarity of the person to the reference image's; see `identity.similarity`.
         depth_rmse_frame: Root mean square depth error, the whole frame.
         depth_absrel: Mean of |error| / true depth, within the person; so are all that follow to `boundary_*`.
         depth_rmse: Root mean square depth error.
@@ -68,12 +68,12 @@ class Scores:
         depth_absrel_aligned: After the best scale and shift, one pair per clip; see `depth_errors.aligned`.
         depth_rmse_aligned: The same.
         depth_delta_aligned: The same.
-        depth_absrel_metres: Of the distance, where the generated depth shows the person too.
-        depth_rmse_metres: In metres, at the same pixels.
-        depth_delta_metres: At the same pixels.
-        depth_absrel_metres_aligned: After scaling and shifting the inverse depths, within the true range.
-        depth_rmse_metres_aligned: The same.
-        depth_delta_metres_aligned: The same.
+        depth_absrel_meters: Of the distance, where the generated depth shows the person too.
+        depth_rmse_meters: In meters, at the same pixels.
+        depth_delta_meters: At the same pixels.
+        depth_absrel_meters_aligned: After scaling and shifting the inverse depths, within the true range.
+        depth_rmse_meters_aligned: The same.
+        depth_delta_meters_aligned: The same.
         boundary_precision: Share of the depth's edges that the true depth has; see `boundaries.match`.
         boundary_recall: Share of the true depth's edges that it has.
         boundary_f1: Harmonic mean of the two.
@@ -103,12 +103,12 @@ class Scores:
     depth_absrel_aligned: float = _NAN
     depth_rmse_aligned: float = _NAN
     depth_delta_aligned: float = _NAN
-    depth_absrel_metres: float = _NAN
-    depth_rmse_metres: float = _NAN
-    depth_delta_metres: float = _NAN
-    depth_absrel_metres_aligned: float = _NAN
-    depth_rmse_metres_aligned: float = _NAN
-    depth_delta_metres_aligned: float = _NAN
+    depth_absrel_meters: float = _NAN
+    depth_rmse_meters: float = _NAN
+    depth_delta_meters: float = _NAN
+    depth_absrel_meters_aligned: float = _NAN
+    depth_rmse_meters_aligned: float = _NAN
+    depth_delta_meters_aligned: float = _NAN
     boundary_precision: float = _NAN
     boundary_recall: float = _NAN
     boundary_f1: float = _NAN
@@ -125,7 +125,7 @@ FIELDS = tuple(field.name for field in fields(Scores))
 def score(clips: Mapping[str, Clip], true: Clip, judge: Judge) -> dict[str, Scores]:
     """Judge clips, by name, against the true one.
 
-    Pose, mask, plate and range in metres are always the true clip's: what was asked for.
+    Pose, mask, plate and range in meters are always the true clip's: what was asked for.
 
     Raises:
         UserError: If one differs from it in size or number of frames, both have depth but of different kinds,
@@ -147,22 +147,22 @@ def score(clips: Mapping[str, Clip], true: Clip, judge: Judge) -> dict[str, Scor
 
 def _score(generated: Clip, truth: Truth, judge: Judge) -> Scores:
     """All but what the networks say that look at several videos at once."""
-    grey = image.grey(generated.video)
-    numbers = _picture(generated, grey, truth, judge)
+    gray = image.gray(generated.video)
+    numbers = _image(generated, gray, truth, judge)
     if generated.depth_kind == "person":
-        numbers |= _together(generated, grey, truth, judge)
+        numbers |= _together(generated, gray, truth, judge)
     if generated.depth_kind == truth.clip.depth_kind != "none":
         numbers |= _depth(generated, truth)
     return Scores(**numbers)
 
 
-def _picture(generated: Clip, grey: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
+def _image(generated: Clip, gray: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
     """What the video alone decides."""
     true = truth.clip
     change, visible = optical_flow.warp_change(generated.video, truth.tracks), truth.tracks.visible
     return {
         "psnr": image.psnr(generated.video, true.video),
-        "ssim": image.ssim(grey, truth.grey),
+        "ssim": image.ssim(gray, truth.gray),
         "shirt": _clothes(generated, truth, "shirt"),
         "trousers": _clothes(generated, truth, "trousers"),
         "joints": _joints(generated, truth, judge),
@@ -172,14 +172,14 @@ def _picture(generated: Clip, grey: np.ndarray, truth: Truth, judge: Judge) -> d
     }
 
 
-def _together(generated: Clip, grey: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
+def _together(generated: Clip, gray: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
     """How well the depth goes with its own video."""
     drawn = clip_metrics.silhouette(generated.depth)
     numbers = {
         "alignment_plate": clip_metrics.iou(
             drawn, differs_from_plate(generated.video, truth.clip.background)
         ),
-        "motion_difference": optical_flow.motion_difference(grey, generated.depth, drawn),
+        "motion_difference": optical_flow.motion_difference(gray, generated.depth, drawn),
     }
     if judge.find_person is None:
         return numbers
@@ -210,7 +210,7 @@ def _depth(generated: Clip, truth: Truth) -> dict[str, float]:
 
 
 def _depth_errors(generated: Clip, truth: Truth) -> dict[str, float]:
-    """Within the person: as the depth is, and aligned; in its own unit, and in metres where known."""
+    """Within the person: as the depth is, and aligned; in its own unit, and in meters where known."""
     true = truth.clip
     where = truth.person & (true.depth > 0)  # ratios to nothing do not exist
     shown = where & clip_metrics.silhouette(generated.depth) if true.depth_kind == "person" else where
@@ -224,13 +224,13 @@ def _depth_errors(generated: Clip, truth: Truth) -> dict[str, float]:
             f"depth_delta{suffix}": plain.delta,
         }
         if true.depth_range is not None and true.depth_kind != "none":
-            metres = depth_metrics.errors_in_metres(
+            meters = depth_metrics.errors_in_meters(
                 depth, true.depth, shown, true.depth_range, true.depth_kind
             )
             numbers |= {
-                f"depth_absrel_metres{suffix}": metres.absrel,
-                f"depth_rmse_metres{suffix}": metres.rmse,
-                f"depth_delta_metres{suffix}": metres.delta,
+                f"depth_absrel_meters{suffix}": meters.absrel,
+                f"depth_rmse_meters{suffix}": meters.rmse,
+                f"depth_delta_meters{suffix}": meters.delta,
             }
     return numbers
 
@@ -245,7 +245,7 @@ def _joints(generated: Clip, truth: Truth, judge: Judge) -> float:
 
 def _clothes(generated: Clip, truth: Truth, garment: Garment) -> float:
     where, reference = truth.garments[garment]
-    return colour_error(generated.video, where, reference)
+    return color_error(generated.video, where, reference)
 
 
 def _check_pair(generated: Clip, true: Clip) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from idol.clip import Clip, DepthKind
 from idol.clip.background_subtraction import differs_from_plate
-from idol.clip.depth import PERSON_FLOOR, normalise_disparity
+from idol.clip.depth import PERSON_FLOOR, normalize_disparity
 from idol.experiments.regenerate import inputs_of
 from idol.pipeline.pipeline import IdolPipeline
 
@@ -81,7 +81,7 @@ def by_depth_model(disparity: Callable[[np.ndarray], np.ndarray]) -> Estimate:
         person = None
         if true.depth_kind == "person":
             person = differs_from_plate(clip.video, true.background)
-        return normalise_disparity(disparity(clip.video), person)
+        return normalize_disparity(disparity(clip.video), person)
 
     return estimate
 

@@ -55,8 +55,8 @@ class Plan:
     @property
     def makes_depth(self) -> bool:
         """Whether the row's networks generate depth."""
-        pictures = self.last.data.pictures
-        return pictures.stacked or pictures.modalities == 2
+        images = self.last.data.images
+        return images.stacked or images.modalities == 2
 
     @property
     def last(self) -> TrainConfig:

@@ -98,7 +98,7 @@ class TableResult:
         title: The paper's.
         scale: What was trained on what.
         judged: How many clips of how many people were, in words.
-        trained_on: Folders of clips that the rows' networks learnt from.
+        trained_on: Folders of clips that the rows' networks learned from.
         rows: In the paper's order.
         notes: Of the table.
         provenance: What else decides the numbers: test clips, metric weights, versions.
@@ -174,9 +174,9 @@ class TableResult:
         return "\n".join([*lines, *self._order_lines()]) + "\n"
 
     def _conditions(self) -> str:
-        learnt = " and ".join(f"{c.clips:,} clips (manifest {c.sha256[:12]})" for c in self.trained_on)
+        learned = " and ".join(f"{c.clips:,} clips (manifest {c.sha256[:12]})" for c in self.trained_on)
         machine = self.provenance.get("machine")
-        said = [self.scale, f"trained on {learnt}" if learnt else "", f"judged on {self.judged}"]
+        said = [self.scale, f"trained on {learned}" if learned else "", f"judged on {self.judged}"]
         return "; ".join([part for part in said if part] + ([f"on {machine}"] if machine else []))
 
     def _headings(self) -> list[str]:

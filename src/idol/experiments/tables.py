@@ -113,7 +113,7 @@ class TableClips:
     set: tuple[str, ...] = ()
     """a.b=value, applied to every diffusion stage's config: `data.folders`."""
     autoencoder: tuple[str, ...] = ()
-    """a.b=value, applied to the config of the autoencoder of six channels: its data and depth colours."""
+    """a.b=value, applied to the config of the autoencoder of six channels: its data and depth colors."""
     test: TestClips = field(default_factory=TestClips)
 
 

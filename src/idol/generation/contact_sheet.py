@@ -1,4 +1,4 @@
-"""One picture that shows a whole run: the generated frames over their depth over the driving skeletons."""
+"""One image that shows a whole run: the generated frames over their depth over the driving skeletons."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def contact_sheet(
 
     Args:
         video: The generated frames, sRGB.
-        depth: Their depth, coloured.
+        depth: Their depth, colored.
         pose: The driving skeletons, one per frame, in the pixels of the frames.
         person: The photo of the person, any size: fitted into the first cell.
         background: Shown below the person.

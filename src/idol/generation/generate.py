@@ -21,7 +21,7 @@ from idol.assets import sha256_of
 from idol.atomic_io import check_destination, staged_folder
 from idol.clip import Clip, DepthKind
 from idol.clip.background_subtraction import differs_from_plate
-from idol.clip.depth import PERSON_FLOOR, ColourMap
+from idol.clip.depth import PERSON_FLOOR, Colormap
 from idol.errors import UserError
 from idol.generation.inputs import Given, Prepared, prepare_inputs
 from idol.generation.run_folder import (
@@ -82,7 +82,7 @@ def generate(
     retarget: bool = True,
     person_index: int | None = None,
     estimator: str = "rtmpose",
-    cmap: ColourMap = "hot",
+    colormap: Colormap = "hot",
     detail: Detail | None = None,
     device: str | None = None,
     watermark: bool = True,
@@ -95,7 +95,7 @@ def generate(
 
     Args:
         person: The photo.
-        background: An image, a colour, or "photo": the photo's own background, the person's place filled in.
+        background: An image, a color, or "photo": the photo's own background, the person's place filled in.
         motion: A video, a folder of OpenPose JSON, or "builtin:NAME".
         out: The run folder to make; it appears whole, by rename, or not at all.
         weights: "mini", a folder, or a hub id.
@@ -109,7 +109,7 @@ def generate(
         retarget: Fit the motion's limb lengths, scale and place to the person.
         person_index: Which of several people in the photo, 0 the largest.
         estimator: Name of the pose estimator for the photo and the motion video.
-        cmap: Colour map of `depth.mp4`.
+        colormap: Color map of `depth.mp4`.
         detail: `composite` puts the person before the given background as it is, `restore` keeps what the
             model made of the background and puts its lost detail back, `none` leaves all as decoded; the
             checkpoint's own by default.
@@ -128,8 +128,8 @@ def generate(
     _check_numbers(steps=steps, guidance=guidance, frames=frames, fps=fps, height=height, width=width)
     if not 0 <= seed < 2**63:
         raise UserError("--seed", str(seed), "give a number from 0 to 2^63 - 1")
-    if cmap not in get_args(ColourMap):
-        raise UserError("--cmap", repr(cmap), f"choose one of {', '.join(get_args(ColourMap))}")
+    if colormap not in get_args(Colormap):
+        raise UserError("--colormap", repr(colormap), f"choose one of {', '.join(get_args(Colormap))}")
     if detail is not None and detail not in get_args(Detail):
         raise UserError("--detail", repr(detail), f"choose one of {', '.join(get_args(Detail))}")
 
@@ -155,7 +155,7 @@ def generate(
         width=width,
         device=str(pipe.device),
         threads=torch.get_num_threads(),
-        cmap=cmap,
+        colormap=colormap,
         detail=detail or pipe.defaults.detail,
         watermark=watermark,
     )
@@ -326,16 +326,16 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
     reporter.stage("decoding the frames")
     first = 0
     for output in outputs:
-        pictures = as_numpy(output)
-        video = np.rint(np.clip(pictures.video[0], 0, 1) * 255).astype(np.uint8)
-        yield _part(video, pictures.depth, pipe.defaults.depth_kind, first, inputs, settings)
+        images = as_numpy(output)
+        video = np.rint(np.clip(images.video[0], 0, 1) * 255).astype(np.uint8)
+        yield _part(video, images.depth, pipe.defaults.depth_kind, first, inputs, settings)
         first += len(video)
         reporter.step(first, frames)
 
 
-def _side_by_side(pictures: torch.Tensor) -> np.ndarray:
+def _side_by_side(images: torch.Tensor) -> np.ndarray:
     """The streams (1, m, 1, 3, h, w) of a frame in [-1, 1], beside one another."""
-    beside = torch.cat(list(pictures[0, :, 0]), -1)
+    beside = torch.cat(list(images[0, :, 0]), -1)
     return ((beside.float().cpu() + 1) * 127.5).round().byte().numpy()
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, UInt8
 from idol.assets import sha256_of
 from idol.atomic_io import FolderKind
 from idol.clip import Clip, Pose
-from idol.clip.depth import ColourMap, colorize
+from idol.clip.depth import Colormap, colorize
 from idol.clip.video import read_image, video_writer, write_image
 from idol.clip.writer import ClipWriter
 from idol.config import from_dict, to_dict
@@ -43,7 +43,7 @@ class Settings:
         width: Of the frames, in pixels.
         device: Where it was computed: "cpu", "cuda", ...
         threads: Number of CPU threads: sums depend on it in the last bit.
-        cmap: Colour map of `depth.mp4` and of the contact sheet.
+        colormap: Color map of `depth.mp4` and of the contact sheet.
         detail: What became of the background's and the draft's detail (`model.detail`).
         watermark: Whether the frames carry the invisible mark; those of the first versions do not.
     """
@@ -57,7 +57,7 @@ class Settings:
     width: int
     device: str
     threads: int
-    cmap: ColourMap = "hot"
+    colormap: Colormap = "hot"
     detail: Detail = "none"
     watermark: bool = False
 
@@ -85,7 +85,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Checksum:
-    """A file and its SHA-256; `sha256` is "" for what is not a file (a colour, a built-in motion)."""
+    """A file and its SHA-256; `sha256` is "" for what is not a file (a color, a built-in motion)."""
 
     name: str
     sha256: str
@@ -150,7 +150,7 @@ def write_run(
 def _write_parts(
     folder: Path, parts: Iterable[Clip], inputs: Inputs, settings: Settings, shown: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The clip's files and both videos; returns the frames that are `shown`, and their coloured depth."""
+    """The clip's files and both videos; returns the frames that are `shown`, and their colored depth."""
     clip, kept = ClipWriter(folder), []
     form = settings.height, settings.width, settings.fps
     with (
@@ -160,15 +160,15 @@ def _write_parts(
         if inputs.audio is not None:
             video.add_sound(inputs.audio, inputs.pose.frames / settings.fps)
         for part in parts:
-            coloured = colorize(part.depth, settings.cmap)
+            colored = colorize(part.depth, settings.colormap)
             kept += [
-                (part.video[i - clip.frames].copy(), coloured[i - clip.frames].copy())  # not the whole part
+                (part.video[i - clip.frames].copy(), colored[i - clip.frames].copy())  # not the whole part
                 for i in shown
                 if clip.frames <= i < clip.frames + part.frames
             ]
             clip.add(part)
             video.add(part.video)
-            depth.add(coloured)
+            depth.add(colored)
     clip.finish()
     return np.stack([frame for frame, _ in kept]), np.stack([depth for _, depth in kept])
 

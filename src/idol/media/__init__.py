@@ -1,4 +1,4 @@
-"""Real pictures and videos of people that ship with the package; `CREDITS.md` says whose they are."""
+"""Real images and videos of people that ship with the package; `CREDITS.md` says whose they are."""
 
 from __future__ import annotations
 

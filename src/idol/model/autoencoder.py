@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside an identity; the second starts at zero: no normalisation is needed."""
+    """Two 3x3 convolutions beside an identity; the second starts at zero: no normalization is needed."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         latent_channels: Channels of the latent.
-        in_channels: Of the images: 3, or 6 for a frame and its coloured depth in one latent (LDM3D).
+        in_channels: Of the images: 3, or 6 for a frame and its colored depth in one latent (LDM3D).
         channels: Channels at 1/4, 1/8 and 1/16 of the image's size.
         encoder_blocks: Residual blocks of the encoder, per level.
         decoder_blocks: Residual blocks of the decoder, per level.
@@ -88,15 +88,15 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         variances, vectors = torch.linalg.eigh((patches - mean).T.cov())
         deviations = variances[-channels:].clamp_min(1e-8).sqrt()
         scale = deviations.sqrt() * deviations.mean().sqrt()  # latents have standard deviation d / scale
-        pictures = images.shape[1]
-        basis = vectors[:, -channels:].T.unflatten(1, (pictures, k, k))
+        channels_per_pixel = images.shape[1]
+        basis = vectors[:, -channels:].T.unflatten(1, (channels_per_pixel, k, k))
         self.analysis.weight.copy_(basis / scale[:, None, None, None])
         self.analysis.bias = _bias(-(basis.flatten(1) @ mean) / scale)
         self.synthesis.weight.copy_(basis * scale[:, None, None, None])
-        self.synthesis.bias = _bias(mean.unflatten(0, (pictures, -1)).mean(1))
+        self.synthesis.bias = _bias(mean.unflatten(0, (channels_per_pixel, -1)).mean(1))
 
     def _keep_variance(self) -> None:
-        """Without normalisation layers, the default initialisation would lose the signal on its way."""
+        """Without normalization layers, the default initialization would lose the signal on its way."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.endswith(".second"):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")

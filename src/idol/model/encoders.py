@@ -1,4 +1,4 @@
-"""Pictures to what the U-Net sees: the person as tokens, everything else as latents (see `codec`)."""
+"""Images to what the U-Net sees: the person as tokens, everything else as latents (see `codec`)."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,7 +46,7 @@ class CLIPForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
     Args:
         vision_config: Fields of transformers' `CLIPVisionConfig`.
         cross_attention_dim: Width of the tokens.
-        unconditional: What stands for "no person": CLIP's view of an all-zero input (mean grey) or zeros.
+        unconditional: What stands for "no person": CLIP's view of an all-zero input (mean gray) or zeros.
     """
 
     @register_to_config

@@ -11,11 +11,11 @@ from torch import nn
 
 @torch.no_grad()
 def widened(vae: AutoencoderKL) -> AutoencoderKL:
-    """The autoencoder for a frame and its coloured depth behind each other, to be fine-tuned.
+    """The autoencoder for a frame and its colored depth behind each other, to be fine-tuned.
 
     At first it does to the frame exactly what `vae` does, whatever the depth: the encoder's new weights are
     zero, so latents are those that Stable Diffusion's U-Net knows. The decoder's new weights are a copy of
-    the frame's: depth starts as a picture with the frame's outlines in the range of pixels, and its error
+    the frame's: depth starts as an image with the frame's outlines in the range of pixels, and its error
     reaches every layer from the first step, which through zeros it would not.
 
     Args:

@@ -1,6 +1,6 @@
-"""Layers along the frame axis, and normalisation that may span it.
+"""Layers along the frame axis, and normalization that may span it.
 
-Two families (Sec. 3.1 and App. B of the paper): *handcrafted*, a zero-initialised convolution in each
+Two families (Sec. 3.1 and App. B of the paper): *handcrafted*, a zero-initialized convolution in each
 ResBlock X
 """
 
@@ -15,7 +15,7 @@ from idol.model.modality import ClipShape, PerModality
 
 
 def group_norm(norm: nn.Module, x: Tensor, clip: ClipShape, over_frames: bool) -> Tensor:
-    """Normalise folded `x` (b·m·f, c, h, w); the statistics are per frame, or over the clip's frames too."""
+    """Normalize folded `x` (b·m·f, c, h, w); the statistics are per frame, or over the clip's frames too."""
     if isinstance(norm, PerModality):
         return norm.run(clip, group_norm, x, clip, over_frames)
     if not over_frames or clip.f == 1:

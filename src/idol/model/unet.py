@@ -276,7 +276,7 @@ class UnifiedUNet(Trunk):
         return float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
 
     def _video(self, modality: Tensor | None) -> int:
-        """Place of the stream that is labelled video, where it lends its maps."""
+        """Place of the stream that is labeled video, where it lends its maps."""
         if self.config["cross_attention_maps"] != "video" or modality is None:
             return 0
         labels = modality.tolist()

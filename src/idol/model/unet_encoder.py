@@ -117,8 +117,8 @@ class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
             timestep = timestep[:, None].expand(clip.b, clip.m)
         sinusoid = self.time_proj(timestep.reshape(-1)).to(self.dtype)
         streams = on(self.time_embedding, replace(clip, f=1), sinusoid).unflatten(0, (clip.b, clip.m))
-        labelled = self.modality_embedding.add_to(streams, modality)
-        return labelled.flatten(0, 1).repeat_interleave(clip.f, dim=0)
+        labeled = self.modality_embedding.add_to(streams, modality)
+        return labeled.flatten(0, 1).repeat_interleave(clip.f, dim=0)
 
     def _descend(
         self,

@@ -1,6 +1,6 @@
 """Detail that the autoencoder loses, put back where it is known: background and draft are given in full.
 
-Where a decoded frame shows what the autoencoder makes of a known picture, the difference between the two is
+Where a decoded frame shows what the autoencoder makes of a known image, the difference between the two is
 just what the autoencoder lost of it. Or, bolder, the person is cut out by the depth, shown with the draft's
 own pixels wherever the frame does not show something else, and put before the given background.
 """
@@ -22,7 +22,7 @@ from idol.diffusion.latents import LatentCodec
 from idol.errors import UserError
 from idol.pipeline.image_inputs import Drafts
 
-_AGREE = 0.12  # difference, of the range 2 of pictures, at which a frame does not show the known picture
+_AGREE = 0.12  # difference, of the range 2 of images, at which a frame does not show the known image
 _BLUR = 2.0  # pixels at a height of 256
 _EDGE = 1.0
 _SOFT = 0.6
@@ -35,14 +35,14 @@ and the draft's own pixels where the frame shows the draft or less of it."""
 
 
 @dataclass(frozen=True)
-class KnownPictures:
+class KnownImages:
     """What of a clip was given in full, and the autoencoder that frames have passed.
 
     Attributes:
         codec: Of the autoencoder.
         plates: Backgrounds in [-1, 1], (b, 3, h, w) or (b, f, 3, h, w).
         drafts: The drafts, or None.
-        chunk: Pictures that pass the autoencoder at a time.
+        chunk: Images that pass the autoencoder at a time.
     """
 
     codec: LatentCodec
@@ -69,10 +69,10 @@ class KnownPictures:
             video = restore_person(video, self.drafts.video, self._through(self.drafts.video), person)
         return (restore_background(video, plates, self._through(plates), person) + 1) / 2
 
-    def _through(self, pictures: Tensor) -> Tensor:
-        """Pictures (b, f, 3, h, w) after a way through the autoencoder."""
-        parts = pictures.flatten(0, 1).split(self.chunk)
-        return torch.cat([self.codec.reconstructed(part) for part in parts]).unflatten(0, pictures.shape[:2])
+    def _through(self, images: Tensor) -> Tensor:
+        """Images (b, f, 3, h, w) after a way through the autoencoder."""
+        parts = images.flatten(0, 1).split(self.chunk)
+        return torch.cat([self.codec.reconstructed(part) for part in parts]).unflatten(0, images.shape[:2])
 
 
 def composite(
@@ -84,7 +84,7 @@ def composite(
 
     Args:
         video: Frames in [-1, 1].
-        plate: The background, one picture or one per frame.
+        plate: The background, one image or one per frame.
         silhouette: 1 on the person.
     """
     alpha = _blurred(silhouette, _SOFT * silhouette.shape[-2] / 256)[:, :, None]
@@ -101,13 +101,13 @@ def opaque(
 
     Where a network doubts whether the draft's person is at a place, it shows the mean of person and
     background. The depth has settled that question: a frame that lies between the draft and the background
-    (in colour, but for noise) shows the draft there, one that shows something else is left as it is.
+    (in color, but for noise) shows the draft there, one that shows something else is left as it is.
 
     Args:
         video: Frames in [-1, 1].
-        plate: The background, one picture or one per frame.
+        plate: The background, one image or one per frame.
         drafts: See `idol.pose.limb_warp`. Beyond their own edge they have the
-            colours of the nearest place within.
+            colors of the nearest place within.
         silhouette: 1 on the person.
     """
     scale = video.shape[-2] / 256
@@ -126,7 +126,7 @@ def opaque(
 
 
 def _extended(drafts: Drafts, silhouette: Tensor, edge: int) -> Tensor:
-    """Drafts (b, f, 3, h, w) whose persons fill the silhouettes; `edge`: pixels of rim with mixed colours."""
+    """Drafts (b, f, 3, h, w) whose persons fill the silhouettes; `edge`: pixels of rim with mixed colors."""
     inside = -max_pool2d(-(drafts.depth > 0).float(), 2 * edge + 1, stride=1, padding=edge) > 0
     filled = drafts.video.clone()
     for i, j in np.ndindex(*inside.shape[:2]):
@@ -149,7 +149,7 @@ def restore_background(
 
     Args:
         video: Decoded frames in [-1, 1].
-        plate: The background, one picture or one per frame.
+        plate: The background, one image or one per frame.
         decoded_plate: The same after a way through the autoencoder.
         silhouette: 1 on the person.
     """

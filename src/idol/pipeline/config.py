@@ -24,7 +24,7 @@ class GenerationConfig:
         num_inference_steps: Denoising steps.
         guidance_scale: Classifier-free guidance on the foreground; 1 is none.
         window: Frames denoised at a time; longer clips are covered by overlapping windows. None: all at once.
-        overlap: Frames shared by neighbouring windows.
+        overlap: Frames shared by neighboring windows.
         stick_width: Half the thickness of a drawn limb, pixels.
         radius: Of a drawn joint, pixels.
         draw_at: Whether those pixels are the pose's own or the model's (`skeleton.draw`).
@@ -103,7 +103,7 @@ def joined(parts: Sequence[IdolOutput]) -> IdolOutput:
 
 
 def as_numpy(output: IdolOutput) -> IdolOutput:
-    """The same with arrays for pictures."""
+    """The same with arrays for images."""
     depth = output.depth.cpu().numpy() if isinstance(output.depth, Tensor) else output.depth
     video = output.video.cpu().numpy() if isinstance(output.video, Tensor) else output.video
     return IdolOutput(video=video, depth=depth, latents=output.latents)

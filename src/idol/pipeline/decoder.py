@@ -1,4 +1,4 @@
-"""From denoised latents to pictures, part by part."""
+"""From denoised latents to images, part by part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from idol.clip.depth import PERSON_FLOOR, decolorize_tensor
 from idol.diffusion.latents import LatentCodec
-from idol.pipeline.compositing import KnownPictures
+from idol.pipeline.compositing import KnownImages
 from idol.pipeline.config import IdolOutput
 from idol.pipeline.depth_normalization import FrameDepth, whole_clip
 from idol.pipeline.disk_tensor import FrameStore, PerFrame, of_frames
@@ -31,7 +31,7 @@ def decode_frames(
     frames: slice,
     streams: slice = slice(None),
 ) -> Float[Tensor, "b p n 3 h w"]:
-    """Pictures of some of the frames; see `LatentCodec.decode`."""
+    """Images of some of the frames; see `LatentCodec.decode`."""
     own = latents[frames]
     return codec.decode(own, of_frames(reference, frames), own.shape[2], streams)
 
@@ -69,7 +69,7 @@ class Decoder:
 
     @torch.no_grad()
     def whole_clip_depth(self, looked: Callable[[], None] = lambda: None) -> FrameStore | None:
-        """Depth of clips that were made in windows, in one normalisation for each clip (`model.clip_depth`).
+        """Depth of clips that were made in windows, in one normalization for each clip (`model.clip_depth`).
 
         Args:
             looked: Called after each part.
@@ -105,19 +105,19 @@ class Decoder:
     def _decoded(self, part: slice, streams: slice) -> Tensor:
         return decode_frames(self.codec, self.latents, self.reference, part, streams)
 
-    def _output(self, pictures: Tensor, frames: slice) -> IdolOutput:
-        video = (pictures[:, 0] + 1) / 2
-        depth = self._depth(pictures[:, 1]) if pictures.shape[1] == 2 else None
-        given = self.given.pictures
+    def _output(self, images: Tensor, frames: slice) -> IdolOutput:
+        video = (images[:, 0] + 1) / 2
+        depth = self._depth(images[:, 1]) if images.shape[1] == 2 else None
+        given = self.given.images
         if given is not None:
-            own = given[:, frames].to(pictures.device)
+            own = given[:, frames].to(images.device)
             video, depth = (own, depth) if self.given.modality == 0 else (video, own)
         latents = self.given.put_into(self.latents[frames], frames)
         return IdolOutput(video=video, depth=depth, latents=latents)
 
-    def _depth(self, coloured: Tensor) -> Tensor:
-        """Depth (b, n, h, w) of decoded pictures of it (b, n, 3, h, w)."""
-        depth = decolorize_tensor(coloured, self.codec.config.colour_map)
+    def _depth(self, colored: Tensor) -> Tensor:
+        """Depth (b, n, h, w) of decoded images of it (b, n, 3, h, w)."""
+        depth = decolorize_tensor(colored, self.codec.config.colormap)
         if self.sequence.settings.depth_kind == "person":
             # the person's depth starts at the floor: what is well below it is not person
             depth = torch.where(depth < _NOBODY, 0, depth.clamp_min(PERSON_FLOOR))
@@ -127,5 +127,5 @@ class Decoder:
         device = output.latents.device
         drafts = self.sequence.drafts(part)
         drafts = None if drafts is None else drafts.to(device)
-        known = KnownPictures(self.codec, self.sequence.plates(part).to(device), drafts)
+        known = KnownImages(self.codec, self.sequence.plates(part).to(device), drafts)
         return known.put_back(output.video, output.depth, self.sequence.settings.detail)

@@ -24,7 +24,7 @@ class Reading:
 
     Attributes:
         foreground: Keys and values of its foreground attentions, folded.
-        embedded: Its embedded picture (b, k, f, d, h, w), or (b, k, 1, d, h, w) that serves all frames.
+        embedded: Its embedded image (b, k, f, d, h, w), or (b, k, 1, d, h, w) that serves all frames.
     """
 
     foreground: ForegroundKV
@@ -71,7 +71,7 @@ class Denoiser:
         scale: Guidance scale; 1 is no guidance.
         window: Frames at a time; predictions of overlapping windows are averaged, the more weight the farther
             a frame is from its window's ends. None: all at once.
-        overlap: Frames shared by neighbouring windows.
+        overlap: Frames shared by neighboring windows.
         background_control: What lets the background in where the U-Net does not.
     """
 
@@ -183,7 +183,7 @@ class Denoiser:
     def _read_background(
         self, network: PoseControlNet, tokens: Tensor, background: PerFrame, parts: Sequence[slice]
     ) -> Reading:
-        """Tokens are folded already, the pictures are not: they are embedded once."""
+        """Tokens are folded already, the images are not: they are embedded once."""
         foreground = network.encode_foreground(tokens)
         if isinstance(background, Tensor):
             return Reading(foreground, network.embed_pose(background[:, None].to(network.dtype)))

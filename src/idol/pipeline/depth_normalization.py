@@ -1,6 +1,6 @@
-"""One normalisation of depth for a clip that was generated in windows.
+"""One normalization of depth for a clip that was generated in windows.
 
-A network that learnt from short clips lets depth run from the person's farthest point to the nearest *within
+A network that learned from short clips lets depth run from the person's farthest point to the nearest *within
 a window*. Of a longer clip, each window then has a scale and a shift of its own: depth pumps, and who walks
 away does not get farther. How far the person is, the skeleton says: a pinhole camera shows a person of height
 H at distance z as f H / z pixels tall, and bones are known shares of H. So 1 / z is taken from the skeleton,
@@ -30,9 +30,9 @@ BONES = {
 """Lengths as shares of a standing person's height, from joint to joint of OpenPose's 18. Limbs and torso are
 those of Drillis and Contini (1966; in Winter, Biomechanics and Motor Control of Human Movement). Shoulders
 and hips are narrower than there, as their joints lie within the body."""
-_PERSON = 1.7  # metres
+_PERSON = 1.7  # meters
 _FIELD = 45.0  # degrees over the height of the frame; of a camera nobody knows anything of
-_RELIEF = 0.18  # metres: standard deviation of a person's distances in a frame, the median over drawn clips
+_RELIEF = 0.18  # meters: standard deviation of a person's distances in a frame, the median over drawn clips
 _LONGEST = 0.85  # quantile of the bones: foreshortening only shortens, but joints are not exact
 _SMOOTH = 1.0  # frames
 _EXTREMES = 0.005  # share of the person's pixels beyond what counts as its nearest and farthest point
@@ -94,13 +94,13 @@ def whole_clip(found: FrameDepth, pose: Pose) -> ClipDepth | None:
 
         q = q_t + (d - d_t) / A_t,   A_t = s_t / (r q_t^2),
 
-    which is normalised over the clip as `idol.clip.depth.normalise_person` does it. Unknown are the field of
+    which is normalized over the clip as `idol.clip.depth.normalize_person` does it. Unknown are the field of
     view and the person's height, for which common values stand: they decide how much relief a person has
     against the way it walks, and nothing else.
 
     Args:
         found: Of all frames, as the network made them.
-        pose: The skeletons, in a picture that has the frames' shape.
+        pose: The skeletons, in an image that has the frames' shape.
 
     Returns:
         None where no frame shows both depth and a bone.
@@ -122,7 +122,7 @@ def whole_clip(found: FrameDepth, pose: Pose) -> ClipDepth | None:
 
 
 def nearness(pose: Pose) -> Float[np.ndarray, " f"]:
-    """1 / metres to the person in each frame, by the size of the skeleton; NaN where no bone is seen."""
+    """1 / meters to the person in each frame, by the size of the skeleton; NaN where no bone is seen."""
     joints = body_18(pose).keypoints
     first, last = (joints[:, [bone[end] for bone in BONES]] for end in (0, 1))
     lengths = np.linalg.norm(first[..., :2] - last[..., :2], axis=-1) / np.array(list(BONES.values()))

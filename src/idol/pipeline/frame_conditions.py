@@ -1,4 +1,4 @@
-"""The pictures that steer a clip, drawn part by part: those of a long clip never stand in memory together."""
+"""The images that steer a clip, drawn part by part: those of a long clip never stand in memory together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FrameSequence:
         b: Number of clips.
         frames: Their length.
         settings: Sizes, and how skeletons are drawn.
-        poses: `Pose` of every clip or of all, or skeleton pictures (b or 1, f, 3, h, w).
+        poses: `Pose` of every clip or of all, or skeleton images (b or 1, f, 3, h, w).
         background: As given; `moving` if there is one for every frame.
         moving: See there.
         dolls: The persons cut into parts, where drafts are wanted.
@@ -75,7 +75,7 @@ class FrameSequence:
         return made
 
     def skeletons(self, frames: slice) -> Float[Tensor, "b n 3 h w"]:
-        """Skeleton pictures in [0, 1]."""
+        """Skeleton images in [0, 1]."""
         if isinstance(self.poses, Tensor):
             drawn = self.poses[:, frames]
         else:
@@ -90,7 +90,7 @@ class FrameSequence:
         return as_plates(shown, self.b, count, self.settings.height, self.settings.width)
 
     def targets(self) -> list[Pose] | None:
-        """The skeletons of every clip, in pixels of the frames; None where pictures of them were given."""
+        """The skeletons of every clip, in pixels of the frames; None where images of them were given."""
         if isinstance(self.poses, Tensor):
             return None
         poses = _each(self.poses, "pose", self.b)
@@ -112,10 +112,10 @@ class FrameSequence:
 
 
 def cut_dolls(image: Any, mask: Any, pose: Any, settings: GenerationConfig) -> tuple[Doll, ...]:
-    """The persons of pictures, cut into parts at the size of the frames.
+    """The persons of images, cut into parts at the size of the frames.
 
     Args:
-        image: Pictures of the persons, as for `conditions.crop_people`, and so the next two.
+        image: Images of the persons, as for `conditions.crop_people`, and so the next two.
         mask: See there.
         pose: See there; must be given as joints.
         settings: Size of the frames, and room round the person.
@@ -165,5 +165,5 @@ def _each(value: Any, argument: str, b: int) -> Sequence[Pose]:
         raise UserError(argument, f"is a {type(value).__name__}", "this checkpoint needs joints: give a Pose")
     poses = list(poses) * (b if len(poses) == 1 else 1)
     if len(poses) != b:
-        raise UserError(argument, f"is for {len(poses)} pictures", f"give {b}")
+        raise UserError(argument, f"is for {len(poses)} images", f"give {b}")
     return poses

@@ -1,4 +1,4 @@
-"""What users give - pictures, masks, poses in any of the usual forms - to the tensors the network takes."""
+"""What users give - images, masks, poses in any of the usual forms - to the tensors the network takes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Drawing:
     Attributes:
         stick_width: Half the thickness of a limb, pixels.
         radius: Of a joint, pixels.
-        at: Whether those pixels are the pose's own ("source") or those of the picture ("model").
+        at: Whether those pixels are the pose's own ("source") or those of the image ("model").
         parts: Whether hands and face of a whole-body pose are drawn.
     """
 
@@ -39,9 +39,9 @@ class People:
     """The persons' crops.
 
     Attributes:
-        image: (b, 3, s, s) in [0, 1], grey outside the person.
+        image: (b, 3, s, s) in [0, 1], gray outside the person.
         mask: (b, 1, s, s) 1 on the person, else 0.
-        pose: (b, 3, s, s) skeleton pictures in [0, 1].
+        pose: (b, 3, s, s) skeleton images in [0, 1].
     """
 
     image: Float[Tensor, "b 3 s s"]
@@ -71,12 +71,12 @@ class Drafts:
 
 
 def as_images(value: Any, argument: str) -> Float[Tensor, "*b 3 h w"]:
-    """Pictures in [0, 1].
+    """Images in [0, 1].
 
     Args:
         value: A PIL image, an array or a tensor (..., 3, h, w) or (..., h, w, 3) of uint8 or of floats in
             [0, 1], or a sequence of such of one size, which adds an axis in front.
-        argument: Names the picture in error messages.
+        argument: Names the image in error messages.
 
     Raises:
         UserError: If it is none of these.
@@ -90,7 +90,7 @@ def as_images(value: Any, argument: str) -> Float[Tensor, "*b 3 h w"]:
         return images
     if images.ndim >= 3 and images.shape[-1] == 3:
         return images.movedim(-1, -3)
-    raise UserError(argument, f"has shape {tuple(images.shape)}", "give RGB pictures (3, h, w)")
+    raise UserError(argument, f"has shape {tuple(images.shape)}", "give RGB images (3, h, w)")
 
 
 def as_masks(value: Any, argument: str) -> Bool[Tensor, "*b h w"]:
@@ -121,13 +121,13 @@ def as_masks(value: Any, argument: str) -> Bool[Tensor, "*b h w"]:
 def as_poses(
     value: Any, height: int, width: int, drawing: Drawing
 ) -> Float[Tensor, "b f 3 {height} {width}"]:
-    """Skeleton pictures in [0, 1].
+    """Skeleton images in [0, 1].
 
     Args:
-        value: A `Pose` or a sequence of them (one per clip), or pictures of skeletons (f, 3, h, w) or
+        value: A `Pose` or a sequence of them (one per clip), or images of skeletons (f, 3, h, w) or
             (b, f, 3, h, w), which must have the right size.
-        height: Of the pictures, pixels.
-        width: Of the pictures, pixels.
+        height: Of the images, pixels.
+        width: Of the images, pixels.
         drawing: How a `Pose` is drawn.
 
     Raises:
@@ -139,11 +139,11 @@ def as_poses(
             raise UserError("pose", f"lengths {[p.frames for p in poses]}", "give clips of one length")
         drawn = [skeleton.draw(p, height, width, **vars(drawing)) for p in poses]
         return torch.from_numpy(np.stack(drawn)).float() / 255
-    pictures = as_images(value, "pose")
-    pictures = pictures[None] if pictures.ndim == 4 else pictures
-    if pictures.ndim != 5 or pictures.shape[-2:] != (height, width):
-        raise UserError("pose", f"has shape {tuple(pictures.shape)}", f"give (b, f, 3, {height}, {width})")
-    return pictures
+    images = as_images(value, "pose")
+    images = images[None] if images.ndim == 4 else images
+    if images.ndim != 5 or images.shape[-2:] != (height, width):
+        raise UserError("pose", f"has shape {tuple(images.shape)}", f"give (b, f, 3, {height}, {width})")
+    return images
 
 
 def cover(
@@ -188,7 +188,7 @@ def crop_people(image: Any, mask: Any, pose: Any, size: int, margin: float, draw
     """The crop of every person.
 
     Args:
-        image: Pictures of the persons; see `as_images`.
+        image: Images of the persons; see `as_images`.
         mask: Where they are in them; see `as_masks`.
         pose: `Pose` of each, one frame; one serves all; None is no visible joint.
         size: Side of the crops, pixels.
@@ -206,12 +206,12 @@ def crop_people(image: Any, mask: Any, pose: Any, size: int, margin: float, draw
     pose = Pose(np.zeros((1, 18, 3), np.float32), h, w) if pose is None else pose
     poses = [pose] * b if isinstance(pose, Pose) else list(pose)
     if len(poses) != b:
-        raise UserError("foreground_pose", f"is for {len(poses)} pictures", f"give {b}")
+        raise UserError("foreground_pose", f"is for {len(poses)} images", f"give {b}")
     pixels = (images * 255).round().byte().cpu().numpy()
     try:
         crops = [foreground_crop(pixels[i], masks[i].cpu().numpy(), poses[i], size, margin) for i in range(b)]
     except ValueError as error:
-        raise UserError("foreground", str(error), "give a picture, mask and pose of one person") from error
+        raise UserError("foreground", str(error), "give an image, mask and pose of one person") from error
     return People(
         torch.from_numpy(np.stack([crop.image for crop in crops])) / 255,
         torch.from_numpy(np.stack([crop.mask for crop in crops]))[:, None].float(),
@@ -237,9 +237,7 @@ def _tensor(value: Any, argument: str) -> Tensor:
         array = np.asarray(value)
         return torch.from_numpy(np.array(array))
     except (TypeError, ValueError) as error:
-        raise UserError(
-            argument, f"is a {type(value).__name__}", "give a picture, array or tensor"
-        ) from error
+        raise UserError(argument, f"is a {type(value).__name__}", "give an image, array or tensor") from error
 
 
 def _unit(x: Tensor, argument: str) -> Tensor:
@@ -256,5 +254,5 @@ def _unit(x: Tensor, argument: str) -> Tensor:
 
 def _stack(parts: Sequence[Tensor], argument: str) -> Tensor:
     if len({p.shape for p in parts}) > 1:
-        raise UserError(argument, f"sizes {[tuple(p.shape) for p in parts]}", "give pictures of one size")
+        raise UserError(argument, f"sizes {[tuple(p.shape) for p in parts]}", "give images of one size")
     return torch.stack(list(parts))

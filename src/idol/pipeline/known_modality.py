@@ -21,12 +21,12 @@ class Given:
 
     Attributes:
         modality: 0 video, 1 depth, None: both are generated.
-        pictures: The video (b, f, 3, h, w) or the depth (b, f, h, w), in [0, 1].
+        images: The video (b, f, 3, h, w) or the depth (b, f, h, w), in [0, 1].
         latents: Its clean latents (b, f, c, h', w').
     """
 
     modality: int | None = None
-    pictures: Tensor | None = None
+    images: Tensor | None = None
     latents: FrameStore | None = None
 
     def put_into(self, latents: Tensor, frames: slice) -> Tensor:
@@ -58,7 +58,7 @@ def encode_given(
 
     Args:
         codec: Of both modalities.
-        video: Pictures as for `conditions.as_images`, or None.
+        video: Images as for `conditions.as_images`, or None.
         depth: (b, f, h, w) in [0, 1], or None.
         reference: As for `LatentCodec.encode`.
         shape: b, m, f, h, w of the clips.
@@ -75,21 +75,21 @@ def encode_given(
             "video, depth", "nothing is left to generate", "give at most one, to a network of both"
         )
     if video is not None:
-        pictures = as_images(video, "video")
-        shown, modality = pictures * 2 - 1, 0
+        images = as_images(video, "video")
+        shown, modality = images * 2 - 1, 0
     else:
-        pictures = torch.as_tensor(depth).float()
-        if not (pictures.isfinite().all() and pictures.min() >= 0 and pictures.max() <= 1):
-            raise UserError("depth", "holds values outside [0, 1]", "normalise it over the clip")
-        shown, modality = colorize_tensor(pictures, codec.config.colour_map), 1
+        images = torch.as_tensor(depth).float()
+        if not (images.isfinite().all() and images.min() >= 0 and images.max() <= 1):
+            raise UserError("depth", "holds values outside [0, 1]", "normalize it over the clip")
+        shown, modality = colorize_tensor(images, codec.config.colormap), 1
     expected = shape[0], *shape[2:]
     if (*shown.shape[:-3], *shown.shape[-2:]) != expected:
         name = ("video", "depth")[modality]
-        raise UserError(name, f"has shape {tuple(pictures.shape)}", f"give b, f, h, w = {expected}")
+        raise UserError(name, f"has shape {tuple(images.shape)}", f"give b, f, h, w = {expected}")
 
     def encoded(part: slice) -> Tensor:
         # both streams are encoded as if they were this one; the other is thrown away
         frames = shown[:, part].to(device)
         return codec.encode(frames, frames, of_frames(reference, part))[:, modality]
 
-    return Given(modality, pictures, FrameStore.of(map(encoded, parts), shape[2], 1))
+    return Given(modality, images, FrameStore.of(map(encoded, parts), shape[2], 1))

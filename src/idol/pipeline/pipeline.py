@@ -42,6 +42,7 @@ COMPONENTS: tuple[type, ...] = (
     PoseControlNet,
     UnifiedUNet,
 )
+_RENAMED = {"colour_map": "colormap"}  # fields of latent_config in checkpoints of earlier versions
 Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler
 Callback = Callable[["IdolPipeline", int, Tensor, dict[str, Any]], Any]
 
@@ -119,6 +120,8 @@ class IdolPipeline(DiffusionPipeline):
         for name, entry in index.items():
             if isinstance(entry, (list, tuple)) and len(entry) == 2 and entry[1] in names:
                 index[name] = ["idol", entry[1]]
+        if isinstance(index.get("latent_config"), dict):
+            index["latent_config"] = {_RENAMED.get(k, k): v for k, v in index["latent_config"].items()}
         return found
 
     @property
@@ -172,15 +175,15 @@ class IdolPipeline(DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         return_dict: bool = True,
     ) -> IdolOutput | tuple[Any, ...]:
-        """Generate clips. Pictures may be PIL images, uint8 arrays or float tensors (`conditions.as_images`).
+        """Generate clips. Images may be PIL images, uint8 arrays or float tensors (`conditions.as_images`).
 
         Args:
-            foreground: Picture of each person, (b, 3, h, w) or one (3, h, w), any size.
+            foreground: Image of each person, (b, 3, h, w) or one (3, h, w), any size.
             foreground_mask: Where the person is, of the same size.
             background: (b, 3, h, w), or (b, f, 3, h, w) if the camera moves; resized to cover the frame. One
                 serves all clips.
-            pose: `Pose` of each clip, or skeleton pictures (b, f, 3, height, width) in [0, 1].
-            foreground_pose: The person's joints in the foreground picture, one frame each; None draws none.
+            pose: `Pose` of each clip, or skeleton images (b, f, 3, height, width) in [0, 1].
+            foreground_pose: The person's joints in the foreground image, one frame each; None draws none.
             video: The finished video (b, f, 3, height, width): only its depth is generated.
             depth: The finished depth (b, f, height, width) in [0, 1]: only its video is generated.
             num_inference_steps: Denoising steps; the checkpoint's default when None, and so the next ones.
@@ -189,7 +192,7 @@ class IdolPipeline(DiffusionPipeline):
             height: Of the frames, pixels.
             width: Of the frames, pixels.
             window: Frames denoised at a time.
-            overlap: Frames shared by neighbouring windows.
+            overlap: Frames shared by neighboring windows.
             detail: What becomes of known detail (`model.detail`).
             decode_chunk: Frames whose pixels are worked on at a time.
             output_type: Torch tensors or numpy arrays.
@@ -311,7 +314,7 @@ class IdolPipeline(DiffusionPipeline):
                 if "latents" in changed:
                     latents[:] = changed["latents"]
 
-        # 6. Pictures
+        # 6. Images
         decoder = Decoder(codec, latents, reference, sequence, given, parts)
         whole = decoder.whole_clip_depth(made.one_more) if windows > 1 else None
         return self._released(decoder.outputs(whole))

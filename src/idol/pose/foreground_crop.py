@@ -8,7 +8,7 @@ from PIL import Image
 
 from idol.clip import Pose
 
-GREY = 127
+GRAY = 127
 """What stands where the person does not: 0 in [-1, 1], to the nearest 8-bit level."""
 
 
@@ -16,7 +16,7 @@ class ForegroundCrop(NamedTuple):
     """A person alone in a square.
 
     Attributes:
-        image: (3, s, s) uint8, grey outside the person.
+        image: (3, s, s) uint8, gray outside the person.
         mask: (s, s) bool: the person.
         pose: The joints in pixels of the crop.
     """
@@ -33,12 +33,12 @@ def foreground_crop(
     size: int,
     margin: float = 0.1,
 ) -> ForegroundCrop:
-    """Square crop centred on the person, proportions kept, everything else grey.
+    """Square crop centered on the person, proportions kept, everything else gray.
 
     Args:
-        image: The picture.
+        image: The image.
         mask: The person in it.
-        pose: The person's joints in pixels of the picture, one frame.
+        pose: The person's joints in pixels of the image, one frame.
         size: Side of the result in pixels.
         margin: Room left on each side, as a share of the longer side of the person's box.
 
@@ -46,24 +46,24 @@ def foreground_crop(
         The crop, its mask and the pose in it. Joints may lie outside if the mask does not cover them.
 
     Raises:
-        ValueError: If the mask is empty or the pose does not belong to the picture.
+        ValueError: If the mask is empty or the pose does not belong to the image.
     """
     if pose.frames != 1 or (pose.height, pose.width) != mask.shape:
         found = f"{pose.frames} frames of {pose.height} x {pose.width}"
         raise ValueError(f"pose: found {found}, expected 1 of {mask.shape[0]} x {mask.shape[1]}")
     x0, y0, side = square_around(mask, margin)
-    window = np.full((side, side, 3), GREY, np.uint8)
+    window = np.full((side, side, 3), GRAY, np.uint8)
     inside = np.zeros((side, side), np.uint8)
     top, left = max(y0, 0), max(x0, 0)
     bottom, right = min(y0 + side, mask.shape[0]), min(x0 + side, mask.shape[1])
     person = mask[top:bottom, left:right]
     target = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
-    # Cut out before resizing: no colour of the old background bleeds over the edge.
+    # Cut out before resizing: no color of the old background bleeds over the edge.
     window[target][person] = image[:, top:bottom, left:right].transpose(1, 2, 0)[person]
     inside[target][person] = 255
     pixels = np.asarray(Image.fromarray(window).resize((size, size), Image.Resampling.BICUBIC))
     kept = np.asarray(Image.fromarray(inside).resize((size, size), Image.Resampling.BILINEAR)) >= 128
-    crop = np.full((3, size, size), GREY, np.uint8)
+    crop = np.full((3, size, size), GRAY, np.uint8)
     crop[:, kept] = pixels[kept].T
     return ForegroundCrop(crop, kept, pose.cropped(x0, y0, x0 + side, y0 + side).resized(size, size))
 

@@ -1,8 +1,8 @@
-"""The person of a picture laid limb by limb onto other skeletons: a paper doll, the draft of a clip.
+"""The person of an image laid limb by limb onto other skeletons: a paper doll, the draft of a clip.
 
-Every body part is cut out round its bones and moved by one affine map from the picture's joints to a frame's:
+Every body part is cut out round its bones and moved by one affine map from the image's joints to a frame's:
 along the bone as the bone is stretched, across it as the whole body is scaled. The parts are laid over one
-another, arms last. What is hidden in the picture, turned away or foreshortened comes out wrong; colours,
+another, arms last. What is hidden in the image, turned away or foreshortened comes out wrong; colors,
 prints and the face are where they belong. A network sees the draft and has the rest to do.
 """
 
@@ -67,7 +67,7 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Piece:
-    """A part as it is cut out: premultiplied colours and coverage (4, h, w), and where it was."""
+    """A part as it is cut out: premultiplied colors and coverage (4, h, w), and where it was."""
 
     pixels: Tensor
     left: int
@@ -79,7 +79,7 @@ class Doll:
     """A person cut into parts once, to be laid onto any number of frames.
 
     Attributes:
-        joints: (18, 3) in the picture.
+        joints: (18, 3) in the image.
         pieces: The parts whose joints are there, bottom first.
     """
 
@@ -88,10 +88,10 @@ class Doll:
 
     @classmethod
     def cut_from(cls, image: UInt8[np.ndarray, "3 h w"], mask: Bool[np.ndarray, "h w"], pose: Pose) -> Doll:
-        """Cut a picture's person; the arguments are those of `posed`.
+        """Cut an image's person; the arguments are those of `posed`.
 
         Raises:
-            ValueError: If the pose is not of this picture.
+            ValueError: If the pose is not of this image.
         """
         if pose.frames != 1 or (pose.height, pose.width) != mask.shape:
             found = f"{pose.frames} frames of {pose.height} x {pose.width}"
@@ -103,8 +103,8 @@ class Doll:
         """Lay the parts onto the skeletons of a clip.
 
         Returns:
-            Colours in [0, 255], and how much of each pixel they cover, in [0, 1]. A part is missing where its
-            joints are, in the picture or in the frame.
+            Colors in [0, 255], and how much of each pixel they cover, in [0, 1]. A part is missing where its
+            joints are, in the image or in the frame.
         """
         joints = body_18(target).keypoints
         layers = torch.zeros(len(joints), 4, target.height, target.width)
@@ -114,19 +114,19 @@ class Doll:
                 back = _map(part, self.joints, frame, scale)
                 if back is not None:
                     _lay(layer, piece, back)
-        colours, covered = layers[:, :3], layers[:, 3:]
-        return (colours / covered.clamp_min(1e-4)).clamp(0, 255).numpy(), covered[:, 0].numpy()
+        colors, covered = layers[:, :3], layers[:, 3:]
+        return (colors / covered.clamp_min(1e-4)).clamp(0, 255).numpy(), covered[:, 0].numpy()
 
     def draft(self, target: Pose, background: UInt8[np.ndarray, "*g 3 y x"]) -> Draft:
         """The posed person before the background, (3, y, x) or one per frame."""
-        colours, covered = self.posed(target)
+        colors, covered = self.posed(target)
         alpha = covered[:, None]
-        video = np.rint(colours * alpha + background * (1 - alpha)).clip(0, 255).astype(np.uint8)
+        video = np.rint(colors * alpha + background * (1 - alpha)).clip(0, 255).astype(np.uint8)
         return Draft(video, np.where(covered > 0.5, np.float32(MIDDLE_DEPTH), np.float32(0)))
 
 
 _SEAM = 0.08  # parts overlap by so much of the torso's length, or joints would gape
-# How far a bone may be stretched, against the whole body: what the picture foreshortens has no texture.
+# How far a bone may be stretched, against the whole body: what the image foreshortens has no texture.
 _STRETCH = (0.15, 2.0)
 # Shoulders and hips likewise: seen from the side, a body has still some width.
 _WIDER = (0.5, 1.5)
@@ -138,10 +138,10 @@ def posed(
     pose: Pose,
     target: Pose,
 ) -> tuple[Float[np.ndarray, "f 3 y x"], Float[np.ndarray, "f y x"]]:
-    """Lay the person of a picture onto the skeletons of a clip.
+    """Lay the person of an image onto the skeletons of a clip.
 
     Args:
-        image: The picture.
+        image: The image.
         mask: The person in it.
         pose: The person's joints in it, one frame.
         target: The clip's joints, in frames of height y and width x.
@@ -150,7 +150,7 @@ def posed(
         See `Doll.posed`.
 
     Raises:
-        ValueError: If the pose is not of this picture.
+        ValueError: If the pose is not of this image.
     """
     return Doll.cut_from(image, mask, pose).posed(target)
 
@@ -267,7 +267,7 @@ def _sides(corners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _map(part: Part, source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray | None:
-    """(2, 3) affine map from the frame's pixels to the picture's, or None where too few joints are seen."""
+    """(2, 3) affine map from the frame's pixels to the image's, or None where too few joints are seen."""
     both = _seen(part, source) & _seen(part, target)
     before, after = (x[list(part.joints), :2][both].astype(np.float64) for x in (source, target))
     if len(before) < 2:
@@ -321,18 +321,18 @@ def _similarity(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarr
 
 
 def _lay(layer: Tensor, piece: Piece, back: np.ndarray) -> None:
-    """Lay a piece over a frame (4, y, x), in place; `back` maps frame pixels to picture pixels."""
+    """Lay a piece over a frame (4, y, x), in place; `back` maps frame pixels to image pixels."""
     x0, y0, x1, y1 = _reach(piece, back, (layer.shape[-2], layer.shape[-1]))
     if x0 >= x1 or y0 >= y1:
         return
     h, w = piece.pixels.shape[-2:]
     # to and from the coordinates of `affine_grid`: -1 and 1 are the outer edges
     to_unit = np.array([[2 / w, 0, 1 / w - 1], [0, 2 / h, 1 / h - 1], [0, 0, 1]])
-    from_picture = np.array([[1, 0, -piece.left], [0, 1, -piece.top], [0, 0, 1]])
+    from_image = np.array([[1, 0, -piece.left], [0, 1, -piece.top], [0, 0, 1]])
     to_pixels = np.array(
         [[(x1 - x0) / 2, 0, (x0 + x1 - 1) / 2], [0, (y1 - y0) / 2, (y0 + y1 - 1) / 2], [0, 0, 1]]
     )
-    theta = to_unit @ from_picture @ np.vstack([back, [0, 0, 1]]) @ to_pixels
+    theta = to_unit @ from_image @ np.vstack([back, [0, 0, 1]]) @ to_pixels
     grid = affine_grid(
         torch.from_numpy(theta[None, :2]).float(), [1, 4, y1 - y0, x1 - x0], align_corners=False
     )

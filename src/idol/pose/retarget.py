@@ -19,7 +19,7 @@ _MIRROR |= {right: left for left, right in _MIRROR.items()}
 _TRUNK_AND_LEGS = (8, 11, 9, 12, 10, 13)
 _ACROSS = (2, 5, 14, 15, 16, 17)  # shoulders and face: their length tells the view more than the person
 _ANKLES, _KNEES, _HIPS, _SHOULDERS = (10, 13), (9, 12), (8, 11), (2, 5)
-_CENTRES = (_HIPS, (1,), _SHOULDERS, range(18))
+_CENTERS = (_HIPS, (1,), _SHOULDERS, range(18))
 _GROUNDS = (_ANKLES, _KNEES, _HIPS, (1,), _SHOULDERS, range(18))
 # Of the whole body: first and last joint, the body joint it hangs on, the joint whose bone gives its ratio.
 _DETAILS = ((17, 19, 13, 13), (20, 22, 10, 10), (23, 90, 0, 14), (91, 111, 7, 7), (112, 132, 4, 4))
@@ -98,10 +98,10 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 
 def smooth(pose: Pose, sigma: float = 1.0) -> Pose:
-    """Takes the jitter off: each joint moves to a straight line fitted to its neighbourhood in time.
+    """Takes the jitter off: each joint moves to a straight line fitted to its neighborhood in time.
 
     Frames weigh by a Gaussian in time and by their confidence. Uniform motion is left exactly as it is, there
-    is no lag, missing joints stay missing and do not disturb their neighbours.
+    is no lag, missing joints stay missing and do not disturb their neighbors.
 
     Args:
         pose: The poses.
@@ -131,9 +131,9 @@ def _fit_line(
     total = np.maximum(weights.sum(axis=0), 1e-12)
     mean_t = (weights * dt[:, None]).sum(axis=0) / total
     mean_xy = (weights[..., None] * xy).sum(axis=0) / total[:, None]
-    centred = dt[:, None] - mean_t
-    variance = (weights * centred**2).sum(axis=0) / total
-    slope = (weights[..., None] * centred[..., None] * (xy - mean_xy)).sum(axis=0) / total[:, None]
+    centered = dt[:, None] - mean_t
+    variance = (weights * centered**2).sum(axis=0) / total
+    slope = (weights[..., None] * centered[..., None] * (xy - mean_xy)).sum(axis=0) / total[:, None]
     slope /= np.maximum(variance, 1e-9)[:, None]
     return mean_xy - slope * mean_t[:, None]
 
@@ -189,7 +189,7 @@ def retarget(
     Args:
         driving: The motion, f frames.
         reference: The person, one frame. If its frame has another size than the wanted one, it is first
-            fitted into that, proportions kept, centred.
+            fitted into that, proportions kept, centered.
         frame_height: Height in pixels of the frames to be made.
         frame_width: Their width.
         anchor: The driving frame that is laid over the reference; None takes the first that is about as like
@@ -226,7 +226,7 @@ def retarget(
 
 
 def _contained(reference: Pose, height: int, width: int) -> Pose:
-    """The reference fitted into a frame, proportions kept, centred."""
+    """The reference fitted into a frame, proportions kept, centered."""
     ratio = min(height / reference.height, width / reference.width)
     inner = reference.resized(round(reference.height * ratio), round(reference.width * ratio))
     top, left = (height - inner.height) // 2, (width - inner.width) // 2
@@ -329,7 +329,7 @@ def _placement(
     """How far each rebuilt frame is to be shifted: hips across, the ground down (or the lowest seen)."""
     shared = (body[anchor, :, 2] > 0) & (person[:, 2] > 0)
     shift = np.empty((len(body), 2))
-    for axis, parts, measure in ((0, _CENTRES, np.mean), (1, _GROUNDS, np.max)):
+    for axis, parts, measure in ((0, _CENTERS, np.mean), (1, _GROUNDS, np.max)):
         joints = next(present for part in parts if (present := [j for j in part if shared[j]]))
         start, goal = measure(body[anchor, joints, axis]), measure(person[joints, axis])
         # Whatever touches the ground is the lowest joint of its frame, feet or hands.
@@ -349,7 +349,7 @@ def _shift_along(
 ) -> Float[np.ndarray, " f"]:
     """Per frame: the driving motion's measure over its visible joints, mapped, less the rebuilt one's.
 
-    Where none of the joints is visible the neighbouring frames' shift is interpolated.
+    Where none of the joints is visible the neighboring frames' shift is interpolated.
     """
     visible = body[:, joints, 2] > 0
     known = np.flatnonzero(visible.any(axis=1))

@@ -29,7 +29,7 @@ from idol.pose.joints import (
 from idol.pose.retarget import GapReport, fill_gaps, person_height, retarget, smooth
 
 __all__ = [
-    "COCO_17", "COLOURS", "LIMBS", "OPENPOSE_18", "WHOLEBODY_133", "GapReport", "body_18", "draw",
+    "COCO_17", "COLORS", "LIMBS", "OPENPOSE_18", "WHOLEBODY_133", "GapReport", "body_18", "draw",
     "fill_gaps", "from_coco17", "from_halpe26", "from_wholebody", "mirrored", "person_height",
     "read_openpose_json", "retarget", "smooth", "write_openpose_json",
 ]  # fmt: skip
@@ -40,7 +40,7 @@ LIMBS = (
 )  # fmt: skip
 """Pairs of joints of `OPENPOSE_18` that are drawn as limbs, in the order of drawing."""
 
-COLOURS = (
+COLORS = (
     (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0),
     (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255),
     (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
@@ -53,7 +53,7 @@ _HANDS = (slice(91, 112), slice(112, 133))
 _HAND_BONES = tuple(
     (0 if tip == 1 else base + tip - 1, base + tip) for base in range(0, 20, 4) for tip in (1, 2, 3, 4)
 )
-_HAND_COLOURS = tuple(
+_HAND_COLORS = tuple(
     tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i / len(_HAND_BONES), 1, 1))
     for i in range(len(_HAND_BONES))
 )
@@ -75,11 +75,11 @@ def draw(
     at: Literal["source", "model"] = "source",
     parts: Parts = "body",
 ) -> UInt8[np.ndarray, "f 3 {height} {width}"]:
-    """Skeleton images in OpenPose's colours on black.
+    """Skeleton images in OpenPose's colors on black.
 
     Joints are filled circles; over them each limb is a filled ellipse from joint to joint, 60 % opaque. A
     joint of confidence 0 is missing, and so are its limbs. "whole_body" adds hands and face as DWPose draws
-    them: bones of the fingers in the colours of the rainbow, their joints blue, points of the face white.
+    them: bones of the fingers in the colors of the rainbow, their joints blue, points of the face white.
 
     Args:
         pose: The joints.
@@ -101,12 +101,12 @@ def draw(
     images = np.empty((pose.frames, 3, height, width), np.uint8)
     for i, frame in enumerate(joints):
         canvas = np.zeros((*size, 3), np.uint8)
-        for joint, colour in zip(frame, COLOURS, strict=True):
+        for joint, color in zip(frame, COLORS, strict=True):
             if joint[2] > 0:
-                _draw_joint(canvas, joint, radius, np.array(colour, np.uint8))
-        for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
+                _draw_joint(canvas, joint, radius, np.array(color, np.uint8))
+        for (a, b), color in zip(LIMBS, COLORS, strict=False):
             if frame[a, 2] > 0 and frame[b, 2] > 0:
-                _draw_limb(canvas, frame[a], frame[b], stick_width, np.array(colour, np.uint16))
+                _draw_limb(canvas, frame[a], frame[b], stick_width, np.array(color, np.uint16))
         if whole:
             _draw_hands_and_face(canvas, sized.keypoints[i].astype(np.float64), stick_width, radius)
         if size != (height, width):
@@ -118,16 +118,16 @@ def draw(
 def _draw_hands_and_face(canvas: np.ndarray, joints: np.ndarray, stick_width: float, radius: float) -> None:
     """DWPose's proportions: fingers 1/4 as thick as limbs, points of the face 3/4 as large as joints."""
     for hand in (joints[rows] for rows in _HANDS):
-        for (a, b), colour in zip(_HAND_BONES, _HAND_COLOURS, strict=True):
+        for (a, b), color in zip(_HAND_BONES, _HAND_COLORS, strict=True):
             if hand[a, 2] > 0 and hand[b, 2] > 0:
-                _draw_line(canvas, hand[a], hand[b], stick_width / 4, np.array(colour, np.uint8))
+                _draw_line(canvas, hand[a], hand[b], stick_width / 4, np.array(color, np.uint8))
         for joint in hand[hand[:, 2] > 0]:
             _draw_joint(canvas, joint, radius, np.array(_HAND_JOINT, np.uint8))
     for point in joints[_FACE][joints[_FACE, 2] > 0]:
         _draw_joint(canvas, point, 0.75 * radius, np.array(_FACE_POINT, np.uint8))
 
 
-def _draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, half: float, colour: np.ndarray) -> None:
+def _draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, half: float, color: np.ndarray) -> None:
     """Fills the pixels at most `half`, and at least half a pixel, away from the stretch from a to b."""
     half = max(half, 0.5)
     reach = np.abs(b - a) / 2 + half
@@ -136,19 +136,19 @@ def _draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, half: float, co
     length = float(np.hypot(*(b - a)[:2])) / 2
     beyond = np.maximum(np.abs(dx * along[0] + dy * along[1]) - length, 0)
     across = dy * along[0] - dx * along[1]
-    canvas[rows, columns][beyond**2 + across**2 <= half * half] = colour
+    canvas[rows, columns][beyond**2 + across**2 <= half * half] = color
 
 
-def _draw_joint(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: np.ndarray) -> None:
-    """Fills the circle of the pixels whose centres are at most `radius` away."""
-    rows, columns, dy, dx = _window(canvas, centre[1], centre[0], radius, radius)
-    canvas[rows, columns][dx * dx + dy * dy <= radius * radius] = colour
+def _draw_joint(canvas: np.ndarray, center: np.ndarray, radius: float, color: np.ndarray) -> None:
+    """Fills the circle of the pixels whose centers are at most `radius` away."""
+    rows, columns, dy, dx = _window(canvas, center[1], center[0], radius, radius)
+    canvas[rows, columns][dx * dx + dy * dy <= radius * radius] = color
 
 
 def _draw_limb(
-    canvas: np.ndarray, a: np.ndarray, b: np.ndarray, stick_width: float, colour: np.ndarray
+    canvas: np.ndarray, a: np.ndarray, b: np.ndarray, stick_width: float, color: np.ndarray
 ) -> None:
-    """Blends 60 % of `colour` into the ellipse whose long axis runs from a to b."""
+    """Blends 60 % of `color` into the ellipse whose long axis runs from a to b."""
     half = max(float(np.hypot(b[0] - a[0], b[1] - a[1])) / 2, 0.5)
     angle = np.arctan2(b[1] - a[1], b[0] - a[0])
     cos, sin = np.cos(angle), np.sin(angle)
@@ -158,7 +158,7 @@ def _draw_limb(
     inside = along * along + across * across <= 1
     window = canvas[rows, columns]
     # 0.4 old + 0.6 new, to the nearest level; fifths never tie.
-    window[inside] = (2 * window[inside].astype(np.uint16) + 3 * colour + 2) // 5
+    window[inside] = (2 * window[inside].astype(np.uint16) + 3 * color + 2) // 5
 
 
 def _window(

@@ -1,4 +1,4 @@
-"""What is behind the person: a picture, a colour, or the photo's own with the person's place filled."""
+"""What is behind the person: an image, a color, or the photo's own with the person's place filled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def background_from(
     """The background, cropped to the shape of the output and scaled to its size.
 
     Args:
-        spec: A picture's path, a colour (`#rrggbb` or a CSS name), or `photo`.
+        spec: An image's path, a color (`#rrggbb` or a CSS name), or `photo`.
         height: Of the output, in pixels.
         width: Of the output, in pixels.
         person: Whose photo `photo` means.
@@ -35,7 +35,7 @@ def background_from(
         (3, height, width) uint8 sRGB.
 
     Raises:
-        UserError: If `spec` is none of these, or the picture cannot be read.
+        UserError: If `spec` is none of these, or the image cannot be read.
     """
     argument = f"--background {spec}"
     if str(spec) == "photo":
@@ -43,12 +43,12 @@ def background_from(
             raise UserError(argument, "no photo of a person to take it from", "give --person, a photo")
         box = window(person.image, height, width, person.mask)
         return fitted_to(without_person(person.image, person.mask), box, height, width)
-    colour = _colour(str(spec))
-    if colour is not None:
-        return np.broadcast_to(np.array(colour, np.uint8)[:, None, None], (3, height, width)).copy()
+    color = _color(str(spec))
+    if color is not None:
+        return np.broadcast_to(np.array(color, np.uint8)[:, None, None], (3, height, width)).copy()
     if not Path(spec).exists():
-        hint = "give a picture, a colour (#rrggbb or a name such as white), or the word photo"
-        raise UserError(argument, "neither a file nor a colour", hint)
+        hint = "give an image, a color (#rrggbb or a name such as white), or the word photo"
+        raise UserError(argument, "neither a file nor a color", hint)
     try:
         image = read_image(spec)
     except UserError as wrong:
@@ -56,8 +56,8 @@ def background_from(
     return fitted_to(image, window(image, height, width), height, width)
 
 
-def _colour(spec: str) -> tuple[int, int, int] | None:
-    """Red, green and blue of a colour's name; None if it is no colour."""
+def _color(spec: str) -> tuple[int, int, int] | None:
+    """Red, green and blue of a color's name; None if it is no color."""
     try:
         red, green, blue = ImageColor.getrgb(spec)[:3]
     except ValueError:
@@ -66,16 +66,16 @@ def _colour(spec: str) -> tuple[int, int, int] | None:
 
 
 def window(photo: NDArray[np.uint8], height: int, width: int, mask: NDArray[np.bool_] | None = None) -> Box:
-    """The largest window of a picture in the shape of the output: central, but moved to hold the person.
+    """The largest window of an image in the shape of the output: central, but moved to hold the person.
 
     Args:
-        photo: (3, h, w) uint8, the picture.
+        photo: (3, h, w) uint8, the image.
         height: Of the output.
         width: Of the output.
         mask: (h, w) bool, the person in it, or None.
 
     Returns:
-        x0, y0, x1, y1 in pixels of the picture.
+        x0, y0, x1, y1 in pixels of the image.
     """
     _, photo_height, photo_width = photo.shape
     scale = min(photo_height / height, photo_width / width)
@@ -98,9 +98,9 @@ def _placed(whole: int, part: int, inside: NDArray[np.int64] | None) -> int:
 
 
 def fitted_to(image: NDArray[np.uint8], box: Box, height: int, width: int) -> NDArray[np.uint8]:
-    """A window (x0, y0, x1, y1) of a picture (3, h, w), scaled to (3, height, width)."""
-    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).crop(box)
-    small = picture.resize((width, height), Image.Resampling.LANCZOS)
+    """A window (x0, y0, x1, y1) of an image (3, h, w), scaled to (3, height, width)."""
+    window = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).crop(box)
+    small = window.resize((width, height), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
 
 

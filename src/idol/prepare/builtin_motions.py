@@ -2,7 +2,7 @@
 
 `motions.npz` holds the numbers of pybullet's DeepMimic clips, one row a key frame: duration in s, root
 position (3), then rotations as (w, x, y, z) or, for hinges, an angle about z. Bodies face +x, y is up,
-lengths are metres.
+lengths are meters.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from idol.pose.skeleton import OPENPOSE_18
 
 Array = NDArray[np.float64]
 
-LENGTH, FPS = 512, 30.0  # side of the square picture, and frames per second unless told otherwise
+LENGTH, FPS = 512, 30.0  # side of the square image, and frames per second unless told otherwise
 
-# Joint: parent, offset from it in metres (of pybullet's humanoid.urdf, four times as large), column, hinge?
+# Joint: parent, offset from it in meters (of pybullet's humanoid.urdf, four times as large), column, hinge?
 _BODY: tuple[tuple[str, str, tuple[float, float, float], int, bool], ...] = (
     ("root", "", (0, 0, 0), 4, False),
     ("chest", "root", (0, 0.236, 0), 8, False),
@@ -61,13 +61,13 @@ _LOOKS = {
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera that stands still and holds a whole motion in its square picture.
+    """A pinhole camera that stands still and holds a whole motion in its square image.
 
     Attributes:
         turn: Degrees between the person's first heading and the camera; 0 films the front, 90 the left side.
-        height: Metres above the ground.
-        distance: Metres from the middle of the motion, more where the motion reaches far.
-        margin: Share of the picture's side left free round the motion.
+        height: Meters above the ground.
+        distance: Meters from the middle of the motion, more where the motion reaches far.
+        margin: Share of the image's side left free round the motion.
     """
 
     turn: float = 30.0
@@ -101,7 +101,7 @@ def builtin_pose(name: str, frames: int | None = None, fps: float = FPS) -> Pose
         fps: Frames per second.
 
     Returns:
-        18 joints in a picture of 512 x 512.
+        18 joints in an image of 512 x 512.
 
     Raises:
         UserError: If there is no such motion.
@@ -134,7 +134,7 @@ def play(rows: Array, times: Array) -> tuple[dict[str, Array], dict[str, Array]]
         times: (f,) seconds; past the clip's end it goes round, on from the place and heading it reached.
 
     Returns:
-        Positions (f, 3) in metres and rotations (f, 3, 3) by joint.
+        Positions (f, 3) in meters and rotations (f, 3, 3) by joint.
     """
     stamps = np.concatenate([[0], np.cumsum(rows[:-1, 0])])
     laps, inside = np.divmod(times, stamps[-1])
@@ -182,7 +182,7 @@ def _heading(row: Array) -> float:
 
 
 def body_points(places: dict[str, Array], turns: dict[str, Array]) -> tuple[Array, Array]:
-    """OpenPose's 18 points (f, 18, 3) in metres, and the way each looks (f, 18, 3), zero for every way."""
+    """OpenPose's 18 points (f, 18, 3) in meters, and the way each looks (f, 18, 3), zero for every way."""
     points, looks = [], []
     for name in OPENPOSE_18:
         if name == "neck":  # OpenPose's is the middle of the shoulders
@@ -197,10 +197,10 @@ def body_points(places: dict[str, Array], turns: dict[str, Array]) -> tuple[Arra
 
 
 def project(points: Array, looks: Array, camera: Camera) -> Pose:
-    """What the camera sees, the whole motion in the picture.
+    """What the camera sees, the whole motion in the image.
 
     Args:
-        points: (f, 18, 3) metres.
+        points: (f, 18, 3) meters.
         looks: (f, 18, 3) directions in which a point can be seen; zero: in all.
         camera: Where it stands; it looks at the middle of the motion.
     """

@@ -1,7 +1,7 @@
-"""Filling a hole in a picture with what is around it: patches of the rest, chosen so that they fit together.
+"""Filling a hole in an image with what is around it: patches of the rest, chosen so that they fit together.
 
-Coarse to fine; on each level every pixel of the hole looks for the patch of the known picture that resembles
-its own surroundings (PatchMatch, Barnes et al. 2009: neighbours pass on good finds, random search improves
+Coarse to fine; on each level every pixel of the hole looks for the patch of the known image that resembles
+its own surroundings (PatchMatch, Barnes et al. 2009: neighbors pass on good finds, random search improves
 them), then becomes the mean of what the patches that cover it say (Wexler et al. 2007).
 """
 
@@ -17,7 +17,7 @@ Float = NDArray[np.float32]
 _REACH = 3  # half side of a patch, in pixels
 _OFFSETS = np.stack(np.meshgrid(*[np.arange(-_REACH, _REACH + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
 _SPARSE = _OFFSETS[_OFFSETS.sum(1) % 2 == 0]
-_HOMELINESS = 3000.0  # squared grey levels that a patch from one picture's length away must be better
+_HOMELINESS = 3000.0  # squared gray levels that a patch from one image's length away must be better
 _FINEST = 224  # longest side at which patches are sought
 
 
@@ -46,14 +46,14 @@ def fill_hole(image: NDArray[np.uint8], hole: NDArray[np.bool_], seed: int = 0) 
 
 
 def _surroundings(hole: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """y0, y1, x0, x1 of the hole's box with as much again of the picture on every side."""
+    """y0, y1, x0, x1 of the hole's box with as much again of the image on every side."""
     rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
     margin = max(int(np.ptp(rows)), int(np.ptp(columns)), 8 * _REACH) + 1
     low_y, low_x = max(0, rows[0] - margin), max(0, columns[0] - margin)
     return low_y, min(hole.shape[0], rows[-1] + margin), low_x, min(hole.shape[1], columns[-1] + margin)
 
 
-def _fill(picture: Float, hole: NDArray[np.bool_], rng: np.random.Generator) -> Float:
+def _fill(image: Float, hole: NDArray[np.bool_], rng: np.random.Generator) -> Float:
     """All levels, coarse to fine; finer detail than the finest holds is copied."""
     height, width = hole.shape
     finest = min(1.0, _FINEST / max(height, width))
@@ -61,16 +61,16 @@ def _fill(picture: Float, hole: NDArray[np.bool_], rng: np.random.Generator) -> 
     while scales[0] * min(height, width) > 96:
         scales.insert(0, scales[0] / 2)
     match: NDArray[np.int64] | None = None
-    guess = _nearest(picture, hole)
+    guess = _nearest(image, hole)
     for number, scale in enumerate(scales):
         size = max(16, round(width * scale)), max(16, round(height * scale))
-        small, gap = _resize(picture, size), _resize(hole.astype(np.float32), size) > 0.02
+        small, gap = _resize(image, size), _resize(hole.astype(np.float32), size) > 0.02
         small[gap] = _resize(guess, size)[gap]
         rounds = 10 if number == 0 else 4
         level = _Level(small, gap, rng)
         match = level.improve(match, rounds)
-        guess = _resize(level.picture, (width, height))
-    return _copy_detail(picture, hole, guess, match, size) if match is not None else guess
+        guess = _resize(level.image, (width, height))
+    return _copy_detail(image, hole, guess, match, size) if match is not None else guess
 
 
 def _resize(array: Float, size: tuple[int, int]) -> Float:
@@ -80,24 +80,24 @@ def _resize(array: Float, size: tuple[int, int]) -> Float:
     return np.stack([_resize(np.ascontiguousarray(array[..., c]), size) for c in range(array.shape[-1])], -1)
 
 
-def _nearest(picture: Float, hole: NDArray[np.bool_]) -> Float:
-    """A first guess of real colours, not of mixtures: each pixel takes the nearest known one's."""
-    blurred = ndimage.median_filter(picture, size=(5, 5, 1))
+def _nearest(image: Float, hole: NDArray[np.bool_]) -> Float:
+    """A first guess of real colors, not of mixtures: each pixel takes the nearest known one's."""
+    blurred = ndimage.median_filter(image, size=(5, 5, 1))
     known = ~ndimage.binary_dilation(hole, iterations=3)  # the median of pixels nearer than that saw the hole
     y, x = ndimage.distance_transform_edt(~known if known.any() else hole, return_indices=True)[1]
-    return np.where(hole[..., None], blurred[y, x], picture)
+    return np.where(hole[..., None], blurred[y, x], image)
 
 
 class _Level:
     """One resolution of the search.
 
     Args:
-        picture: (h, w, 3), the hole guessed.
+        image: (h, w, 3), the hole guessed.
         hole: (h, w).
         rng: For the random search.
     """
 
-    def __init__(self, picture: Float, hole: NDArray[np.bool_], rng: np.random.Generator) -> None:
+    def __init__(self, image: Float, hole: NDArray[np.bool_], rng: np.random.Generator) -> None:
         self.hole, self.rng, self.shape = hole, rng, np.array(hole.shape)
         around = ndimage.binary_dilation(hole, iterations=_REACH, structure=np.ones((3, 3)))
         border = np.pad(np.zeros(self.shape - 2 * _REACH, bool), _REACH, constant_values=True)
@@ -107,15 +107,15 @@ class _Level:
         self.number[tuple(self.points.T)] = np.arange(len(self.points))
         # What is near the rim of the hole is known better than what is deep inside.
         self.trust = 1.3 ** -ndimage.distance_transform_edt(hole)
-        self.show(picture)
+        self.show(image)
 
-    def show(self, picture: Float) -> None:
-        """Takes a picture, and lays its pixels out row after row with a border of `_REACH`."""
+    def show(self, image: Float) -> None:
+        """Takes an image, and lays its pixels out row after row with a border of `_REACH`."""
         rim = ((_REACH, _REACH), (_REACH, _REACH))
-        self.picture = picture
-        self.flat = np.pad(picture, (*rim, (0, 0)), mode="edge").reshape(-1, 3)
+        self.image = image
+        self.flat = np.pad(image, (*rim, (0, 0)), mode="edge").reshape(-1, 3)
         self.flat_trust = np.pad(self.trust, rim).astype(np.float32).ravel()
-        self.row = picture.shape[1] + 2 * _REACH
+        self.row = image.shape[1] + 2 * _REACH
 
     def improve(self, before: NDArray[np.int64] | None, rounds: int) -> NDArray[np.int64]:
         """Rounds of matching and voting; returns where each pixel's patch was found (h, w, 2)."""
@@ -141,13 +141,13 @@ class _Level:
         return np.where(self.sources[tuple(wanted.T)][:, None], wanted, anywhere)
 
     def _search(self, found: NDArray[np.int64]) -> tuple[NDArray[np.int64], Float]:
-        """What the four neighbours found, shifted along, and random places ever nearer the best so far."""
+        """What the four neighbors found, shifted along, and random places ever nearer the best so far."""
         best = self._cost(np.arange(len(found)), found)
         for step in ((0, 1), (0, -1), (1, 0), (-1, 0)):
             there = np.clip(self.points - step, 0, self.shape - 1)
-            neighbour = self.number[tuple(there.T)]
+            neighbor = self.number[tuple(there.T)]
             found, best = self._better(
-                found, best, np.where(neighbour[:, None] >= 0, found[neighbour] + step, 0)
+                found, best, np.where(neighbor[:, None] >= 0, found[neighbor] + step, 0)
             )
         radius = int(self.shape.max())
         while radius >= 1:
@@ -160,7 +160,7 @@ class _Level:
     def _better(
         self, found: NDArray[np.int64], best: Float, candidate: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], Float]:
-        """Takes the candidates that lie in the known picture and fit better."""
+        """Takes the candidates that lie in the known image and fit better."""
         candidate = np.clip(candidate, 0, self.shape - 1)
         tried = np.flatnonzero(self.sources[tuple(candidate.T)] & (candidate != found).any(1))
         cost = self._cost(tried, candidate[tried])
@@ -196,11 +196,11 @@ class _Level:
             total[here + step] += weight
         mean = (sums / np.maximum(total, 1e-12)[:, None]).reshape(-1, self.row, 3)
         inner = mean[_REACH:-_REACH, _REACH:-_REACH]
-        self.show(np.where(self.hole[..., None], inner, self.picture))
+        self.show(np.where(self.hole[..., None], inner, self.image))
 
 
 def _copy_detail(
-    picture: Float, hole: NDArray[np.bool_], guess: Float, match: NDArray[np.int64], size: tuple[int, int]
+    image: Float, hole: NDArray[np.bool_], guess: Float, match: NDArray[np.int64], size: tuple[int, int]
 ) -> Float:
     """At full resolution: each pixel's detail is copied from where its patch was found."""
     height, width = hole.shape
@@ -211,8 +211,8 @@ def _copy_detail(
     coarse = np.minimum((points / ratio).astype(int), np.array(match.shape[:2]) - 1)
     shift = (match[coarse[:, 0], coarse[:, 1]] - coarse) * ratio
     source = np.clip((points + shift).round().astype(int), 0, [height - 1, width - 1])
-    blurred = _resize(_resize(picture, size), (width, height))
-    detail = (picture - blurred)[source[:, 0], source[:, 1]]
+    blurred = _resize(_resize(image, size), (width, height))
+    detail = (image - blurred)[source[:, 0], source[:, 1]]
     detail[hole[source[:, 0], source[:, 1]]] = 0
     result = guess.copy()
     result[hole] += detail

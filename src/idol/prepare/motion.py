@@ -64,9 +64,8 @@ def motion_from(
     if path.is_dir():
         return _from_openpose(path, max_frames, fps or 30.0)
     if not path.exists():
-        hint = (
-            f"give a video, a folder of OpenPose JSON files, or builtin:NAME ({', '.join(builtin.names())})"
-        )
+        known = ", ".join(builtin_motions.names())
+        hint = f"give a video, a folder of OpenPose JSON files, or builtin:NAME ({known})"
         raise UserError(f"--motion {spec}", "no such file or folder", hint)
     return _from_video(path, max_frames, fps, estimator)
 
@@ -113,7 +112,7 @@ def main_person(
         hint = "give a video in which a person is clearly visible"
         raise UserError(argument, f"no person in any of {len(found)} frames", hint)
     most = max(len(people) for people in found)
-    note = f"up to {most} people in the motion video: the one who takes most of the picture is followed"
+    note = f"up to {most} people in the motion video: the one who takes most of the image is followed"
     return tracks[0], (note,) if most > 1 else ()
 
 

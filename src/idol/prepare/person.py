@@ -90,7 +90,7 @@ def _choose(people: list[Detection], index: int | None, argument: str) -> tuple[
 
 
 def person_mask(image: NDArray[np.uint8], person: Detection, masker: str = "mediapipe") -> NDArray[np.bool_]:
-    """One person's pixels, nobody else's: inside the box, connected to the joints, edges as in the picture.
+    """One person's pixels, nobody else's: inside the box, connected to the joints, edges as in the image.
 
     Args:
         image: (3, h, w) uint8 sRGB.
@@ -111,7 +111,7 @@ def person_mask(image: NDArray[np.uint8], person: Detection, masker: str = "medi
 
 
 def _roomy(box: Float, height: int, width: int) -> tuple[int, int, int, int]:
-    """The box with a twelfth of its size added on each side, in whole pixels inside the picture."""
+    """The box with a twelfth of its size added on each side, in whole pixels inside the image."""
     margin = (box[2:] - box[:2]).max() / 12
     low, high = np.floor(box[:2] - margin), np.ceil(box[2:] + margin)
     return max(0, int(low[0])), max(0, int(low[1])), min(width, int(high[0])), min(height, int(high[1]))

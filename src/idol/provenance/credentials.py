@@ -101,7 +101,7 @@ class Credentials:
         state: "none"; "valid": as signed, by a signer nobody vouches for; "trusted": as signed, by one that a
             given authority vouches for; "tampered": file or manifest are not what was signed.
         signer: Name on the certificate, "" if there is none.
-        organisation: That it belongs to.
+        organization: That it belongs to.
         generator: The program that made the claim.
         sources: IPTC digital source types of the actions, their last words alone.
         facts: The assertion of `LABEL`, {} if there is none.
@@ -111,7 +111,7 @@ class Credentials:
 
     state: State = "none"
     signer: str = ""
-    organisation: str = ""
+    organization: str = ""
     generator: str = ""
     sources: tuple[str, ...] = ()
     facts: dict[str, Any] | None = None
@@ -258,7 +258,7 @@ def _understood(store: dict[str, Any], embedded: bool) -> Credentials:
     return Credentials(
         state=states.get(store.get("validation_state", ""), "tampered"),
         signer=signature.get("common_name") or "",
-        organisation=signature.get("issuer") or "",
+        organization=signature.get("issuer") or "",
         generator=", ".join(programs),
         sources=tuple(source for source in sources if source),
         facts=data.get(LABEL, {}),

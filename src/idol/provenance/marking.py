@@ -32,7 +32,7 @@ class Provenance:
     """Whether outputs are marked and signed, and by whom.
 
     Attributes:
-        watermark: Put the invisible mark into pictures and videos; depth is never marked.
+        watermark: Put the invisible mark into images and videos; depth is never marked.
         certificate: PEM of the user's own certificate chain; one of this machine's making by default.
         private_key: PEM of its key.
         credentials: Sign files.

@@ -76,7 +76,7 @@ def verify(path: str | Path, trust: str | Path | None = None) -> Report:
     """Looks for the watermark and the content credentials.
 
     Args:
-        path: A picture, a video, any file with its `.c2pa` beside it, or the folder of a run or a clip.
+        path: An image, a video, any file with its `.c2pa` beside it, or the folder of a run or a clip.
         trust: PEM of the authorities whose signers are to be trusted; nobody is by default.
 
     Raises:
@@ -86,7 +86,7 @@ def verify(path: str | Path, trust: str | Path | None = None) -> Report:
     if path.is_dir():
         return Report(path, _of_folder(path, trust))
     if not path.is_file():
-        raise UserError(str(path), "no such file", "give a picture, a video or a run folder")
+        raise UserError(str(path), "no such file", "give an image, a video or a run folder")
     return Report(path, (_of_file(path, trust),))
 
 
@@ -112,12 +112,12 @@ def _of_file(path: Path, trust: Path | None, unasked: str = "") -> FileReport:
     except UserError:
         if credentials.state == "none":
             raise
-        mark, unasked = None, "it cannot be decoded as a picture or a video"
+        mark, unasked = None, "it cannot be decoded as an image or a video"
     return FileReport(path, mark, unasked, credentials)
 
 
 def _frames(path: Path) -> np.ndarray:
-    """(f, 3, h, w): of a video its first frames, of a picture one."""
+    """(f, 3, h, w): of a video its first frames, of an image one."""
     try:
         with Image.open(path):
             return read_image(path)[None]
@@ -150,7 +150,7 @@ def _of_credentials(found: Credentials) -> tuple[str, ...]:
     if found.state == "tampered":
         return (f"credentials: TAMPERED: not what was signed ({'; '.join(found.problems)})",)
     trust = "which a trusted authority vouches for" if found.state == "trusted" else "whom nobody vouches for"
-    who = ", ".join(filter(None, (found.signer, found.organisation)))
+    who = ", ".join(filter(None, (found.signer, found.organization)))
     claims = [f"made by {found.generator}", *found.sources]
     claims += [f"{key} {value}" for key, value in (found.facts or {}).items()]
     place = "" if found.embedded else ", beside the file"

@@ -22,8 +22,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from idol.assets import cache_folder
 from idol.errors import UserError
 
-ORGANISATION = "self-signed by idol-diffusion"
-"""What the certificates made here name as their organisation."""
+ORGANIZATION = "self-signed by idol-diffusion"
+"""What the certificates made here name as their organization."""
 
 _YEARS = 10
 _DOCUMENT_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # RFC 9336
@@ -145,7 +145,7 @@ def _make() -> bytes:
 
 
 def _name(role: str) -> x509.Name:
-    words = {NameOID.ORGANIZATION_NAME: ORGANISATION, NameOID.COMMON_NAME: f"idol-diffusion {role}"}
+    words = {NameOID.ORGANIZATION_NAME: ORGANIZATION, NameOID.COMMON_NAME: f"idol-diffusion {role}"}
     return x509.Name([x509.NameAttribute(oid, text) for oid, text in words.items()])
 
 

@@ -1,16 +1,16 @@
 """An invisible mark in the pixels that says "made by a machine", and the detector that finds it again.
 
 One fixed pseudo-random tile, periodic in both directions, is added to every frame: to the luma at middle
-frequencies, more where the picture is busy, and a little to the blue-difference chroma at lower ones, where
+frequencies, more where the image is busy, and a little to the blue-difference chroma at lower ones, where
 eyes hardly see it. Because the tile repeats, a crop only shifts it; because it is the same in every frame,
 motion compensation of a video codec keeps it, and a detector may average over a video. As the detector must
-search all shifts anyhow, the tile is laid where the video already resembles it most: what of the picture
+search all shifts anyhow, the tile is laid where the video already resembles it most: what of the image
 would drown the mark then speaks for it, and nothing more is to be seen.
 
 The detector takes the spectrum of both planes at the harmonics of the tile only, keeps the phases, which for
-pictures without the mark know nothing of the tile's own, and correlates them with the tile's at all shifts,
+images without the mark know nothing of the tile's own, and correlates them with the tile's at all shifts,
 at a set of scales, as seen and mirrored. Without a mark each correlation is a standard normal variable
-whatever the picture shows, so that the chance of a false alarm is known.
+whatever the image shows, so that the chance of a false alarm is known.
 
 The tile is public: whoever reads this file can find the mark, and can also remove or forge it.
 """
@@ -39,19 +39,19 @@ BANDS = ((4, 14), (2, 4))
 """Frequencies of luma and chroma, in cycles per tile, from and to: periods of 32 to 9 and 64 to 32 pixels."""
 
 FLAT_LUMA = 1.0
-"""Root mean square of the luma's mark, in grey levels, where the picture is flat."""
+"""Root mean square of the luma's mark, in gray levels, where the image is flat."""
 
 BUSIEST = 3.2
-"""How many times as strong it is at most where the picture is busy: with this, PSNR is about 41 dB."""
+"""How many times as strong it is at most where the image is busy: with this, PSNR is about 41 dB."""
 
 CHROMA = 0.5
-"""Root mean square of the chroma's mark: its blotches are the first thing that is seen on grey."""
+"""Root mean square of the chroma's mark: its blotches are the first thing that is seen on gray."""
 
 FALSE_ALARM = 0.001
-"""A mark counts as found when a picture without one scores as high with at most this probability."""
+"""A mark counts as found when an image without one scores as high with at most this probability."""
 
 SMALLEST = 48
-"""Pictures with a side shorter than this hold too little of the tile to be examined."""
+"""Images with a side shorter than this hold too little of the tile to be examined."""
 
 _FITTED = 4  # frames, evenly taken, that settle where the tile lies
 _SCALES = (0.45, 2.05)  # of the frames that are examined, against the frames that were marked
@@ -59,7 +59,7 @@ _LARGEST = 512  # the middle of larger frames is examined: more would only ask f
 _REACH = BANDS[0][1]  # the highest harmonic
 _TO_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as in JPEG
 _FROM_BLUE = np.array([0, -0.344, 1.772], np.float32)[:, None, None]
-_FLOOR = (4.0, 2.0)  # grey levels that a codec leaves uncertain in luma and chroma where nothing is seen
+_FLOOR = (4.0, 2.0)  # gray levels that a codec leaves uncertain in luma and chroma where nothing is seen
 _TINY = np.finfo(np.float32).tiny
 
 
@@ -69,8 +69,8 @@ class Detection:
 
     Attributes:
         found: Whether `false_alarm` is at most `FALSE_ALARM`.
-        score: The greatest correlation with the tile, in standard deviations of that of a picture without it.
-        false_alarm: Probability that a picture without the mark scores as high.
+        score: The greatest correlation with the tile, in standard deviations of that of an image without it.
+        false_alarm: Probability that an image without the mark scores as high.
         scale: Size of the frames against that when they were marked; means nothing unless found.
         mirrored: Whether they have been flipped left to right; means nothing unless found.
         frames: How many frames were examined together.
@@ -128,7 +128,7 @@ class Marker:
     """The mark of one video: where it lies is settled by the first frames, later ones may come in parts.
 
     Attributes:
-        luma: One period of what is added to the luma where the picture is flat, in grey levels.
+        luma: One period of what is added to the luma where the image is flat, in gray levels.
         tint: One period of what is added to R, G and B besides, everywhere.
     """
 
@@ -221,7 +221,7 @@ def hiding(luma: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """How much more of the luma's mark a place hides than a flat one: 1 to `BUSIEST` by the spread around it.
 
     Measured at half the size, in 5 x 5 of its pixels. The calmest of the windows around a place counts, so
-    that a flat area stays flat up to its edge. Less in the dark, down to 0.4 of that, where a grey level is a
+    that a flat area stays flat up to its edge. Less in the dark, down to 0.4 of that, where a gray level is a
     larger part of the light.
     """
     half = _halved(luma)
@@ -247,11 +247,11 @@ def _luma(frame: np.ndarray) -> np.ndarray:
 
 def _check(video: np.ndarray) -> None:
     if video.ndim != 4 or video.shape[1] != 3 or video.dtype != np.uint8 or 0 in video.shape:
-        raise UserError("video", f"{video.dtype} {video.shape}", "give colour frames, uint8 (f, 3, h, w)")
+        raise UserError("video", f"{video.dtype} {video.shape}", "give color frames, uint8 (f, 3, h, w)")
 
 
 def detect(video: np.ndarray) -> Detection:
-    """Looks for the mark in the frames of one video, or in one picture (f = 1).
+    """Looks for the mark in the frames of one video, or in one image (f = 1).
 
     Args:
         video: (f, 3, h, w) uint8 sRGB, perhaps compressed, cropped, mirrored, scaled with its shape kept.
@@ -273,7 +273,7 @@ def detect(video: np.ndarray) -> Detection:
 def search_scales(longest: int) -> tuple[float, ...]:
     """The scales tried on frames of which the longer side has so many pixels, 1 always among them.
 
-    Neighbours differ by 4 pixels of the marked frame over its whole length, so that at the nearest one no
+    Neighbors differ by 4 pixels of the marked frame over its whole length, so that at the nearest one no
     corner is off by more than 1, a ninth of the shortest period.
     """
     # equal steps of 1 / scale, which is what the marked frame's length is proportional to
@@ -282,7 +282,7 @@ def search_scales(longest: int) -> tuple[float, ...]:
 
 
 def false_alarm(score: float, scales: int) -> float:
-    """Probability, at most, that the greatest correlation of a picture without the mark reaches `score`.
+    """Probability, at most, that the greatest correlation of an image without the mark reaches `score`.
 
     Over the shifts the correlation is a smooth normal field of variance 1; the expected Euler characteristic
     of the places where it exceeds a high z is, for area A and covariance L of its gradient,
@@ -299,7 +299,7 @@ def false_alarm(score: float, scales: int) -> float:
 
 
 def residual(video: UInt8[np.ndarray, "f 3 h w"]) -> Float[np.ndarray, "planes rows columns"]:
-    """Luma and chroma without the picture's shapes and contrasts, averaged over the frames.
+    """Luma and chroma without the image's shapes and contrasts, averaged over the frames.
 
     Large shapes are taken off, and what is left is divided by its local variance: the weight of a place in a
     matched filter. Faded out at the edges; of frames larger than 512 pixels only the middle.

@@ -33,14 +33,14 @@ class Settings:
             for stereo.
         amount: How far a move goes, in distances of the person; None is the move's default.
         stereo: Layout of the stereo video.
-        baseline: Metres between the eyes; a negative one swaps them.
-        convergence: Metres to what appears at the screen; None: the person.
+        baseline: Meters between the eyes; a negative one swaps them.
+        convergence: Meters to what appears at the screen; None: the person.
         fov: Vertical field of view of the clip in degrees; None: see `scale.camera_of`.
-        person_height: Metres.
+        person_height: Meters.
         height: Of the videos in pixels; None: the clip's.
         width: Of the videos in pixels; None: the clip's.
         mesh_step: Pixels along a side of a cell of the person's mesh, 1 to 4.
-        watermark: Whether videos and colours carry the invisible mark (`idol.provenance`).
+        watermark: Whether videos and colors carry the invisible mark (`idol.provenance`).
     """
 
     kinds: tuple[str, ...] = ("parallax",)
@@ -67,7 +67,7 @@ class Job:
         camera: The clip's, with the pixels of the videos.
         settings: What was asked for.
         folder: Where files go.
-        provenance: Marks videos and colours.
+        provenance: Marks videos and colors.
         audio: A file whose sound goes with the videos, or None.
         progress: Told (frames done, frames) as they are written.
     """
@@ -83,7 +83,7 @@ class Job:
 
     @cached_property
     def marked_layers(self) -> Layers:
-        """The layers with the watermark in their colours, for files that hold these as they are."""
+        """The layers with the watermark in their colors, for files that hold these as they are."""
         return with_mark(self.layers, self.video, self.provenance)
 
     def write_video(self, name: str, draw: Callable[[int], UInt8[np.ndarray, "3 h w"]]) -> Path:

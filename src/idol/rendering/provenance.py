@@ -1,4 +1,4 @@
-"""Where a clip comes from: what the credentials of its views say, and the mark in its layers' colours."""
+"""Where a clip comes from: what the credentials of its views say, and the mark in its layers' colors."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ def _recorded(path: Path) -> Facts:
 
 
 def with_mark(layers: Layers, video: UInt8[np.ndarray, "f 3 h w"], provenance: Provenance) -> Layers:
-    """Layers whose colours carry the watermark, for files that hold pictures: meshes, points, EXR.
+    """Layers whose colors carry the watermark, for files that hold images: meshes, points, EXR.
 
     Frames and background are marked as they are, each as one video, before they are cut up: what is made of
     their pixels then carries a part of the mark. What bears one already keeps that: a second would be seen.
 
     Args:
         layers: The clip's.
-        video: Its frames, of which the person's colours are.
+        video: Its frames, of which the person's colors are.
         provenance: Marks them, or leaves them as they are where marking is switched off.
     """
     plate = marked_once(layers.plate, provenance)
     if not provenance.watermark or _is_marked(video):
         return replace(layers, plate=plate)
-    marked = provenance.marked(layers.colour)
-    # black is where the person's colours end
-    colour = np.where(layers.colour.any(1, keepdims=True), marked, layers.colour)
-    return replace(layers, plate=plate, colour=colour)
+    marked = provenance.marked(layers.color)
+    # black is where the person's colors end
+    color = np.where(layers.color.any(1, keepdims=True), marked, layers.color)
+    return replace(layers, plate=plate, color=color)
 
 
 def marked_once(video: UInt8[np.ndarray, "f 3 h w"], provenance: Provenance) -> UInt8[np.ndarray, "f 3 h w"]:

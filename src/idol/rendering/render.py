@@ -81,16 +81,16 @@ def render(
             default sway for parallax and still for stereo.
         amount: How far a move goes, in distances of the person.
         stereo: Layout of the stereo video.
-        baseline: Metres between the eyes; a negative one swaps them.
-        convergence: Metres to what appears at the screen; the person by default.
+        baseline: Meters between the eyes; a negative one swaps them.
+        convergence: Meters to what appears at the screen; the person by default.
         fov: Vertical field of view of the clip in degrees; by default the one that fits known distances and
             `person_height`, else 35.
-        person_height: Metres; the scale where the clip's distances are not known.
+        person_height: Meters; the scale where the clip's distances are not known.
         height: Of the videos in pixels; the clip's by default, or what keeps the shape if `width` is given.
         width: Alike.
         mesh_step: Pixels of the clip along a side of a cell of the person's mesh, 1 to 4: a larger one makes
             smaller files. That of the background is four times as wide.
-        watermark: Put the invisible mark into videos, textures and colours (`idol.provenance`).
+        watermark: Put the invisible mark into videos, textures and colors (`idol.provenance`).
         certificate: PEM of a certificate chain that signs every file; one of this machine's by default.
         private_key: PEM of its key.
         overwrite: Replace `out` if it is a folder of views.
@@ -179,9 +179,9 @@ def _check_numbers(settings: Settings) -> None:
     if settings.amount is not None and settings.path is None and "parallax" not in settings.kinds:
         raise UserError("--amount", "no camera moves", "add --path sway, dolly or orbit")
     if not abs(settings.baseline) <= 1:
-        raise UserError("--baseline", f"{settings.baseline}", "give metres from -1 to 1")
+        raise UserError("--baseline", f"{settings.baseline}", "give meters from -1 to 1")
     if settings.convergence is not None and not 0.1 <= settings.convergence <= 1000:
-        raise UserError("--convergence", f"{settings.convergence}", "give metres from 0.1 to 1000")
+        raise UserError("--convergence", f"{settings.convergence}", "give meters from 0.1 to 1000")
 
     if settings.mesh_step not in MESH_STEPS:
         raise UserError("--mesh-step", f"{settings.mesh_step}", "give 1 to 4 pixels")

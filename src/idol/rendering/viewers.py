@@ -22,7 +22,7 @@ from idol.rendering.geometry.camera import Layers
 from idol.rendering.layers.depth_discontinuities import with_firm_edges
 from idol.rendering.layers.metric_scale import PERSON_HEIGHT
 from idol.rendering.layers.separate import separate
-from idol.rendering.outputs.depth_video import to_millimetres
+from idol.rendering.outputs.depth_video import to_millimeters
 from idol.rendering.outputs.gltf import Node, Surface, to_glb
 from idol.rendering.outputs.mesh import background_surface, person_surface
 from idol.rendering.outputs.point_cloud import person_cloud
@@ -55,7 +55,7 @@ def view(
         save: Of rerun: write this .rrd file instead of opening a window, marked and with its credentials
             beside it (`idol.provenance`).
         fov: Vertical field of view in degrees; see `idol.rendering.layers.separate.separate`.
-        person_height: Metres; gives the scale where the clip's distances are not known.
+        person_height: Meters; gives the scale where the clip's distances are not known.
         provenance: Whether a recording is marked, and who signs it; this machine by default.
         ready: Called with the address once viser serves.
 
@@ -79,7 +79,7 @@ def view(
 
 
 def _export(path: Path, clip: Clip, layers: Layers, folder: Path, provenance: Provenance) -> None:
-    """A recording to be given away: its colours are marked, and `NAME.rrd.c2pa` says where they come from."""
+    """A recording to be given away: its colors are marked, and `NAME.rrd.c2pa` says where they come from."""
     marked = replace(clip, video=marked_once(clip.video, provenance))
     save_recording(path, marked, with_mark(layers, clip.video, provenance))
     provenance.sign(path, replace(facts_of(clip, folder), kind="recording"))
@@ -192,7 +192,7 @@ def _add_scene(scene: Any, layers: Layers) -> dict[str, list[Any]]:
         nodes["mesh"].append(_add_surface(scene, f"/mesh/{i:05d}", person, visible=i == 0))
         cloud = person_cloud(layers, i)
         look = {"point_size": size, "precision": "float32", "point_shading": "flat", "visible": False}
-        nodes["points"].append(scene.add_point_cloud(f"/points/{i:05d}", cloud.points, cloud.colours, **look))
+        nodes["points"].append(scene.add_point_cloud(f"/points/{i:05d}", cloud.points, cloud.colors, **look))
     return nodes
 
 
@@ -203,7 +203,7 @@ def _add_surface(scene: Any, name: str, surface: Surface | None, visible: bool) 
 
 
 def _distance(layers: Layers) -> float:
-    """The person's, in metres: the median over what is seen of them."""
+    """The person's, in meters: the median over what is seen of them."""
     return float(np.median(layers.z[layers.alpha >= 0.5]))
 
 
@@ -211,11 +211,11 @@ def save_recording(path: Path, clip: Clip, layers: Layers) -> None:
     """Writes a clip as a recording of rerun; the file appears whole or not at all.
 
     It holds, on the timelines `frame` and `time`, `/world/person` (points), `/world/background` (a mesh), and
-    under the pinhole camera `/world/camera` its `image` and `depth` (the person's, in millimetres).
+    under the pinhole camera `/world/camera` its `image` and `depth` (the person's, in millimeters).
 
     Args:
         path: An .rrd file.
-        clip: For its pictures.
+        clip: For its images.
         layers: The same clip's.
 
     Raises:
@@ -251,14 +251,14 @@ def _record(rerun: Any, recording: Any, clip: Clip, layers: Layers) -> None:
 
 
 def _record_frame(rerun: Any, recording: Any, clip: Clip, layers: Layers, frame: int) -> None:
-    picture = np.ascontiguousarray(clip.video[frame].transpose(1, 2, 0))
-    recording.log("world/camera/image", rerun.Image(picture).compress(jpeg_quality=95))
+    image = np.ascontiguousarray(clip.video[frame].transpose(1, 2, 0))
+    recording.log("world/camera/image", rerun.Image(image).compress(jpeg_quality=95))
     covered = layers.alpha[frame] >= 0.5
-    depth = to_millimetres(np.where(covered, layers.z[frame], np.inf))
+    depth = to_millimeters(np.where(covered, layers.z[frame], np.inf))
     recording.log("world/camera/depth", rerun.DepthImage(depth, meter=1000.0))
     cloud = person_cloud(layers, frame)
     radius = 0.75 * _distance(layers) / layers.camera.focal  # points overlap
-    recording.log("world/person", rerun.Points3D(cloud.points, colors=cloud.colours, radii=radius))
+    recording.log("world/person", rerun.Points3D(cloud.points, colors=cloud.colors, radii=radius))
     if not layers.still:
         recording.log("world/background", _mesh(rerun, background_surface(layers, frame)))
 

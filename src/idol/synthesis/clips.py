@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 
 from idol.assets import asset_path
 from idol.clip import Clip, Pose
-from idol.clip.depth import normalise_person, normalise_scene
+from idol.clip.depth import normalize_person, normalize_scene
 from idol.errors import UserError
 from idol.pose.skeleton import OPENPOSE_18, WHOLEBODY_133
 from idol.synthesis.choices import DepthOf, JointSet
@@ -168,7 +168,7 @@ def _outline(take: Take, person: Person) -> np.ndarray:
 def _shoot(
     rng: np.random.Generator, raster: Raster, person: Person, take: Take, depth: DepthOf, joints: JointSet
 ) -> Clip | None:
-    """Draw the frames and the plate; None if the person is hardly in the picture."""
+    """Draw the frames and the plate; None if the person is hardly in the image."""
     camera = frame_points(rng, _outline(take, person), raster.size)
     heads = take.poses.heads(person.body).reshape(-1, 3)
     box = np.stack([heads.min(0) - 0.15, heads.max(0) + 0.15])
@@ -199,7 +199,7 @@ def _record(
     keypoints: np.ndarray,
 ) -> Clip:
     mask = np.stack([shot.mask for shot in shots])
-    depth, span = normalise_person(np.stack([shot.z for shot in shots]), mask)
+    depth, span = normalize_person(np.stack([shot.z for shot in shots]), mask)
     return Clip(
         video=np.stack([film.expose(shot.image, k) for k, shot in enumerate(shots)]),
         depth=depth,
@@ -214,7 +214,7 @@ def _record(
 
 def _with_scene_depth(clip: Clip, scene: Scene, camera: Camera, shots: list[Rendering]) -> Clip:
     z = with_surroundings(scene, camera, np.stack([shot.z for shot in shots]), clip.mask)
-    depth, span = normalise_scene(z)
+    depth, span = normalize_scene(z)
     return replace(clip, depth=depth, depth_range=span, depth_kind="scene")
 
 
@@ -229,8 +229,8 @@ def see_joints(
 ) -> Float32[np.ndarray, "k 3"]:
     """(k, 3) float32 of x, y in pixels and 1 where the joint is seen, all 0 where it is not.
 
-    A joint is not seen outside the picture, or behind something that is nearer by more than a margin: a few
-    centimetres on the face, `margin` (metres) elsewhere, for joints lie inside the body. k is 18 or 133.
+    A joint is not seen outside the image, or behind something that is nearer by more than a margin: a few
+    centimeters on the face, `margin` (meters) elsewhere, for joints lie inside the body. k is 18 or 133.
     """
     at = camera.project(joints)
     size = camera.size

@@ -89,7 +89,7 @@ def generate(
         split: Whose people and motions: "train", "val" and "test" share neither.
         motion_dir: Folder of more motion files (.bvh, DeepMimic .txt, .npz), divided among the splits.
         samples_per_shard: Clips in a shard; best a multiple of the four clips that show one person.
-        depth: "person" for the person's alone, "scene" for the whole frame's; the pictures are the same.
+        depth: "person" for the person's alone, "scene" for the whole frame's; the images are the same.
         joints: "body" for OpenPose's 18, "whole-body" for 133 with feet, face and hands.
         progress: Called with (clips done, clips wanted) after each shard.
 
@@ -226,7 +226,7 @@ def _cores() -> int:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started inside get one thread each, the software rasteriser included."""
+    """Processes started inside get one thread each, the software rasterizer included."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(_ONE_THREAD)
     try:

@@ -29,11 +29,11 @@ class State:
     """What a checkpoint says of itself besides its tensors."""
 
     step: int
-    """Optimiser steps done."""
+    """Optimizer steps done."""
     config: dict[str, Any]
     """The resolved config of the run."""
     latents: LatentConfig
-    """How latents are normalised."""
+    """How latents are normalized."""
 
 
 def save_checkpoint(
@@ -108,17 +108,17 @@ def load_tensors(path: Path, group: str) -> dict[str, Tensor]:
     return tensors
 
 
-def optimiser_tensors(optimiser: Optimizer) -> dict[str, Tensor]:
-    """The state of an optimiser as named tensors: ``<parameter number>.<name>``."""
-    state = optimiser.state_dict()["state"]
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The state of an optimizer as named tensors: ``<parameter number>.<name>``."""
+    state = optimizer.state_dict()["state"]
     return {
         f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()
     }
 
 
-def load_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` took."""
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")
@@ -127,7 +127,7 @@ def load_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
             # the fused kernel walks through memory: moments must lie in memory as their parameter does
             value = alike(value, parameter)
         state.setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:

@@ -103,18 +103,18 @@ def build_pipeline(
 
 
 def settled(generation: GenerationConfig, data: DataConfig) -> GenerationConfig:
-    """The defaults with what training settled: picture sizes, how skeletons are drawn, the window."""
+    """The defaults with what training settled: image sizes, how skeletons are drawn, the window."""
     frames = data.window.frames
     return dataclasses.replace(
         generation,
-        height=data.pictures.size,
-        width=data.pictures.size,
+        height=data.images.size,
+        width=data.images.size,
         window=None if frames == 1 else frames,
         overlap=min(generation.overlap, frames // 2),
         stick_width=data.skeleton.stick_width,
         radius=data.skeleton.radius,
         pose_parts=data.skeleton.parts,
         draw_at="model",
-        foreground_size=data.pictures.foreground_size,
-        foreground_margin=data.pictures.margin,
+        foreground_size=data.images.foreground_size,
+        foreground_margin=data.images.margin,
     )

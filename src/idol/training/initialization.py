@@ -35,7 +35,7 @@ def find_weights(source: Path) -> Path:
 
 
 def starting_point(source: Path) -> tuple[dict[str, Tensor], LatentConfig]:
-    """Averaged weights by their names in `Networks`, and how their latents are normalised.
+    """Averaged weights by their names in `Networks`, and how their latents are normalized.
 
     Args:
         source: Run folder, checkpoint, what `save_weights` wrote, a pipeline folder or a bundled one's name.

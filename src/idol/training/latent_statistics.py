@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idol.clip.depth import ColourMap
+from idol.clip.depth import Colormap
 from idol.data.batch import Batch, Samples
 from idol.diffusion.latents import LatentCodec, LatentConfig, Moments, Offset, encode_raw
 
@@ -15,29 +15,29 @@ from idol.diffusion.latents import LatentCodec, LatentConfig, Moments, Offset, e
 class TrainingCodec(LatentCodec):
     """The codec of latents that are already encoded."""
 
-    def normalise_image(self, raw: Tensor) -> Tensor:
+    def normalize_image(self, raw: Tensor) -> Tensor:
         """What `encode_image` gives, from the autoencoder's own latents (..., c, i, j)."""
         shift, scale = (
             raw.new_tensor(row)[:, None, None] for row in (self.config.image_shift, self.config.image_scale)
         )
         return (raw - shift) / scale
 
-    def normalise_background(self, raw: Tensor) -> Tensor:
+    def normalize_background(self, raw: Tensor) -> Tensor:
         """Still backgrounds (b, 1, c, i, j) to (b, c, i, j), moving ones (b, f, c, i, j) as they are."""
-        image = self.normalise_image(raw)
+        image = self.normalize_image(raw)
         return image[:, 0] if image.shape[1] == 1 else image
 
-    def normalise_batch(self, batch: Batch) -> Tensor:
+    def normalize_batch(self, batch: Batch) -> Tensor:
         """The latents (b, m, f, c, i, j) that the networks learn."""
-        return self.normalise(batch.latents, self.reference(batch))
+        return self.normalize(batch.latents, self.reference(batch))
 
     def reference(self, batch: Batch) -> Tensor:
-        """What latents are counted from, normalised: the draft of every stream, or the background."""
+        """What latents are counted from, normalized: the draft of every stream, or the background."""
         if self.config.offset != "draft":
-            return self.normalise_background(batch.background)
+            return self.normalize_background(batch.background)
         if batch.draft is None:
-            raise ValueError("offset 'draft' needs drafts: set data.pictures.draft")
-        return self.normalise_draft(batch.draft)
+            raise ValueError("offset 'draft' needs drafts: set data.images.draft")
+        return self.normalize_draft(batch.draft)
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def measure(
     samples: Samples,
     vae: nn.Module,
     offset: Offset,
-    colour_map: ColourMap,
+    colormap: Colormap,
     per_channel: bool = True,
     count: int = 256,
 ) -> LatentConfig:
@@ -55,7 +55,7 @@ def measure(
         samples: The data.
         vae: The autoencoder.
         offset: As in `LatentConfig`.
-        colour_map: Colours of the depth.
+        colormap: Colors of the depth.
         per_channel: Scale each channel on its own; else those of a stream keep their proportions.
         count: Samples.
     """
@@ -66,23 +66,23 @@ def measure(
     for number in range(min(count, len(samples))):
         batch = as_latents(samples[number].to(device), vae)
         if codec is None:
-            codec = TrainingCodec(vae, _unit(batch, offset, colour_map))
+            codec = TrainingCodec(vae, _unit(batch, offset, colormap))
             streams = [Moments() for _ in range(batch.latents.shape[1])]
         images.add(batch.background.flatten(0, 1))
-        for moments, stream in zip(streams, codec.normalise_batch(batch).unbind(1), strict=True):
+        for moments, stream in zip(streams, codec.normalize_batch(batch).unbind(1), strict=True):
             moments.add(stream.flatten(0, 1))
     scales, shifts = zip(*(m.scale_and_shift(offset == "none", per_channel) for m in streams), strict=True)
     image_scale, image_shift = images.scale_and_shift(True, per_channel)
-    return LatentConfig(scales, shifts, image_scale, image_shift, offset, colour_map)
+    return LatentConfig(scales, shifts, image_scale, image_shift, offset, colormap)
 
 
 @torch.no_grad()
 def as_latents(batch: Any, vae: nn.Module) -> Batch:
-    """The batch itself, or a batch of pictures with its latents."""
+    """The batch itself, or a batch of images with its latents."""
     return batch if isinstance(batch, Batch) else batch.encoded(lambda images: encode_raw(vae, images))
 
 
-def _unit(batch: Batch, offset: Offset, colour_map: ColourMap) -> LatentConfig:
+def _unit(batch: Batch, offset: Offset, colormap: Colormap) -> LatentConfig:
     m, c = batch.latents.shape[1], batch.latents.shape[3]
     one, zero = (1.0,) * c, (0.0,) * c
-    return LatentConfig((one,) * m, (zero,) * m, one, zero, offset, colour_map)
+    return LatentConfig((one,) * m, (zero,) * m, one, zero, offset, colormap)

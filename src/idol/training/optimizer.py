@@ -1,4 +1,4 @@
-"""Optimiser, learning rate and weight averaging."""
+"""Optimizer, learning rate and weight averaging."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from idol.training.fsdp import own
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
+class OptimizerConfig:
     """AdamW, and how its learning rate moves over a run."""
 
     lr: float = 1e-4
@@ -52,7 +52,7 @@ class OptimiserConfig:
         return self.lr * (self.final + (1 - self.final) * max(0.0, left))
 
 
-def build_optimiser(parameters: Sequence[nn.Parameter], config: OptimiserConfig) -> AdamW:
+def build_optimizer(parameters: Sequence[nn.Parameter], config: OptimizerConfig) -> AdamW:
     """AdamW over `parameters`, fused into one kernel."""
     return AdamW(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
 

@@ -55,19 +55,19 @@ def write_sheet(
         config: See `SheetConfig`.
     """
     given = conditions(batch, codec, networks.reads_latent_pose)
-    truth = codec.normalise_batch(batch)
+    truth = codec.normalize_batch(batch)
     made = sample(networks, given, truth.shape, schedule, config)
     if path is None:
         return
-    true_pictures, made_pictures = (codec.decode(z, codec.reference(batch)) for z in (truth, made))
+    true_images, made_images = (codec.decode(z, codec.reference(batch)) for z in (truth, made))
     reference = _reference(batch, codec)
     shown = sorted({0, truth.shape[2] - 1})
     rows = []
     for i in range(len(truth)):
         for f in shown:
             columns = [reference[i], batch.pose[i, f].float() / 127.5 - 1]
-            for m in range(true_pictures.shape[1]):
-                columns += [true_pictures[i, m, f], made_pictures[i, m, f]]
+            for m in range(true_images.shape[1]):
+                columns += [true_images[i, m, f], made_images[i, m, f]]
             rows.append(torch.cat(columns, -1))
     pixels = ((torch.cat(rows, -2).clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,9 +100,9 @@ def _folded(given: Conditions) -> Conditions:
 
 
 def _reference(batch: Batch, codec: TrainingCodec) -> Tensor:
-    """Reference pictures (b, 3, y, x) in [-1, 1] at the frames' size."""
+    """Reference images (b, 3, y, x) in [-1, 1] at the frames' size."""
     size = batch.pose.shape[-2:]
     image = batch.foreground_image
-    pictures = decode_raw(codec.vae, batch.foreground) if image is None else image.float() / 127.5 - 1
-    pictures = pictures[:, :3]
-    return interpolate(pictures, size=size, mode="bilinear", antialias=True).clamp(-1, 1)
+    images = decode_raw(codec.vae, batch.foreground) if image is None else image.float() / 127.5 - 1
+    images = images[:, :3]
+    return interpolate(images, size=size, mode="bilinear", antialias=True).clamp(-1, 1)

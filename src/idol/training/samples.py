@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from idol.data.batch import CachedSamples, DataConfig, PictureSamples, Samples, open_caches
+from idol.data.batch import CachedSamples, DataConfig, ImageSamples, Samples, open_caches
 from idol.data.latent_cache import weights_sha256
 from idol.data.shards import ShardReader
 from idol.diffusion.latents import encode_raw
@@ -28,7 +28,7 @@ def open_samples(
         fast: Encode in bfloat16.
     """
     if config.cache is None:
-        return PictureSamples([ShardReader(folder) for folder in config.folders], config, seed)
+        return ImageSamples([ShardReader(folder) for folder in config.folders], config, seed)
     device = next(vae.parameters()).device
 
     @torch.no_grad()

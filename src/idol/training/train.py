@@ -28,10 +28,10 @@ from idol.training.checkpoint import (
     State,
     checkpoints,
     load_exactly,
-    load_optimiser,
+    load_optimizer,
     load_state,
     load_tensors,
-    optimiser_tensors,
+    optimizer_tensors,
     save_checkpoint,
 )
 from idol.training.export import export, save_weights
@@ -40,7 +40,7 @@ from idol.training.initialization import autoencoder_folder, starting_point
 from idol.training.latent_statistics import TrainingCodec, as_latents, measure
 from idol.training.log import Log
 from idol.training.noise import NoiseConfig, draw_noise
-from idol.training.optimizer import Average, OptimiserConfig, build_optimiser
+from idol.training.optimizer import Average, OptimizerConfig, build_optimizer
 from idol.training.sample_grid import SheetConfig, write_sheet
 from idol.training.samples import numbers, open_samples
 from idol.training.trainable import (
@@ -49,7 +49,7 @@ from idol.training.trainable import (
     build_networks,
     conditions,
     freeze,
-    initialise,
+    initialize,
     load_autoencoder,
 )
 
@@ -58,7 +58,7 @@ __all__ = ["TrainConfig", "export", "fit", "save_weights"]
 
 @dataclass(frozen=True)
 class AutoencoderSource:
-    """The frozen autoencoder, and how its latents are normalised."""
+    """The frozen autoencoder, and how its latents are normalized."""
 
     path: str
     """Folder of `Autoencoder` or of a pipeline, or folder or hub name of a model with Stable Diffusion's."""
@@ -67,7 +67,7 @@ class AutoencoderSource:
     """What a stream's latents are counted from (`LatentConfig.offset`)."""
     per_channel: bool = True
     """Measure a scale for each channel; else one for each stream."""
-    normalisation: Literal["measure", "init", "stable_diffusion"] = "measure"
+    normalization: Literal["measure", "init", "stable_diffusion"] = "measure"
     """Measured on the data, taken over from `model.init`, or Stable Diffusion's constant."""
 
 
@@ -85,7 +85,7 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     sheet: SheetConfig = field(default_factory=SheetConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     """Defaults of the exported pipeline; sizes, skeletons and window are the training's."""
@@ -117,20 +117,20 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.accumulate, self.save_every, self.keep, self.log_every) < 1:
             raise ValueError("steps, batch, accumulate, save_every, keep and log_every must be at least 1")
-        if self.model.unet.num_modalities != self.data.pictures.streams:
-            raise ValueError("model.unet.num_modalities must be data.pictures.modalities, or 1 if stacked")
+        if self.model.unet.num_modalities != self.data.images.streams:
+            raise ValueError("model.unet.num_modalities must be data.images.modalities, or 1 if stacked")
         if self.data.window.frames > 1 and self.model.unet.temporal is None:
             raise ValueError("clips of several frames need model.unet.temporal")
-        if self.autoencoder.normalisation == "init" and self.model.init is None:
-            raise ValueError("autoencoder.normalisation is init: name the checkpoint in model.init")
+        if self.autoencoder.normalization == "init" and self.model.init is None:
+            raise ValueError("autoencoder.normalization is init: name the checkpoint in model.init")
         if self.model.unet.output != "prediction" and self.schedule.prediction != "flow":
             raise ValueError("model.unet.output: clean latents are for schedule.prediction flow")
-        if self.autoencoder.offset == "draft" and not self.data.pictures.draft:
-            raise ValueError("autoencoder.offset is draft: set data.pictures.draft")
-        if self.data.pictures.draft and not self.model.unet.draft:
-            raise ValueError("data.pictures.draft: set model.unet.draft, too")
+        if self.autoencoder.offset == "draft" and not self.data.images.draft:
+            raise ValueError("autoencoder.offset is draft: set data.images.draft")
+        if self.data.images.draft and not self.model.unet.draft:
+            raise ValueError("data.images.draft: set model.unet.draft, too")
         if self.model.foreground is None and self.data.cache is not None:
-            raise ValueError("CLIP's foreground encoder reads pictures: set data.cache to null")
+            raise ValueError("CLIP's foreground encoder reads images: set data.cache to null")
 
 
 def fit(config: TrainConfig, resume: bool = False) -> Path:
@@ -159,9 +159,9 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     # 2. Data
     source = config.autoencoder
     vae = load_autoencoder(source.kind, autoencoder_folder(source.path)).to(accelerator.device)
-    if vae.config.in_channels != (6 if config.data.pictures.stacked else 3):
+    if vae.config.in_channels != (6 if config.data.images.stacked else 3):
         found = f"takes {vae.config.in_channels} channels"
-        raise UserError("autoencoder.path", found, "give 6 channels to stacked pictures, 3 to others")
+        raise UserError("autoencoder.path", found, "give 6 channels to stacked images, 3 to others")
     samples = open_samples(config.data, vae, config.seed, accelerator, config.precision == "bf16")
     codec = TrainingCodec(vae, _latent_config(config, newest, samples, vae))
     schedule = Schedule(config.schedule)
@@ -170,12 +170,12 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     torch.manual_seed(config.seed)
     networks = build_networks(config.model, codec.downscale, pretrained=newest is None)
     if newest is None and config.model.init is not None:
-        initialise(networks, starting_point(config.model.init)[0], str(config.model.init))
+        initialize(networks, starting_point(config.model.init)[0], str(config.model.init))
     networks.to(accelerator.device)
     if not is_split(accelerator):  # which takes weights as they lie by default alone
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     freeze(networks, config.trains)
-    average = Average(networks, config.optimiser.ema)
+    average = Average(networks, config.optimizer.ema)
     if newest is not None:
         _restore(newest, networks, average)
     if config.checkpointing:
@@ -183,10 +183,10 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     if config.compile:
         networks.unet.compile()
     model = _shared(accelerator, networks, average)
-    optimiser = build_optimiser([p for p in networks.parameters() if p.requires_grad], config.optimiser)
+    optimizer = build_optimizer([p for p in networks.parameters() if p.requires_grad], config.optimizer)
     first = 0
     if newest is not None:
-        load_optimiser(optimiser, load_tensors(newest, "optimiser"))
+        load_optimizer(optimizer, load_tensors(newest, "optimizer"))
         first = load_state(newest).step
 
     # 4. Steps
@@ -199,19 +199,19 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
         (config.out / "config.yaml").write_text(dump(config))
     with Log(config.out, first, config.steps, config.log_every, rank > 0) as log:
         for step in range(first, config.steps):
-            rate = config.optimiser.rate(step, config.steps)
-            for group in optimiser.param_groups:
+            rate = config.optimizer.rate(step, config.steps)
+            for group in optimizer.param_groups:
                 group["lr"] = rate
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             for part in range(config.accumulate):
                 batch = as_latents(next(loader).to(accelerator.device), vae)
-                with _synchronised(accelerator, model, last=part == config.accumulate - 1):
+                with _synchronized(accelerator, model, last=part == config.accumulate - 1):
                     terms = _loss(model, networks, codec, schedule, batch, next(order), config)
                     accelerator.backward(terms["loss"] / config.accumulate)
                 log.add(terms)
-            if config.optimiser.clip:
-                torch.nn.utils.clip_grad_norm_(networks.parameters(), config.optimiser.clip)
-            optimiser.step()
+            if config.optimizer.clip:
+                torch.nn.utils.clip_grad_norm_(networks.parameters(), config.optimizer.clip)
+            optimizer.step()
             average.update(step)
 
             # 5. Tell and save
@@ -220,7 +220,7 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
                 log.write(done, accelerator.reduce(log.means(), "mean"), rate)
             late = _agreed(accelerator, time.monotonic() > deadline, config)
             if done % config.save_every == 0 or done == config.steps or late:
-                newest = _save(accelerator, config, done, codec, networks, average, optimiser)
+                newest = _save(accelerator, config, done, codec, networks, average, optimizer)
             if config.sheet.every and (done % config.sheet.every == 0 or done == config.steps):
                 _sheet(accelerator, config, done, codec, schedule, average, samples)
             if late:
@@ -260,18 +260,18 @@ def _latent_config(
     source = config.autoencoder
     if newest is not None:
         return load_state(newest).latents
-    colours = config.data.pictures.depth_colours
-    match source.normalisation:
+    colors = config.data.images.colormap
+    match source.normalization:
         case "measure":
-            return measure(samples, vae, source.offset, colours, source.per_channel)
+            return measure(samples, vae, source.offset, colors, source.per_channel)
         case "stable_diffusion":
-            return LatentConfig.stable_diffusion(config.model.unet.num_modalities, colours)
+            return LatentConfig.stable_diffusion(config.model.unet.num_modalities, colors)
         case "init":
             assert config.model.init is not None  # TrainConfig saw to it
             latents = starting_point(config.model.init)[1]
-            if latents.colour_map != colours:
-                found = f"{colours}, while {config.model.init} normalises depth that is {latents.colour_map}"
-                raise UserError("data.pictures.depth_colours", found, "use its colours, or measure anew")
+            if latents.colormap != colors:
+                found = f"{colors}, while {config.model.init} normalizes depth that is {latents.colormap}"
+                raise UserError("data.images.colormap", found, "use its colors, or measure anew")
             return latents
 
 
@@ -291,7 +291,7 @@ def _loss(
     config: TrainConfig,
 ) -> dict[str, Tensor]:
     """Eq. 7 on one batch: `loss` and its parts, by name."""
-    clean = codec.normalise_batch(batch)
+    clean = codec.normalize_batch(batch)
     drawn = draw_noise(samples, config.seed, clean.shape, schedule, config.noise).to(clean.device)
     given = conditions(batch, codec, networks.reads_latent_pose)
     noisy = schedule.add_noise(clean, drawn.noise, drawn.times)
@@ -312,7 +312,7 @@ def _told(terms: LossTerms, predicted: Tensor, target: Tensor) -> dict[str, Tens
     return told | dict(zip(("video", "depth"), error, strict=False))
 
 
-def _synchronised(
+def _synchronized(
     accelerator: Accelerator, model: torch.nn.Module, last: bool
 ) -> contextlib.AbstractContextManager[None]:
     """Exchange gradients between processes only with the last of the accumulated batches."""
@@ -337,14 +337,14 @@ def _save(
     codec: TrainingCodec,
     networks: Networks,
     average: Average[Networks],
-    optimiser: Optimizer,
+    optimizer: Optimizer,
 ) -> Path:
     """Write a checkpoint in the first process; all wait for it."""
     folder = config.out / "checkpoints"
     parts = {
         "networks": networks.state_dict(),
         "average": average.module.state_dict(),
-        "optimiser": optimiser_tensors(optimiser),
+        "optimizer": optimizer_tensors(optimizer),
     }
     tensors = {name: whole(part, accelerator.is_main_process) for name, part in parts.items()}
     if accelerator.is_main_process:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from idol.atomic_io import FolderKind, staged_folder
-from idol.clip.depth import ColourMap
+from idol.clip.depth import Colormap
 from idol.config import dump
 from idol.data.autoencoder_crops import ImageBatches, Images, SquareConfig
 from idol.diffusion.latents import decode_raw, encode_raw
@@ -32,7 +32,7 @@ from idol.errors import UserError
 from idol.evaluation.networks.lpips import LPIPS
 from idol.model.autoencoder import Autoencoder
 from idol.model.rgbd_autoencoder import widened
-from idol.training.checkpoint import load_exactly, load_optimiser, optimiser_tensors
+from idol.training.checkpoint import load_exactly, load_optimizer, optimizer_tensors
 from idol.training.initialization import autoencoder_folder
 from idol.training.optimizer import Average
 from idol.training.trainable import load_autoencoder
@@ -50,12 +50,12 @@ class AutoencoderSize:
     encoder_blocks: int = 1
     decoder_blocks: int = 2
     in_channels: Literal[3, 6] = 3
-    """6: a frame and its coloured depth in one latent, as in LDM3D."""
+    """6: a frame and its colored depth in one latent, as in LDM3D."""
 
 
 @dataclass(frozen=True)
 class StableDiffusionAutoencoder:
-    """Stable Diffusion's autoencoder, `widened` to a frame and its coloured depth in one latent (LDM3D).
+    """Stable Diffusion's autoencoder, `widened` to a frame and its colored depth in one latent (LDM3D).
 
     Its loss is as Stable Diffusion's, without an adversary: the decoder learns from draws of the encoder's
     distribution, whose divergence from the standard normal is paid for.
@@ -65,7 +65,7 @@ class StableDiffusionAutoencoder:
     """Hub name or folder of a checkpoint with its `vae`, or folder of the autoencoder alone; one that has six
     channels already is gone on with."""
     w_kl: float = 1e-6
-    """Weight of the KL divergence, Stable Diffusion's: against errors that are summed over a picture."""
+    """Weight of the KL divergence, Stable Diffusion's: against errors that are summed over an image."""
     in_channels: ClassVar[int] = 6
 
 
@@ -78,17 +78,17 @@ class AutoencoderConfig:
         data: Folder of clip shards.
         out: Run folder.
         model: Sizes of one that starts from nothing, or where Stable Diffusion's is.
-        steps: Optimiser steps; the learning rate falls to zero over them (cosine, after `warmup`).
+        steps: Optimizer steps; the learning rate falls to zero over them (cosine, after `warmup`).
         clips_per_step: Clips read for each step; each gives a frame, a depth map, and its background or the
-            person on grey.
+            person on gray.
         patch_clips: Clips whose patches the linear path starts from (none in Stable Diffusion's).
         latent_noise: Standard deviation of the noise between encoder and decoder (Stable Diffusion's encoder
             says its own).
         w_person: Weight of the person's pixels; all others weigh 1.
         w_latent: Weight of the latents' mean square above 1: the encoder must not outgrow the noise (in
             Stable Diffusion's the KL divergence sees to it).
-        depth_colours: Colour map of the depth pictures.
-        side: Pixels a side of the squares that are cut out of the pictures.
+        colormap: Color map of the depth images.
+        side: Pixels a side of the squares that are cut out of the images.
         perceptual: LPIPS network, weighted by `w_perceptual`.
         compile: Compile encoder and decoder.
         max_minutes: Stop (and save) after this much time; resume goes on.
@@ -102,7 +102,7 @@ class AutoencoderConfig:
     warmup: int = 100
     lr: float = 2e-3
     clips_per_step: int = 4
-    depth_colours: ColourMap = "hot"
+    colormap: Colormap = "hot"
     side: int = 128
     patch_clips: int = 64
     latent_noise: float = 0.05
@@ -133,7 +133,7 @@ class AutoencoderConfig:
     @property
     def images(self) -> ImageBatches:
         """What the run learns from."""
-        squares = SquareConfig(self.side, self.depth_colours, self.model.in_channels == 6)
+        squares = SquareConfig(self.side, self.colormap, self.model.in_channels == 6)
         return ImageBatches(self.data, self.steps, self.seed, self.clips_per_step, squares)
 
 
@@ -187,7 +187,7 @@ def _batches(config: AutoencoderConfig, first: int) -> Iterator[Images]:
 
 
 class _Run:
-    """Weights, their average and the optimiser."""
+    """Weights, their average and the optimizer."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         self.config = config
@@ -197,7 +197,7 @@ class _Run:
         self.encode, self.decode = _encode, decode_raw
         if config.compile:
             self.encode, self.decode = torch.compile(_encode), torch.compile(decode_raw)
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             self.model.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=1e-4
         )
         self.lpips = LPIPS(config.perceptual).to(config.device) if config.w_perceptual else None
@@ -210,13 +210,13 @@ class _Run:
         )
 
     def step(self, step: int, images: Images) -> dict[str, float]:
-        """One optimiser step; returns what to log."""
+        """One optimizer step; returns what to log."""
         config = self.config
         random = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         pixels = images.pixels.to(config.device, memory_format=torch.channels_last)
         person = images.person.to(config.device)
         weight = 1 + (config.w_person - 1) * person
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             code = self.encode(self.model, pixels, config)
@@ -226,17 +226,17 @@ class _Run:
         error = output - pixels
         loss = _weighted_l1(error, weight) + config.w_gradient * _gradient_l1(error, weight)
         loss = loss + config.w_perceptual * perceptual.float() + code.penalty
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
+        self.optimizer.step()
         self.average.update(step)
         told = {"loss": loss, "lpips": perceptual, "penalty": code.penalty}
         told |= _closeness(output.detach(), pixels, person)
         return {name: float(value.detach()) for name, value in told.items()}
 
     def _perceptual(self, output: Tensor, pixels: Tensor) -> Tensor:
-        """Mean LPIPS of all pictures, three channels each."""
+        """Mean LPIPS of all images, three channels each."""
         if self.lpips is None:
             return output.new_zeros(())
         made, true = (torch.cat(x.split(3, dim=1)) for x in (output, pixels))
@@ -248,7 +248,7 @@ class _Run:
             self.average.module.save_pretrained(folder)
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
-        tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(self.optimiser).items()}
+        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
         partial = out / "state.partial"
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"step": str(step)})
         partial.replace(out / _STATE)
@@ -269,8 +269,8 @@ class _Run:
 
         load_exactly(self.model, part("model."), path)
         load_exactly(self.average.module, part("average."), path)
-        load_optimiser(self.optimiser, part("optimiser."))
-        return int(tensors["optimiser.0.step"])
+        load_optimizer(self.optimizer, part("optimizer."))
+        return int(tensors["optimizer.0.step"])
 
 
 def _network(config: AutoencoderConfig) -> Autoencoder | AutoencoderKL:
@@ -288,7 +288,7 @@ def _network(config: AutoencoderConfig) -> Autoencoder | AutoencoderKL:
 
 
 class _Code(NamedTuple):
-    """What an encoder says of pictures.
+    """What an encoder says of images.
 
     Attributes:
         mean: (n, c, i, j) latents.
@@ -302,7 +302,7 @@ class _Code(NamedTuple):
 
 
 def _encode(model: Any, pixels: Tensor, config: AutoencoderConfig) -> _Code:
-    """What the model of the config's kind says of pictures (n, 3 or 6, h, w) in [-1, 1]."""
+    """What the model of the config's kind says of images (n, 3 or 6, h, w) in [-1, 1]."""
     match config.model:
         case AutoencoderSize():
             latents = model.encode(pixels)

@@ -154,7 +154,7 @@ class Networks(nn.Module):
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the networks are given besides the noisy latents; pictures in [0, 1]."""
+    """What the networks are given besides the noisy latents; images in [0, 1]."""
 
     background: Tensor
     """(b, c, h, w) or (b, f, c, h, w)"""
@@ -173,22 +173,22 @@ class Conditions:
 
 
 def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditions:
-    """Normalise a batch's conditions.
+    """Normalize a batch's conditions.
 
     Args:
-        batch: Latents as the autoencoder gives them, uint8 pictures.
-        codec: Normalises latents; encodes the skeletons if `latent_pose`.
+        batch: Latents as the autoencoder gives them, uint8 images.
+        codec: Normalizes latents; encodes the skeletons if `latent_pose`.
         latent_pose: The ControlNet reads the skeletons' latents.
     """
     pose, image = batch.pose.float() / 255, batch.foreground_image
     return Conditions(
-        background=codec.normalise_background(batch.background),
+        background=codec.normalize_background(batch.background),
         pose=codec.encode_image(pose * 2 - 1) if latent_pose else pose,
-        foreground=codec.normalise_image(batch.foreground),
+        foreground=codec.normalize_image(batch.foreground),
         foreground_image=None if image is None else image[:, :3].float() / 255,
         foreground_pose=batch.foreground_pose.float() / 255,
         foreground_mask=batch.foreground_mask.float(),
-        draft=None if batch.draft is None else codec.normalise_draft(batch.draft),
+        draft=None if batch.draft is None else codec.normalize_draft(batch.draft),
     )
 
 
@@ -212,7 +212,7 @@ def build_networks(config: ModelConfig, downscale: int, pretrained: bool = True)
     )
 
 
-def initialise(networks: Networks, weights: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
+def initialize(networks: Networks, weights: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
     """Take over another stage's weights.
 
     Only layers that a later stage adds (temporal, cross-modal, a ControlNet, the depth's label) may be new.

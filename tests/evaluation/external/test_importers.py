@@ -46,10 +46,10 @@ def smooth(seed: int, frames: int = FRAMES, height: int = HEIGHT, width: int = W
 def strip(video: np.ndarray) -> np.ndarray:
     """Frames next to one another along the width, by a literal loop."""
     frames, _, height, width = video.shape
-    picture = np.zeros((3, height, frames * width), np.uint8)
+    image = np.zeros((3, height, frames * width), np.uint8)
     for i in range(frames):
-        picture[:, :, i * width : (i + 1) * width] = video[i]
-    return picture
+        image[:, :, i * width : (i + 1) * width] = video[i]
+    return image
 
 
 def write_folder(folder, video: np.ndarray, name) -> None:
@@ -117,12 +117,12 @@ def test_videos_come_back_as_the_codec_left_them_and_are_called_lossy(tmp_path, 
 
 
 def test_each_column_of_a_grid_can_be_chosen(tmp_path, true):
-    colours, size = [20, 100, 180, 240], (HEIGHT, WIDTH)
-    columns = [np.full((FRAMES, 3, HEIGHT, WIDTH), colour, np.uint8) for colour in colours]
+    colors, size = [20, 100, 180, 240], (HEIGHT, WIDTH)
+    columns = [np.full((FRAMES, 3, HEIGHT, WIDTH), color, np.uint8) for color in colors]
     write_video(tmp_path / "a.mp4", np.concatenate(columns, axis=3), fps=8)
-    for i, colour in enumerate(colours):
+    for i, color in enumerate(colors):
         video = import_clips(tmp_path, true, "fomm-grid", column=i, size=size)["a"].video
-        assert np.abs(video[..., 4:-4].astype(int) - colour).max() < 6
+        assert np.abs(video[..., 4:-4].astype(int) - color).max() < 6
         from_right = import_clips(tmp_path, true, "fomm-grid", column=i - 4, size=size)["a"].video
         np.testing.assert_array_equal(from_right, video)
     for outside in (4, -5):
@@ -297,7 +297,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path, true):
         raise AssertionError("read too early")
 
     write_layout(tmp_path, "fomm-png", smooth(0))
-    (tmp_path / "b.png").write_bytes(b"not a picture")
+    (tmp_path / "b.png").write_bytes(b"not an image")
     clips = import_clips(tmp_path, Derived(true, unreadable), "fomm-png")
     assert list(clips) == ["a", "b"] and "a" in clips and "unused" not in clips
     with pytest.raises(UserError, match=r"b\.png: cannot be read"):

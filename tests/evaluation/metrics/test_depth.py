@@ -1,10 +1,10 @@
-"""Depth errors against literal loops, numpy's least squares and distances known in metres."""
+"""Depth errors against literal loops, numpy's least squares and distances known in meters."""
 
 import numpy as np
 import pytest
 
-from idol.clip.depth import from_metres
-from idol.evaluation.metrics.depth import DELTA, aligned, depth_errors, errors_in_metres
+from idol.clip.depth import from_meters
+from idol.evaluation.metrics.depth import DELTA, aligned, depth_errors, errors_in_meters
 
 
 @pytest.fixture
@@ -73,15 +73,15 @@ def test_scale_and_shift_cost_nothing_once_aligned_unless_they_flicker(pair):
 
 
 @pytest.mark.parametrize("kind", ["person", "scene"])
-def test_errors_in_metres_of_a_person_who_stands_too_far(kind):
+def test_errors_in_meters_of_a_person_who_stands_too_far(kind):
     near_far, rng = (2.0, 4.0), np.random.default_rng(1)
     z = rng.uniform(2.2, 3.2, (2, 6, 5))
     where = rng.random(z.shape) < 0.5
     mask = where if kind == "person" else None
-    true, generated = (from_metres(m, mask, near_far) for m in (z, 1.1 * z))
-    got = errors_in_metres(generated, true, where, near_far, kind)
+    true, generated = (from_meters(m, mask, near_far) for m in (z, 1.1 * z))
+    got = errors_in_meters(generated, true, where, near_far, kind)
     assert got.absrel == pytest.approx(0.1, abs=1e-5)
     assert got.rmse == pytest.approx(0.1 * np.sqrt(np.square(z[where]).mean()), rel=1e-4)
     assert got.delta == 1
-    too_near = errors_in_metres(np.full_like(true, 7), true, where, near_far, kind)
+    too_near = errors_in_meters(np.full_like(true, 7), true, where, near_far, kind)
     assert too_near.rmse == pytest.approx(np.sqrt(np.square(z[where] - 2).mean()), rel=1e-4)

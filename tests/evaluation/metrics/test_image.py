@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from skimage import metrics as skimage_metrics
 
 from idol.errors import UserError
-from idol.evaluation.metrics.image import PSNR_CAP, grey, psnr, ssim
+from idol.evaluation.metrics.image import PSNR_CAP, gray, psnr, ssim
 
 
 def texture(frames=2, size=48, seed=0):
@@ -42,19 +42,19 @@ def test_psnr_and_ssim_are_those_of_scikit_image():
     bad = damaged(true, sigma=12, blur=1)
     expected = [skimage_metrics.peak_signal_noise_ratio(a, b) for a, b in zip(true, bad, strict=True)]
     assert psnr(bad, true) == pytest.approx(np.mean(expected))
-    a, b = grey(bad), grey(true)
+    a, b = gray(bad), gray(true)
     double = [skimage_metrics.structural_similarity(x, y) for x, y in zip(a, b, strict=True)]
     assert ssim(a, b) == pytest.approx(np.mean(double), abs=1e-5)
 
 
-def test_grey_is_luma():
+def test_gray_is_luma():
     video = texture()
     expected = np.tensordot([0.299, 0.587, 0.114], video, (0, 1))
-    assert np.abs(grey(video) - expected).max() <= 0.51
+    assert np.abs(gray(video) - expected).max() <= 0.51
 
 
 def test_ssim_is_the_mean_over_windows():
-    a, b = grey(texture(1, 12)), grey(texture(1, 12, seed=5))
+    a, b = gray(texture(1, 12)), gray(texture(1, 12, seed=5))
     similar = []
     for y in range(6):
         for x in range(6):
@@ -71,16 +71,16 @@ def test_both_fall_with_damage(damage):
     true = texture()
     (kind, unit), *_ = damage.items()
     series = [damaged(true, **{kind: unit * k}) if k else true for k in (0, 1, 2, 4, 8)]
-    for values in ([psnr(v, true) for v in series], [ssim(grey(v), grey(true)) for v in series]):
+    for values in ([psnr(v, true) for v in series], [ssim(gray(v), gray(true)) for v in series]):
         assert values == sorted(values, reverse=True) and values[-1] < values[1] < values[0]
-    assert ssim(grey(true), grey(true)) == 1
+    assert ssim(gray(true), gray(true)) == 1
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    frames = grey(texture())
+    frames = gray(texture())
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
     with pytest.raises(UserError, match=r"scikit-image.*idol-diffusion\[eval\]"):
         ssim(frames, frames)
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(UserError, match=r"opencv-python-headless.*idol-diffusion\[eval\]"):
-        grey(texture())
+        gray(texture())

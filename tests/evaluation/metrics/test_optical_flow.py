@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from idol.evaluation.metrics import clip
-from idol.evaluation.metrics.image import grey
+from idol.evaluation.metrics import clip as clip_metrics
+from idol.evaluation.metrics.image import gray
 from idol.evaluation.metrics.optical_flow import flow, motion_difference, tracks, warp_change
 
 
@@ -22,7 +22,7 @@ def sliding(dx, dy=0, frames=4, size=96, seed=0):
     return np.stack([wide[y : y + size, x : x + size] for y, x in starts])
 
 
-def coloured(clip):
+def colored(clip):
     return np.stack([clip] * 3, 1)
 
 
@@ -83,7 +83,7 @@ def test_only_the_person_counts_for_agreement():
 def test_warp_error_of_a_rigid_motion_is_next_to_nothing():
     clip = sliding(3, 2)
     true = tracks(clip)
-    change = warp_change(coloured(clip), true)[true.visible]
+    change = warp_change(colored(clip), true)[true.visible]
     assert change.mean() < 1.5 and true.visible.mean() > 0.8
     unmoved = np.abs(np.diff(clip.astype(float), axis=0)).mean()
     assert change.mean() < 0.1 * unmoved
@@ -106,12 +106,12 @@ def test_what_is_covered_is_not_visible():
 
 def test_warp_error_grows_with_flicker_noise_and_disorder():
     clip = sliding(3, 2)
-    true, video = tracks(clip), coloured(clip)
+    true, video = tracks(clip), colored(clip)
     rng = np.random.default_rng(0)
     noise = rng.normal(size=video.shape)
 
     def error(judged):
-        return clip.mean(warp_change(judged.clip(0, 255).astype(np.uint8), true)[true.visible])
+        return clip_metrics.mean(warp_change(judged.clip(0, 255).astype(np.uint8), true)[true.visible])
 
     noisy = [error(video + s * noise) for s in (0, 2, 4, 8, 16)]
     assert noisy == sorted(noisy)
@@ -122,7 +122,7 @@ def test_warp_error_grows_with_flicker_noise_and_disorder():
 
 
 def test_a_clip_of_one_frame_has_no_motion():
-    video = coloured(sliding(1)[:1])
-    true = tracks(grey(video))
+    video = colored(sliding(1)[:1])
+    true = tracks(gray(video))
     assert true.forward.shape == (0, 96, 96, 2) and true.visible.shape == (0, 96, 96)
-    assert np.isnan(clip.mean(warp_change(video, true)[true.visible]))
+    assert np.isnan(clip_metrics.mean(warp_change(video, true)[true.visible]))

@@ -25,7 +25,7 @@ def published():
 
 
 def resized(frames: np.ndarray) -> torch.Tensor:
-    """(n, 3, h, w) uint8 to 299 x 299 in [-1, 1]: bilinear, written out; pixel centres keep their place."""
+    """(n, 3, h, w) uint8 to 299 x 299 in [-1, 1]: bilinear, written out; pixel centers keep their place."""
 
     def weights(size: int) -> np.ndarray:
         matrix = np.zeros((299, size))
@@ -83,7 +83,7 @@ def test_a_metric_is_never_trained(network):
     assert len(list(network.parameters())) == 2 * 94
 
 
-def test_folded_convolution_is_convolution_and_normalisation():
+def test_folded_convolution_is_convolution_and_normalization():
     generator = torch.Generator().manual_seed(0)
     x, kernel = (torch.randn(s, generator=generator) for s in ((2, 5, 8, 9), (7, 5, 3, 3)))
     beta, mean = torch.randn(2, 7, generator=generator)

@@ -33,7 +33,7 @@ def metric(request):
 
 @pytest.fixture(scope="module")
 def image():
-    """A smooth picture with edges, (1, 3, 64, 64) in [-1, 1]."""
+    """A smooth image with edges, (1, 3, 64, 64) in [-1, 1]."""
     y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
     disc = ((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1).float() * 2 - 1
     return torch.stack([(8 * x).sin(), (9 * y).cos(), disc])[None]

@@ -42,11 +42,11 @@ def test_paste_undoes_cut():
 
 def test_fitted_keeps_the_middle_and_the_shape():
     view = fitted(np.array([10, 20, 30, 100], np.float32), width=3, height=4, margin=1.25)
-    assert view.centre == (20, 60)
+    assert view.center == (20, 60)
     assert view.size == pytest.approx((75, 100))
 
 
-def test_letterbox_fills_with_grey():
+def test_letterbox_fills_with_gray():
     square, scale = letterbox(np.full((3, 50, 100), 7, np.uint8), 40, fill=114)
     assert scale == pytest.approx(0.4)
     assert (square[:20] == 7).all() and (square[20:] == 114).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DPTConfig, DPTForDepthEstimation
 
-from idol.clip.depth import normalise_disparity
+from idol.clip.depth import normalize_disparity
 from idol.errors import UserError
 from idol.prepare.estimators.depth import DepthModel
 
@@ -62,6 +62,6 @@ def test_what_is_no_estimator_is_told(tmp_path):
 def test_disparity_becomes_depth_of_either_kind():
     disparity = np.float32([[[3, 5, 9, 7]]])
     person = np.array([[[False, True, True, True]]])
-    np.testing.assert_allclose(normalise_disparity(disparity), [[[0, 1 / 3, 1, 2 / 3]]], rtol=1e-6)
-    np.testing.assert_allclose(normalise_disparity(disparity, person), [[[0, 0.2, 1, 0.6]]], rtol=1e-6)
-    assert not normalise_disparity(disparity, np.zeros_like(person)).any()
+    np.testing.assert_allclose(normalize_disparity(disparity), [[[0, 1 / 3, 1, 2 / 3]]], rtol=1e-6)
+    np.testing.assert_allclose(normalize_disparity(disparity, person), [[[0, 0.2, 1, 0.6]]], rtol=1e-6)
+    assert not normalize_disparity(disparity, np.zeros_like(person)).any()

@@ -41,7 +41,7 @@ def test_person_of_each_photo(name):
 
 @pytest.mark.assets
 def test_the_woman_is_where_she_is():
-    """Joints read off the picture by eye."""
+    """Joints read off the image by eye."""
     person = person_from_photo(media.path("woman-walking.jpg"))
     seen = {
         "nose": (252, 137),
@@ -94,7 +94,7 @@ def test_nobody(tmp_path):
 
 
 def test_bad_photos(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff not an image")
     with pytest.raises(UserError, match=r"--person .*a\.jpg"):
         person_from_photo(tmp_path / "a.jpg")
     with pytest.raises(UserError, match="--person nobody.png: no such file"):

@@ -90,7 +90,7 @@ def value_info(name, shape):
 
 
 def constant_network(input_shape, outputs):
-    """An ONNX file that takes a picture and always answers the same."""
+    """An ONNX file that takes an image and always answers the same."""
     nodes = infos = tensors = b""
     for i, array in enumerate(outputs):
         dims = b"".join(field(1, n) for n in array.shape)
@@ -118,7 +118,7 @@ def dwpose_files(tmp_path, monkeypatch):
     session.cache_clear()
 
 
-def test_dwpose_from_picture_to_133_joints(dwpose_files):
+def test_dwpose_from_image_to_133_joints(dwpose_files):
     (people,) = DWPOSE.estimate(np.zeros((1, 3, 64, 64), np.uint8))
     (person,) = people
     assert person.box.tolist() == pytest.approx([8, 0, 40, 48], abs=1e-3)  # 12 +- 8, 12 +- 12, twice as large

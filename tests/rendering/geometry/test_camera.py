@@ -24,7 +24,7 @@ def test_projecting_is_the_matrix(camera):
     np.testing.assert_allclose(camera.project(points), homogeneous[:, :2] / homogeneous[:, 2:])
 
 
-def test_the_field_of_view_is_the_pictures_height(camera):
+def test_the_field_of_view_is_the_images_height(camera):
     top = np.array([0, -np.tan(np.radians(25)), 1.0])
     assert camera.project(top)[1] == pytest.approx(-0.5)  # the upper edge of the first row
 

@@ -24,36 +24,36 @@ def scene():
 def forward_warped(frame, z, view):
     """Each pixel is thrown to where its point is seen; the nearest wins; what nothing reaches is a hole."""
     h, w = z.shape
-    picture, nearest = np.zeros((3, h, w)), np.full((h, w), np.inf)
+    image, nearest = np.zeros((3, h, w)), np.full((h, w), np.inf)
     for y in range(h):
         for x in range(w):
             point = view.seen(_point(x, y, z[y, x]))
             u, v = np.rint(CAMERA.project(point)).astype(int)
             if 0 <= u < w and 0 <= v < h and point[2] < nearest[v, u]:
-                nearest[v, u], picture[:, v, u] = point[2], frame[:, y, x]
-    return picture, np.isinf(nearest)
+                nearest[v, u], image[:, v, u] = point[2], frame[:, y, x]
+    return image, np.isinf(nearest)
 
 
 def _point(x, y, z):
-    (cx, cy), f = CAMERA.centre, CAMERA.focal
+    (cx, cy), f = CAMERA.center, CAMERA.focal
     return np.array([(x - cx) * z / f, (y - cy) * z / f, z])
 
 
 def rubber_sheet(frame, z, view):
-    """The picture on one unbroken mesh: each ray, in small steps, to where it dives below the depth map."""
+    """The image on one unbroken mesh: each ray, in small steps, to where it dives below the depth map."""
     h, w = z.shape
     x, y = np.meshgrid(np.arange(w), np.arange(h))
-    (cx, cy), f = CAMERA.centre, CAMERA.focal
+    (cx, cy), f = CAMERA.center, CAMERA.focal
     ray = np.stack([(x - cx) / f, (y - cy) / f, np.ones((h, w))], -1) @ view.rotation
-    found, picture = np.zeros((h, w), bool), np.zeros((3, h, w))
+    found, image = np.zeros((h, w), bool), np.zeros((3, h, w))
     for t in np.linspace(2, 9, 300):
         point = view.position + ray * t
         u, v = np.rint(np.moveaxis(CAMERA.project(point), -1, 0)).astype(int)
         u, v = u.clip(0, w - 1), v.clip(0, h - 1)
         fresh = (point[..., 2] >= z[v, u]) & ~found
-        picture[:, fresh] = frame[:, v[fresh], u[fresh]]
+        image[:, fresh] = frame[:, v[fresh], u[fresh]]
         found |= fresh
-    return picture
+    return image
 
 
 def visible_in_the_clip(points, view):
@@ -171,7 +171,7 @@ def test_a_still_background_is_sampled_as_finely_as_a_moving_one(scene):
     busy = np.random.default_rng(0).normal(size=(1, 3, 96, 96))
     plate = np.clip(128 + 350 * gaussian_filter(busy, (0, 0, 1.5, 1.5)), 0, 255).astype(np.uint8)
     still = replace(scene, plate=plate, alpha=np.zeros_like(scene.alpha))
-    two = {"colour": 2, "alpha": 2, "z": 2, "plate": 2}
+    two = {"color": 2, "alpha": 2, "z": 2, "plate": 2}
     moving = replace(still, **{name: np.repeat(getattr(still, name), n, 0) for name, n in two.items()})
     large = CAMERA.resized(192, 192)
     error = render_view(still, 0, MOVED, large).astype(float) - render_view(moving, 0, MOVED, large)

@@ -1,4 +1,4 @@
-"""A clip taken apart: clean edges, metres, and a floor under the feet."""
+"""A clip taken apart: clean edges, meters, and a floor under the feet."""
 
 from dataclasses import fields, replace
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import maximum_filter
 
 from idol.clip import Clip, Pose
-from idol.clip.depth import from_metres, to_metres
+from idol.clip.depth import from_meters, to_meters
 from idol.errors import UserError
 from idol.rendering.geometry.camera import Camera
 from idol.rendering.layers.ground_plane import find_feet, floor_through
@@ -48,7 +48,7 @@ def test_the_matting_equation_is_solved():
     edge = (alpha > 0.1) & (alpha < 0.9)
     assert np.abs(found.alpha - alpha)[edge].mean() < 0.1
     assert np.abs(found.alpha - alpha)[edge].mean() < 0.3 * np.abs((alpha > 0.5) - alpha)[edge].mean()
-    assert np.abs(found.colour[:, edge] - front[:, None]).mean() < 12  # no stripe shines through
+    assert np.abs(found.color[:, edge] - front[:, None]).mean() < 12  # no stripe shines through
     assert np.abs(frame[:, edge] - front[:, None]).mean() > 40
 
 
@@ -61,7 +61,7 @@ def test_it_does_not_matter_which_frames_are_cut_out_together(clean):
     together = mattes(clip.video, plates, masks, clip.depth, clean)
     for i in range(4):
         alone = matte(clip.video[i], plates[i], masks[i], clip.depth[i], clean)
-        for name in ("colour", "alpha", "disparity"):
+        for name in ("color", "alpha", "disparity"):
             np.testing.assert_array_equal(getattr(together, name)[i], getattr(alone, name))
 
 
@@ -94,12 +94,12 @@ def test_generated_depth_does_not_sink_at_the_edge():
 
 
 def walker(relative=False, jump=False):
-    """A board of 1.7 m that walks towards the camera on a floor 0.8 m below it, seen in metres."""
+    """A board of 1.7 m that walks towards the camera on a floor 0.8 m below it, seen in meters."""
     frames = 12
     z = np.linspace(5.0, 3.5, frames)
     masks, depths = np.zeros((frames, SIZE, SIZE), bool), np.full((frames, SIZE, SIZE), 9.0, np.float32)
     pose = np.zeros((frames, 18, 3), np.float32)
-    (cx, cy), focal = CAMERA.centre, CAMERA.focal
+    (cx, cy), focal = CAMERA.center, CAMERA.focal
     for i in range(frames):
         lift = 0.25 if jump and i in (5, 6) else 0.0
         top, bottom = (cy + focal * (0.8 - lift - h) / z[i] for h in (1.7, 0.0))
@@ -113,18 +113,18 @@ def walker(relative=False, jump=False):
     plate = np.full((3, SIZE, SIZE), 90, np.uint8)
     video = np.where(masks[:, None], np.uint8(200), plate).astype(np.uint8)
     near_far = (3.5, 5.0)
-    depth = from_metres(depths, masks, near_far)
+    depth = from_meters(depths, masks, near_far)
     clip = Clip(
         video, depth, masks, Pose(pose, SIZE, SIZE), plate, FPS, "person", None if relative else near_far
     )
     return clip, z
 
 
-def test_known_metres_are_kept_exactly():
+def test_known_meters_are_kept_exactly():
     clip, _ = walker()
     layers = separate(clip, fov=40.0)
     assert layers.metric
-    exact = to_metres(clip.depth, clip.depth_range)
+    exact = to_meters(clip.depth, clip.depth_range)
     np.testing.assert_allclose(layers.z[clip.mask], exact[clip.mask], rtol=1e-5)
 
 
@@ -136,12 +136,12 @@ def test_the_floor_is_where_the_feet_are(jump):
     assert wall.offset > 5
 
 
-def test_the_field_of_view_follows_from_metres():
+def test_the_field_of_view_follows_from_meters():
     assert separate(walker()[0], person_height=1.7).camera.fov == pytest.approx(40, abs=2)
 
 
 @pytest.mark.parametrize("jump", [False, True])
-def test_relative_depth_gets_its_metres_from_the_person(jump):
+def test_relative_depth_gets_its_meters_from_the_person(jump):
     clip, z = walker(relative=True, jump=jump)
     layers = separate(clip, fov=40.0, person_height=1.7)
     assert not layers.metric
@@ -195,8 +195,8 @@ def test_standing_height_is_the_bodys():
 def test_a_whole_scene_keeps_its_own_background():
     clip, _ = walker()
     wall = np.linspace(6, 9, SIZE, dtype=np.float32)
-    z = np.where(clip.mask, to_metres(clip.depth, (3.5, 5.0)), wall).astype(np.float32)
-    scene = replace(clip, depth=from_metres(z, None, (3.5, 9.0)), depth_kind="scene", depth_range=(3.5, 9.0))
+    z = np.where(clip.mask, to_meters(clip.depth, (3.5, 5.0)), wall).astype(np.float32)
+    scene = replace(clip, depth=from_meters(z, None, (3.5, 9.0)), depth_kind="scene", depth_range=(3.5, 9.0))
     layers = separate(scene, fov=40.0)
     assert layers.stage == () and len(layers.plate_z) == 1
     np.testing.assert_allclose(layers.plate_z[0], np.broadcast_to(wall, (SIZE, SIZE)), rtol=0.05)

@@ -24,7 +24,7 @@ SCRIPT = """
 import json, os, sys
 import bpy
 
-glb, answer, picture, fps, frames = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+glb, answer, image, fps, frames = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 bpy.ops.wm.read_factory_settings(use_empty=True)
 scene = bpy.context.scene
 scene.render.fps = fps
@@ -48,7 +48,7 @@ for frame in range(frames):
     shown.append(sorted(name for name, mesh in people.items() if seen(mesh)))
     boxes |= {name: corners(mesh) for name, mesh in people.items() if seen(mesh)}
 scene.frame_set(1)
-scene.camera, scene.render.filepath = camera, picture
+scene.camera, scene.render.filepath = camera, image
 scene.render.resolution_x, scene.render.resolution_y = 40, 48
 scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 16, False
 scene.render.threads_mode, scene.render.threads = "FIXED", 1
@@ -85,18 +85,18 @@ def layers():
     def soft(shape, middle):
         return np.clip(middle + 500 * gaussian_filter(rng.normal(size=shape), (0, 0, 4, 4)), 0, 255)
 
-    person, plate = soft(built.colour.shape, 170), soft(built.plate.shape, 80)
-    return replace(built, colour=person.astype(np.uint8), plate=plate.astype(np.uint8))
+    person, plate = soft(built.color.shape, 170), soft(built.plate.shape, 80)
+    return replace(built, color=person.astype(np.uint8), plate=plate.astype(np.uint8))
 
 
 def asked(folder, data, frames):
     """What Blender answers about a file, and how it sees it with the file's own camera in frame 1."""
     (folder / "scene.glb").write_bytes(data)
-    names = [str(folder / name) for name in ("scene.glb", "answer.json", "picture.png")]
+    names = [str(folder / name) for name in ("scene.glb", "answer.json", "image.png")]
     done = _python(SCRIPT, *names, str(FPS), str(frames))
     assert (folder / "answer.json").is_file(), done.stderr or done.stdout
-    picture = np.asarray(Image.open(folder / "picture.png").convert("RGB")).transpose(2, 0, 1)
-    return json.loads((folder / "answer.json").read_text()), picture.astype(int)
+    image = np.asarray(Image.open(folder / "image.png").convert("RGB")).transpose(2, 0, 1)
+    return json.loads((folder / "answer.json").read_text()), image.astype(int)
 
 
 def true_meshes(data):
@@ -112,10 +112,10 @@ def true_meshes(data):
 
 def own_view(layers, frame):
     alpha = layers.alpha[frame]
-    return (layers.colour[frame] * alpha + layers.plate[0] * (1 - alpha)).astype(int)
+    return (layers.color[frame] * alpha + layers.plate[0] * (1 - alpha)).astype(int)
 
 
-def check(found, picture, data, layers, frame):
+def check(found, image, data, layers, frame):
     truth = true_meshes(data)
     assert found["vertices"] == {name: count for name, (count, _) in truth.items()}
     assert found["boxes"].keys() == truth.keys()
@@ -126,15 +126,15 @@ def check(found, picture, data, layers, frame):
     np.testing.assert_allclose(
         found["camera"], [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], atol=1e-6
     )
-    error = np.abs(picture - own_view(layers, frame))[:, 1:-1, 1:-1]
+    error = np.abs(image - own_view(layers, frame))[:, 1:-1, 1:-1]
     assert np.median(error) <= 3 and error.mean() < 8
-    assert np.abs(picture - own_view(layers, (frame + 1) % 3))[:, 1:-1, 1:-1].mean() > 2 * error.mean()
+    assert np.abs(image - own_view(layers, (frame + 1) % 3))[:, 1:-1, 1:-1].mean() > 2 * error.mean()
 
 
 def test_blender_plays_a_clip_as_one_mesh_a_frame(layers, tmp_path):
     data = clip_glb(layers)
-    found, picture = asked(tmp_path, data, 4)
-    check(found, picture, data, layers, 1)
+    found, image = asked(tmp_path, data, 4)
+    check(found, image, data, layers, 1)
     people = [f"person {frame:05d}" for frame in range(3)]
     assert found["shown"] == [["background", name] for name in [*people, people[-1]]]  # it stays at the end
     assert {name: end for name, (_, end) in found["actions"].items()} == {
@@ -145,6 +145,6 @@ def test_blender_plays_a_clip_as_one_mesh_a_frame(layers, tmp_path):
 
 def test_blender_reads_a_frame_that_stands_still(layers, tmp_path):
     data = frame_glb(layers, 2)
-    found, picture = asked(tmp_path, data, 2)
-    check(found, picture, data, layers, 2)
+    found, image = asked(tmp_path, data, 2)
+    check(found, image, data, layers, 2)
     assert found["shown"] == [["background", "person"]] * 2 and not found["actions"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from idol.errors import UserError
-from idol.rendering.outputs.depth_video import read_depth_video, to_millimetres, write_depth_video
+from idol.rendering.outputs.depth_video import read_depth_video, to_millimeters, write_depth_video
 from idol.rendering.outputs.exr import to_linear, write_background_exr, write_person_exr
 from support.built_layers import built_layers
 
@@ -40,7 +40,7 @@ def srgb_of(linear):
     return np.rint(255 * np.where(linear <= 0.0031308, low, high)).astype(int)
 
 
-def test_half_linear_light_holds_every_8_bit_colour():
+def test_half_linear_light_holds_every_8_bit_color():
     levels = np.arange(256).astype(np.uint8)
     np.testing.assert_array_equal(srgb_of(to_linear(levels).astype(np.float16).astype(float)), levels)
 
@@ -57,23 +57,23 @@ def test_the_person_is_read_back_exactly(tmp_path):
     assert not rgba[~there].any()
     solid = layers.alpha[1] == 1
     np.testing.assert_array_equal(
-        srgb_of(rgba[..., :3].astype(float))[solid], layers.colour[1].transpose(1, 2, 0)[solid]
+        srgb_of(rgba[..., :3].astype(float))[solid], layers.color[1].transpose(1, 2, 0)[solid]
     )
     assert header["compression"] == OpenEXR.ZIP_COMPRESSION
     assert header["type"] == OpenEXR.scanlineimage
     assert float(header["framesPerSecond"]) == layers.fps
 
 
-def test_colours_are_multiplied_by_alpha(tmp_path):
+def test_colors_are_multiplied_by_alpha(tmp_path):
     layers = soft_layers()
     write_person_exr(tmp_path / "person.exr", layers, 0)
     rgba, _, _ = read(tmp_path / "person.exr")
     edge = layers.alpha[0] == 0.25
-    expected = to_linear(layers.colour[0]).transpose(1, 2, 0)[edge] / 4
+    expected = to_linear(layers.color[0]).transpose(1, 2, 0)[edge] / 4
     np.testing.assert_allclose(rgba[..., :3][edge], expected, rtol=2**-11, atol=2**-24)
 
 
-def test_person_over_background_is_the_whole_picture(tmp_path):
+def test_person_over_background_is_the_whole_image(tmp_path):
     layers = soft_layers()
     write_person_exr(tmp_path / "person.exr", layers, 0)
     write_background_exr(tmp_path / "background.exr", layers, 0)
@@ -83,7 +83,7 @@ def test_person_over_background_is_the_whole_picture(tmp_path):
     assert (background[..., 3] == 1).all()
     over = person[..., :3].astype(float) + background[..., :3] * (1 - person[..., 3:].astype(float))
     solid, empty = layers.alpha[0] == 1, layers.alpha[0] == 0
-    seen = np.where(solid, layers.colour[0], layers.plate[0]).transpose(1, 2, 0)
+    seen = np.where(solid, layers.color[0], layers.plate[0]).transpose(1, 2, 0)
     np.testing.assert_array_equal(srgb_of(over)[solid | empty], seen[solid | empty])
 
 
@@ -98,7 +98,7 @@ def test_every_16_bit_value_survives_the_video(tmp_path, fps):
         stream = container.streams.video[0]
         assert stream.codec_context.name == "ffv1"
         assert float(stream.average_rate) == pytest.approx(fps, rel=1e-3)
-        assert "millimetres" in container.metadata["COMMENT"]
+        assert "millimeters" in container.metadata["COMMENT"]
 
 
 def test_odd_sizes_survive_the_video(tmp_path):
@@ -107,9 +107,9 @@ def test_odd_sizes_survive_the_video(tmp_path):
     np.testing.assert_array_equal(read_depth_video(tmp_path / "depth.mkv"), values)
 
 
-def test_millimetres():
-    metres = np.array([0.0004, 0.0006, 1.2344, 65.535, 80.0, np.inf])
-    np.testing.assert_array_equal(to_millimetres(metres), [0, 1, 1234, 65535, 65535, 0])
+def test_millimeters():
+    meters = np.array([0.0004, 0.0006, 1.2344, 65.535, 80.0, np.inf])
+    np.testing.assert_array_equal(to_millimeters(meters), [0, 1, 1234, 65535, 65535, 0])
 
 
 @pytest.mark.parametrize("content", [b"", b"no video"])
@@ -122,9 +122,9 @@ def test_a_broken_video_is_told(tmp_path, content):
         read_depth_video(tmp_path / "missing.mkv")
 
 
-def test_a_video_of_colours_is_told(tmp_path):
+def test_a_video_of_colors_is_told(tmp_path):
     from idol.clip.video import write_video
 
-    write_video(tmp_path / "colours.mkv", np.zeros((2, 3, 16, 16), np.uint8), 8.0)
-    with pytest.raises(UserError, match="16-bit grey"):
-        read_depth_video(tmp_path / "colours.mkv")
+    write_video(tmp_path / "colors.mkv", np.zeros((2, 3, 16, 16), np.uint8), 8.0)
+    with pytest.raises(UserError, match="16-bit gray"):
+        read_depth_video(tmp_path / "colors.mkv")

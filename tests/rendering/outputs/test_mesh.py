@@ -17,7 +17,7 @@ from idol.rendering.layers.depth_discontinuities import (
 )
 from idol.rendering.outputs.gltf import Node, Surface, to_glb
 from idol.rendering.outputs.mesh import background_surface, clip_glb, frame_glb, person_surface
-from support.browsing import browser_page, picture_of, served
+from support.browsing import browser_page, image_of, served
 from support.built_layers import built_layers, pinhole_points
 
 trimesh = pytest.importorskip("trimesh")
@@ -58,8 +58,8 @@ def test_trimesh_reads_the_very_surfaces():
         mesh = scene.geometry[name]
         np.testing.assert_array_equal(mesh.vertices.astype(np.float32), surface.vertices)
         np.testing.assert_array_equal(mesh.faces, surface.faces)
-        picture = np.asarray(mesh.visual.material.baseColorTexture)
-        np.testing.assert_array_equal(picture, surface.texture.transpose(1, 2, 0))
+        image = np.asarray(mesh.visual.material.baseColorTexture)
+        np.testing.assert_array_equal(image, surface.texture.transpose(1, 2, 0))
         # trimesh's v runs upward
         np.testing.assert_allclose(mesh.visual.uv * [1, -1] + [0, 1], surface.uv, atol=1e-6)
 
@@ -95,11 +95,11 @@ def test_texture_coordinates_point_at_the_pixel_a_vertex_stands_for():
     columns, rows = np.rint(surface.uv * [w, h] - 0.5).astype(int).T
     flipped = surface.vertices * [1, -1, -1]
     x, y = np.rint(layers.camera.project(flipped)).astype(int).T
-    np.testing.assert_array_equal(surface.texture[:3, rows, columns], layers.colour[0][:, y, x])
+    np.testing.assert_array_equal(surface.texture[:3, rows, columns], layers.color[0][:, y, x])
 
 
 def two_parts(gap):
-    """A person whose right half is `gap` metres nearer than the left one, which slopes a little."""
+    """A person whose right half is `gap` meters nearer than the left one, which slopes a little."""
     layers = built_layers()
     z = np.linspace(3.0, 3.05, 20, dtype=np.float32) + np.zeros((2, 24, 1), np.float32)
     z[:, :, 9:] -= np.float32(gap)
@@ -202,9 +202,9 @@ def running_away():
     z = layers.z.copy()
     for f in range(2):
         left, right = 3 + f, 48 - 6 + f
-        for i, metres in enumerate((1.5, 0.8, 0.3)):
-            z[f, :, left + i] += np.float32(metres)
-            z[f, :, right - 1 - i] += np.float32(metres)
+        for i, meters in enumerate((1.5, 0.8, 0.3)):
+            z[f, :, left + i] += np.float32(meters)
+            z[f, :, right - 1 - i] += np.float32(meters)
     return replace(layers, z=z)
 
 
@@ -236,12 +236,12 @@ def test_a_pixel_that_hangs_between_two_parts_falls_to_the_closer_one():
 
 @pytest.mark.assets
 def test_three_js_shows_and_plays_the_clip(tmp_path):
-    """In a real browser: a front view has each frame's colours, a turned one has them in the right place."""
+    """In a real browser: a front view has each frame's colors, a turned one has them in the right place."""
     layers = built_layers(frames=3, height=48, width=64)
     flat = np.array([[255, 40, 0], [0, 230, 60], [30, 0, 240]], np.uint8)
     layers = replace(
         layers,
-        colour=np.broadcast_to(flat[:, :, None, None], layers.colour.shape).copy(),
+        color=np.broadcast_to(flat[:, :, None, None], layers.color.shape).copy(),
         plate=np.full_like(layers.plate, 128),
     )
     (tmp_path / "clip.glb").write_bytes(clip_glb(layers))
@@ -253,35 +253,35 @@ def test_three_js_shows_and_plays_the_clip(tmp_path):
         page.goto(f"{url}/page/index.html")
         page.wait_for_function("window.ready")
         told = page.evaluate("load('/glb/clip.glb', 640, 480)")
-        fronts = [picture_of(page.evaluate(f"draw({(f + 0.5) / 10})")) for f in range(3)]
-        turned = picture_of(page.evaluate("draw(0.05, 30, [0, 0, -2])"))
+        fronts = [image_of(page.evaluate(f"draw({(f + 0.5) / 10})")) for f in range(3)]
+        turned = image_of(page.evaluate("draw(0.05, 30, [0, 0, -2])"))
     assert not complaints
     assert told["durations"] == [pytest.approx(0.3)]
     assert told["fov"] == pytest.approx(40) and told["aspect"] == pytest.approx(64 / 48)
-    for frame, picture in enumerate(fronts):
-        _check_front(picture, layers, frame, flat[frame])
+    for frame, image in enumerate(fronts):
+        _check_front(image, layers, frame, flat[frame])
     _check_turned(turned, layers, flat[0])
 
 
-def _check_front(picture, layers, frame, colour):
+def _check_front(image, layers, frame, color):
     """At the middles of all pixels but those next to an edge; a pixel of the clip is 10 of the page's."""
     for y in range(1, 47):
         for x in range(1, 63):
             around = layers.alpha[frame, y - 1 : y + 2, x - 1 : x + 2]
-            expected = colour if around.all() else (128, 128, 128)
+            expected = color if around.all() else (128, 128, 128)
             if around.all() or not around.any():
-                assert np.abs(picture[y * 10 + 5, x * 10 + 5].astype(int) - expected).max() <= 1
+                assert np.abs(image[y * 10 + 5, x * 10 + 5].astype(int) - expected).max() <= 1
 
 
-def _check_turned(picture, layers, colour):
-    """The person's colour ends where its vertices do, turned by a literal rotation and projected."""
+def _check_turned(image, layers, color):
+    """The person's color ends where its vertices do, turned by a literal rotation and projected."""
     vertices = person_surface(layers, 0).vertices.astype(float)
     turn = np.radians(30)
     matrix = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
     seen = (vertices - [0, 0, -2]) @ matrix.T + [0, 0, -2]
     focal = 240 / np.tan(np.radians(20))
     x, y = 320 + focal * seen[:, 0] / -seen[:, 2], 240 - focal * seen[:, 1] / -seen[:, 2]
-    person = np.abs(picture.astype(int) - colour).max(-1) <= 1
+    person = np.abs(image.astype(int) - color).max(-1) <= 1
     rows, columns = np.nonzero(person)
     x, y = x.clip(0, 639), y.clip(0, 479)
     one = 10  # the mesh reaches up to a pixel of the clip beyond the silhouette

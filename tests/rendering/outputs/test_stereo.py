@@ -67,12 +67,12 @@ def test_the_rendered_eyes_are_those_of_two_real_cameras(scene):
         assert (np.abs(eye - truth).max(0)[4:-4, 8:-8] > 40).mean() < 0.01
 
 
-def pictures():
+def images():
     return np.random.default_rng(0).integers(0, 256, (2, 3, 6, 8)).astype(np.uint8)
 
 
 def test_layouts_have_the_left_eye_first():
-    left, right = pictures()
+    left, right = images()
     beside = join(left, right, "side-by-side")
     np.testing.assert_array_equal(beside[..., :8], left)
     np.testing.assert_array_equal(beside[..., 8:], right)
@@ -82,7 +82,7 @@ def test_layouts_have_the_left_eye_first():
 
 
 def test_halves_are_means_of_two():
-    left, right = pictures()
+    left, right = images()
     pairs = left.reshape(3, 6, 4, 2).mean(-1), right.reshape(3, 6, 4, 2).mean(-1)
     assert np.abs(join(left, right, "side-by-side-half") - np.concatenate(pairs, 2)).max() <= 0.5
     pairs = left.reshape(3, 3, 2, 8).mean(2), right.reshape(3, 3, 2, 8).mean(2)
@@ -90,7 +90,7 @@ def test_halves_are_means_of_two():
 
 
 def test_an_odd_side_cannot_be_halved():
-    odd = pictures()[:, :, :, :7]
+    odd = images()[:, :, :, :7]
     with pytest.raises(ValueError, match="even"):
         join(odd[0], odd[1], "side-by-side-half")
 
@@ -116,6 +116,6 @@ def test_gray_stays_as_bright_as_it_is():
 
 def test_every_layout_has_a_size():
     for layout in LAYOUTS:
-        _, height, width = join(*pictures(), layout).shape
+        _, height, width = join(*images(), layout).shape
         full = {"side-by-side": (6, 16), "top-bottom": (12, 8)}
         assert (height, width) == full.get(layout, (6, 8))

@@ -55,7 +55,7 @@ def at_rest(body: Body) -> dict[str, np.ndarray]:
 
 
 def flat(points: np.ndarray) -> Pose:
-    """Points (f, 133, 2) in metres as a pose whose middle column is x = 0."""
+    """Points (f, 133, 2) in meters as a pose whose middle column is x = 0."""
     xy = np.stack([100 * points[..., 0] + 199.5, 100 * points[..., 1], np.ones(points.shape[:2])], -1)
     return Pose(xy.astype(np.float32), 400, 400)
 
@@ -86,7 +86,7 @@ def test_mirrored_motion_gives_mirrored_joints(bodies, stretch):
     other = points.posed(retarget(stretch.mirrored(), body, (1.0, 0.4)))
     for axes in ([0, 1], [0, 2]):
         found, expected = flat(other[..., axes]).keypoints, mirrored(flat(one[..., axes])).keypoints
-        np.testing.assert_allclose(found, expected, atol=0.1)  # a millimetre
+        np.testing.assert_allclose(found, expected, atol=0.1)  # a millimeter
 
 
 def test_hands_have_human_proportions_in_every_pose(bodies, stretch):
@@ -175,7 +175,7 @@ def test_body_is_that_of_the_clip_with_18_joints(clips):
         shoulders = many.pose.keypoints[:, [COCO_17.index(f"{s}_shoulder") for s in ("left", "right")]]
         for k in np.flatnonzero(shoulders[..., 2].all(1)):
             np.testing.assert_allclose(found[k, neck, :2], shoulders[k, :, :2].mean(0), atol=1e-4)
-            # the neck of the 18 is their middle in space, so nearly so in the picture
+            # the neck of the 18 is their middle in space, so nearly so in the image
             np.testing.assert_allclose(found[k, neck, :2], expected[k, neck, :2], atol=3)
 
 

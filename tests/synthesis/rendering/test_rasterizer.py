@@ -13,7 +13,7 @@ from idol.synthesis.rendering.rasterizer import Raster, Rendering
 from idol.synthesis.scene.scene import Light, Quad, Scene, harmonics
 
 SIZE = 96
-CENTRE, RADIUS = np.array([0.1, 1.0, 0.2]), 0.6
+CENTER, RADIUS = np.array([0.1, 1.0, 0.2]), 0.6
 WALL_Z = -1.5
 SUN = np.array([0.5, 0.6, 0.62]) / np.linalg.norm([0.5, 0.6, 0.62])
 
@@ -39,7 +39,7 @@ def ball_person() -> Person:
         subject="ball",
         body=None,  # type: ignore[arg-type]  # a ball has no bones
         parts=(part,),
-        vertices=(CENTRE + RADIUS * normals).astype(np.float32),
+        vertices=(CENTER + RADIUS * normals).astype(np.float32),
         normals=normals.astype(np.float32),
         uv=np.zeros((count, 2), np.float32),
         weights=sparse.csr_matrix((count, 1)),
@@ -56,9 +56,9 @@ def wall() -> Scene:
     light = Light(
         ambient=np.array([[0.4] * 3] + [[0.0] * 3] * 8),
         key=SUN,
-        key_colour=np.full(3, 0.8),
+        key_color=np.full(3, 0.8),
         fill=np.array([0.0, 1.0, 0.0]),
-        fill_colour=np.zeros(3),
+        fill_color=np.zeros(3),
         exposure=1.0,
         white=np.ones(3),
         occlusion=0.8,
@@ -81,22 +81,22 @@ def drawn(camera) -> tuple[Rendering, Rendering]:
     person = ball_person()
     raster.load_person(person)
     raster.set_stage(wall(), camera)
-    shot = raster.draw(person.vertices, person.normals, (CENTRE, 1.0))
+    shot = raster.draw(person.vertices, person.normals, (CENTER, 1.0))
     return shot, raster.plate()
 
 
 def rays(camera: Camera) -> np.ndarray:
-    """World directions (s, s, 3) of the pixels' centres, of view depth 1."""
+    """World directions (s, s, 3) of the pixels' centers, of view depth 1."""
     y, x = np.mgrid[0:SIZE, 0:SIZE]
-    centre = SIZE / 2 - 0.5
+    center = SIZE / 2 - 0.5
     ones = np.ones_like(x)
-    local = np.stack([(x - centre) / camera.focal, (centre - y) / camera.focal, -ones], -1)
+    local = np.stack([(x - center) / camera.focal, (center - y) / camera.focal, -ones], -1)
     return local @ camera.view[:3, :3]
 
 
 def hit_ball(origin: np.ndarray, way: np.ndarray) -> np.ndarray:
     """Distance along `way` to the ball, NaN where it is missed."""
-    to = origin - CENTRE
+    to = origin - CENTER
     a, b, c = (way * way).sum(-1), (way * to).sum(-1), (to * to).sum(-1) - RADIUS**2
     with np.errstate(invalid="ignore"):
         return (-b - np.sqrt(b * b - a * c)) / a
@@ -112,7 +112,7 @@ def test_depth_and_mask_are_those_of_the_ball(camera, drawn):
         edge |= np.roll(expected, (dy, dx), (0, 1)) != expected
     np.testing.assert_array_equal(shot.mask[~edge], expected[~edge])
     inside = expected & ~edge
-    # the mean depth of a pixel's samples curves away from its centre's by millimetres near the rim
+    # the mean depth of a pixel's samples curves away from its center's by millimeters near the rim
     middle = inside & (z < np.nanmin(z) + 0.25)
     assert np.abs(shot.z - z)[middle].max() < 2e-3
     assert np.abs(shot.z - z)[inside].max() < 0.06
@@ -143,18 +143,18 @@ def test_projection_agrees_with_the_matrices_of_the_raster(camera):
 
 
 def test_the_balls_middle_is_drawn_where_it_projects(camera, drawn):
-    x, y, _ = camera.project(CENTRE)
+    x, y, _ = camera.project(CENTER)
     rows, columns = np.nonzero(drawn[0].mask)
-    # a ball's outline is an ellipse whose middle lies a little beyond the projected centre
+    # a ball's outline is an ellipse whose middle lies a little beyond the projected center
     assert abs(columns.mean() - x) < 0.5 and abs(rows.mean() - y) < 0.5
 
 
-def test_plate_is_the_picture_outside_the_person_and_its_shadow(camera, drawn):
+def test_plate_is_the_image_outside_the_person_and_its_shadow(camera, drawn):
     shot, plate = drawn
     way = rays(camera)
     on_wall = camera.eye + way * ((WALL_Z - camera.eye[2]) / way[..., 2:])
     blocked = ~np.isnan(hit_ball(on_wall, np.broadcast_to(SUN, on_wall.shape)))
-    gap = np.linalg.norm(np.cross(on_wall - CENTRE, SUN), axis=-1) - RADIUS  # from the shadow's rim
+    gap = np.linalg.norm(np.cross(on_wall - CENTER, SUN), axis=-1) - RADIUS  # from the shadow's rim
     rim = np.zeros_like(blocked)
     for dy in range(-2, 3):
         for dx in range(-2, 3):
@@ -168,11 +168,11 @@ def test_plate_is_the_picture_outside_the_person_and_its_shadow(camera, drawn):
 
 
 def test_a_joint_behind_the_surface_is_not_seen(camera, drawn):
-    toward = (camera.eye - CENTRE) / np.linalg.norm(camera.eye - CENTRE)
-    joints = np.tile(CENTRE + toward * (RADIUS - 0.1), (18, 1))
-    joints[3] = CENTRE - toward * RADIUS  # an elbow on the far side
-    joints[0] = CENTRE + toward * (RADIUS - 0.1)  # a nose a hand's breadth under the surface
-    joints[4] = [50.0, 1.0, 0.0]  # out of the picture
+    toward = (camera.eye - CENTER) / np.linalg.norm(camera.eye - CENTER)
+    joints = np.tile(CENTER + toward * (RADIUS - 0.1), (18, 1))
+    joints[3] = CENTER - toward * RADIUS  # an elbow on the far side
+    joints[0] = CENTER + toward * (RADIUS - 0.1)  # a nose a hand's breadth under the surface
+    joints[4] = [50.0, 1.0, 0.0]  # out of the image
     seen = see_joints(camera, joints, drawn[0], 0.3)
     assert seen.dtype == np.float32
     np.testing.assert_array_equal(np.flatnonzero(seen[:, 2] == 0), [0, 3, 4, 14, 15, 16, 17])
@@ -180,7 +180,7 @@ def test_a_joint_behind_the_surface_is_not_seen(camera, drawn):
     np.testing.assert_allclose(seen[1, :2], camera.project(joints[1])[:2], atol=1e-4)
 
 
-def test_framing_holds_every_point_inside_the_picture():
+def test_framing_holds_every_point_inside_the_image():
     rng = np.random.default_rng(1)
     for _ in range(30):
         points = rng.uniform(-1, 1, (40, 3)) * rng.uniform(0.2, 1.2, 3) + [0, 1.2, 0]

@@ -1,8 +1,8 @@
 // A person filmed with depth, to be looked at from the side: each pixel of the person is a small square at its own
 // depth, before the known background as a plane. The first view is exactly the video.
 //
-// `given` (JSON in the page): film, an MP4 with the colours in its left half and the depth (grey, larger is nearer)
-// in its right; background, a picture; width and height of one half; kind, "person" or "scene".
+// `given` (JSON in the page): film, an MP4 with the colors in its left half and the depth (gray, larger is nearer)
+// in its right; background, an image; width and height of one half; kind, "person" or "scene".
 "use strict";
 
 const given = JSON.parse(document.getElementById("given").textContent);
@@ -12,7 +12,7 @@ const note = document.getElementById("note");
 const DISTANCE = 3; // of the eye from the middle; the frame is 2 high there
 const RELIEF = 0.8; // between depth 0 and depth 1
 const MIDDLE = 0.6; // this depth stays where it is: the middle of the person's range [0.2, 1]
-const JUMP = 0.08; // neighbours that differ by more are not joined: there the surface is cut
+const JUMP = 0.08; // neighbors that differ by more are not joined: there the surface is cut
 const BEHIND = given.kind === "person" ? -0.55 : -RELIEF * MIDDLE - 0.02; // where the background stands
 const CUT = given.kind === "person" ? 0.1 : -1; // below it there is nobody: halfway from 0 to the person's least
 const FARTHEST = { yaw: 0.7, pitch: 0.4, zoom: [0.45, 1.6] };
@@ -58,7 +58,7 @@ uniform ivec2 size;
 uniform float cut;
 flat in float own;
 in vec2 place;
-out vec4 colour;
+out vec4 color;
 
 void main() {
   float inset = 0.5 / float(size.x);
@@ -66,7 +66,7 @@ void main() {
   // How much of the way from nobody to this surface the depth has come: the outline, smoother than the pixels.
   float inside = cut < 0.0 ? 1.0 : smoothstep(0.3, 0.7, texture(film, at + vec2(0.5, 0.0)).r / own);
   if (inside < 0.05) discard;
-  colour = vec4(texture(film, at).rgb, inside);
+  color = vec4(texture(film, at).rgb, inside);
 }`;
 
 const PLANE_VERTEX = `#version 300 es
@@ -76,7 +76,7 @@ out vec2 place;
 
 void main() {
   vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0;
-  vec2 wide = corner * 3.0; // beyond the frame the picture is mirrored: no view shows its end
+  vec2 wide = corner * 3.0; // beyond the frame the image is mirrored: no view shows its end
   place = vec2(wide.x, -wide.y) * 0.5 + 0.5;
   gl_Position = camera * vec4(wide * vec2(aspect, 1.0) * (eye - behind) / eye, behind, 1.0);
 }`;
@@ -85,10 +85,10 @@ const PLANE_FRAGMENT = `#version 300 es
 precision highp float;
 uniform sampler2D background;
 in vec2 place;
-out vec4 colour;
+out vec4 color;
 
 void main() {
-  colour = vec4(texture(background, place).rgb, 1.0);
+  color = vec4(texture(background, place).rgb, 1.0);
 }`;
 
 function program(gl, vertex, fragment) {
@@ -118,9 +118,9 @@ function texture(gl, wrap) {
   return made;
 }
 
-function upload(gl, made, picture) {
+function upload(gl, made, image) {
   gl.bindTexture(gl.TEXTURE_2D, made);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, picture);
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, image);
 }
 
 // Perspective times view, column by column, of an eye that turns round the middle and looks at it.

@@ -11,7 +11,7 @@ from PIL import Image
 
 from idol.clip.video import read_image, read_video
 from idol.errors import UserError
-from idol.evaluation.external.layouts import Reading, find_pictures
+from idol.evaluation.external.layouts import Reading, find_images
 
 
 def read_frames(path: Path, reading: Reading, like: tuple[int, int]) -> UInt8[np.ndarray, "f 3 h w"]:
@@ -37,7 +37,7 @@ def read_frames(path: Path, reading: Reading, like: tuple[int, int]) -> UInt8[np
         case "video":
             return read_video(path).frames
         case "frames" | "dreampose":
-            return _stacked(find_pictures(path, reading.layout))
+            return _stacked(find_images(path, reading.layout))
 
 
 def fit_frames(
@@ -73,16 +73,16 @@ def fit_frames(
 
 
 def _side_by_side(
-    pictures: UInt8[np.ndarray, "f 3 h w"], path: Path, size: tuple[int, int] | None, like: tuple[int, int]
+    images: UInt8[np.ndarray, "f 3 h w"], path: Path, size: tuple[int, int] | None, like: tuple[int, int]
 ) -> UInt8[np.ndarray, "n f 3 h v"]:
-    """The n parts of each picture along its width."""
-    f, _, height, width = pictures.shape
+    """The n parts of each image along its width."""
+    f, _, height, width = images.shape
     fitting = [part for part in ([size[1]] if size else _widths(height, like)) if width % part == 0]
     if not fitting or (size and size[0] != height):
         wanted = f"of {size[0]} x {size[1]}" if size else f"in the shape of {like[0]} x {like[1]}"
         found = f"{height} x {width}, which is no row of whole frames {wanted}"
         raise UserError(str(path), found, "state height and width of its frames with --size")
-    parts = pictures.reshape(f, 3, height, width // fitting[0], fitting[0])
+    parts = images.reshape(f, 3, height, width // fitting[0], fitting[0])
     return np.ascontiguousarray(parts.transpose(3, 0, 1, 2, 4))
 
 
@@ -135,5 +135,5 @@ def _same_shape(found: tuple[int, ...], like: tuple[int, int]) -> bool:
 
 
 def _resized(frame: UInt8[np.ndarray, "3 h w"], height: int, width: int) -> UInt8[np.ndarray, "3 y x"]:
-    picture = Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0)))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    image = Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0)))
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)).transpose(2, 0, 1)

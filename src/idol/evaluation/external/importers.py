@@ -12,7 +12,7 @@ import numpy as np
 from idol.clip import Clip
 from idol.errors import UserError
 from idol.evaluation.external.frames import fit_frames, read_frames
-from idol.evaluation.external.layouts import PICTURES, VIDEOS, Layout, Reading, find_videos, is_lossy
+from idol.evaluation.external.layouts import IMAGES, VIDEOS, Layout, Reading, find_videos, is_lossy
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def import_clips(
     """The videos that another method wrote, as clips.
 
     Each belongs to the true clip of its name: that of its file or folder, if need be without the suffixes of
-    pictures and videos; of FOMM's `NAME-NAME`, NAME.
+    images and videos; of FOMM's `NAME-NAME`, NAME.
 
     Args:
         folder: What the method wrote; see `layouts.find_videos`.
@@ -179,7 +179,7 @@ def _possible_names(name: str, layout: Layout) -> Iterator[str]:
     """What clip a file may be of: its name, without one suffix, without two ...; of NAME-NAME also NAME."""
     yield name
     suffix = Path(name).suffix
-    if suffix.lower() in (*PICTURES, *VIDEOS):
+    if suffix.lower() in (*IMAGES, *VIDEOS):
         yield from _possible_names(name.removesuffix(suffix), layout)
     half = name[: len(name) // 2]
     if layout.startswith("fomm") and half and name == f"{half}-{half}":

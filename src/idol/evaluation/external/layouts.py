@@ -3,13 +3,13 @@
 FOMM is AliaksandrSiarohin/first-order-model, MRAA snap-research/articulated-animation, TPS
 yoyo-nb/Thin-Plate-Spline-Motion-Model, DreamPose johannakarras/DreamPose; file names are those of their code.
 
-`fomm-png`: one picture per video, all its frames side by side along the width, without loss.
+`fomm-png`: one image per video, all its frames side by side along the width, without loss.
     `run.py --mode reconstruction` of FOMM, MRAA and TPS (`reconstruction.py`) leaves
     `reconstruction/png/NAME.png`. NAME is the data set's entry with its suffix: a video `a.mp4` becomes
     `a.mp4.png`. `--mode animate` of FOMM (`animate.py`) leaves `animation/png/DRIVING-SOURCE.png`, which has
-    a true video where both are the same clip; MRAA's leaves no such pictures, and TPS has no such mode.
+    a true video where both are the same clip; MRAA's leaves no such images, and TPS has no such mode.
 
-`fomm-grid`: one file per video, whose frames show several pictures side by side, compressed with loss.
+`fomm-grid`: one file per video, whose frames show several images side by side, compressed with loss.
     The same runs leave it beside `png/`, as .mp4 or .gif (`logger.py`, `Visualizer.visualize`). Columns of a
     reconstruction, counted from 0: source and driving frame with key points, warped source, the *prediction*
     (3), then occlusion and other maps. Of FOMM's `animate` column 3 is the prediction with key points on it
@@ -19,7 +19,7 @@ yoyo-nb/Thin-Plate-Spline-Motion-Model, DreamPose johannakarras/DreamPose; file 
 `video`: one file per video that shows the result alone, compressed with loss.
     `demo.py --result_video` of FOMM, MRAA and TPS; each run leaves one.
 
-`frames`: one folder of pictures per video, in the natural order of their names (2 before 10).
+`frames`: one folder of images per video, in the natural order of their names (2 before 10).
 
 `dreampose`: one folder per video with `pred_#N.png`, N the number of the pose; other files are ignored.
     `test.py --output_dir` of DreamPose; each run leaves one. The frames are 640 high and 512 wide, whatever
@@ -38,7 +38,7 @@ from idol.errors import UserError
 Layout = Literal["fomm-png", "fomm-grid", "video", "frames", "dreampose"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
-PICTURES = (".png", ".jpg", ".jpeg")
+IMAGES = (".png", ".jpg", ".jpeg")
 VIDEOS = (".mp4", ".gif", ".mov", ".mkv", ".avi", ".webm")
 _PREDICTED = re.compile(r"pred_#(\d+)\.png")
 
@@ -49,7 +49,7 @@ class Reading:
 
     Attributes:
         layout: What its folder holds; see the module.
-        column: Of `fomm-grid`, which picture of each frame: from 0 at the left, or from -1 at the right.
+        column: Of `fomm-grid`, which image of each frame: from 0 at the left, or from -1 at the right.
         start: Its videos are longer than the true clips: so many frames are left out at their beginning, and
             what is too much at their end. None: they must be exactly as long.
         size: Height and width of one of its frames; if their shape is not the true clip's, they are stretched
@@ -87,7 +87,7 @@ def find_videos(folder: Path, layout: Layout) -> list[Path]:
     """The file or folder of each video, by name; hidden ones and files of other kinds are none.
 
     Args:
-        folder: What the method wrote. For the pictures of `fomm-png`, `png` or the folder it is in.
+        folder: What the method wrote. For the images of `fomm-png`, `png` or the folder it is in.
         layout: See the module.
 
     Raises:
@@ -108,7 +108,7 @@ def find_videos(folder: Path, layout: Layout) -> list[Path]:
     return found
 
 
-def find_pictures(folder: Path, layout: Layout) -> list[Path]:
+def find_images(folder: Path, layout: Layout) -> list[Path]:
     """The frames of a folder in their order.
 
     Args:
@@ -121,19 +121,19 @@ def find_pictures(folder: Path, layout: Layout) -> list[Path]:
     if layout == "dreampose":
         found = _predicted(folder)
     else:
-        found = sorted(_with_suffix(folder, PICTURES), key=_natural)
+        found = sorted(_with_suffix(folder, IMAGES), key=_natural)
     if not found:
         raise UserError(str(folder), f"no frames, as {layout} has", "make them, or take the folder away")
     return found
 
 
 def is_lossy(path: Path, layout: Layout) -> bool:
-    """Whether frames were compressed with loss: JPEG and videos are, and a GIF has 256 colours.
+    """Whether frames were compressed with loss: JPEG and videos are, and a GIF has 256 colors.
 
     Raises:
         UserError: If it is a folder without frames.
     """
-    files = find_pictures(path, layout) if path.is_dir() else [path]
+    files = find_images(path, layout) if path.is_dir() else [path]
     return any(file.suffix.lower() != ".png" for file in files)
 
 

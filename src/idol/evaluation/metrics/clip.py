@@ -13,7 +13,7 @@ from idol.evaluation.networks.lpips import LPIPS
 
 SILHOUETTE = PERSON_FLOOR / 2
 """Depth above which a pixel counts as the person. True depth is exactly 0 or at least 0.2; depth that was
-decoded from colours is noisy round 0, so the line is drawn half-way."""
+decoded from colors is noisy round 0, so the line is drawn half-way."""
 
 REACH = 0.1
 """A re-detected joint is right within this share of the person's height."""
@@ -84,11 +84,11 @@ def lpips(
     totals = torch.zeros(len(judged))
     for start in range(0, len(true), batch):
         frames = slice(start, start + batch)
-        expected = metric.features(_centred(true[frames], metric.shift.device))
+        expected = metric.features(_centered(true[frames], metric.shift.device))
         for i, video in enumerate(judged):
             differ = np.flatnonzero((video[frames] != true[frames]).any((1, 2, 3)))  # equal ones: 0
             if differ.size:
-                found = metric.features(_centred(video[frames][differ], metric.shift.device))
+                found = metric.features(_centered(video[frames][differ], metric.shift.device))
                 totals[i] += metric.between(found, [x[differ] for x in expected]).sum().cpu()
     return (totals / len(true)).tolist()
 
@@ -96,7 +96,7 @@ def lpips(
 def flicker(
     video: UInt8[np.ndarray, "f 3 h w"], person: Bool[np.ndarray, "f h w"], margin: int | None = None
 ) -> float:
-    """How much the picture changes outside the person: mean |difference| of successive frames.
+    """How much the image changes outside the person: mean |difference| of successive frames.
 
     Args:
         video: The clip, with a still camera.
@@ -115,7 +115,7 @@ def flicker(
     return mean(change[outside])
 
 
-def _centred(frames: np.ndarray, device: torch.device) -> torch.Tensor:
+def _centered(frames: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(frames).to(device).float() / 127.5 - 1
 
 

@@ -1,4 +1,4 @@
-"""Do the clothes keep their colours? Mean colours of shirt and trousers, against those of the reference."""
+"""Do the clothes keep their colors? Mean colors of shirt and trousers, against those of the reference."""
 
 from __future__ import annotations
 
@@ -48,41 +48,41 @@ def region(pose: Pose, mask: Bool[np.ndarray, "f h w"], garment: Garment) -> Boo
     joints = skeleton.body_18(pose).keypoints
     strips = np.zeros_like(mask)
     for i, frame in enumerate(joints):
-        picture = Image.new("1", mask.shape[:0:-1])
+        image = Image.new("1", mask.shape[:0:-1])
         strokes = [(corners, 1) for corners in _strips(frame, garment)]
         for corners, fill in [*strokes, *((corners, 0) for corners in _arms(frame))]:
-            ImageDraw.Draw(picture).polygon([tuple(c) for c in corners.tolist()], fill=fill)
-        strips[i] = np.asarray(picture)
+            ImageDraw.Draw(image).polygon([tuple(c) for c in corners.tolist()], fill=fill)
+        strips[i] = np.asarray(image)
     return strips & mask
 
 
-def mean_colour(
+def mean_color(
     video: UInt8[np.ndarray, "f 3 h w"], where: Bool[np.ndarray, "f h w"]
 ) -> Float[np.ndarray, "f 3"]:
-    """CIE Lab colour of the mean (in linear light) of each frame's region; NaN where it is too small."""
-    colours = np.full((len(video), 3), np.nan)
+    """CIE Lab color of the mean (in linear light) of each frame's region; NaN where it is too small."""
+    colors = np.full((len(video), 3), np.nan)
     for i, (frame, inside) in enumerate(zip(video, where, strict=True)):
         if inside.sum() >= _LEAST:
-            colours[i] = lab_of_linear(_linear(frame[:, inside]).mean(1))
-    return colours
+            colors[i] = lab_of_linear(_linear(frame[:, inside]).mean(1))
+    return colors
 
 
-def colour_error(
+def color_error(
     video: UInt8[np.ndarray, "f 3 h w"],
     where: Bool[np.ndarray, "f h w"],
     reference: Float[np.ndarray, " 3"],
 ) -> float:
-    """Mean CIE76 distance (Delta E; about 2 is just visible) of a garment's mean colour from the reference's.
+    """Mean CIE76 distance (Delta E; about 2 is just visible) of a garment's mean color from the reference's.
 
     Args:
         video: The judged clip.
         where: The garment's region in the *true* clip: a garment that is not where it should be counts too.
-        reference: Lab colour of the garment in the reference picture.
+        reference: Lab color of the garment in the reference image.
 
     Returns:
         The mean over the frames that show the garment; NaN if none does.
     """
-    distances = np.linalg.norm(mean_colour(video, where) - reference, axis=1)
+    distances = np.linalg.norm(mean_color(video, where) - reference, axis=1)
     seen = distances[np.isfinite(distances)]
     return float(seen.mean()) if seen.size else float("nan")
 

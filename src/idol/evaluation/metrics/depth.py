@@ -1,8 +1,8 @@
 """Errors of depth beside the paper's L2: relative, root mean square and the share that is nearly right.
 
-On which values? Generated depth is normalised inverse depth: [0, 1] over the true clip's range, the person
+On which values? Generated depth is normalized inverse depth: [0, 1] over the true clip's range, the person
 from 0.2 up. There all three are taken: a ratio means the same in every clip, and a pixel of the person that
-the generated depth leaves out (0) counts as an error of its whole depth. Where the range in metres is known
+the generated depth leaves out (0) counts as an error of its whole depth. Where the range in meters is known
 they are taken of the distances too, at the pixels where both show something, as nobody has no distance. There
 the ratios are nearer to 1: a person is farther away than he or she is deep.
 """
@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from idol.clip.depth import PERSON_FLOOR, align, to_metres
+from idol.clip.depth import PERSON_FLOOR, align, to_meters
 
 DELTA = 1.25
 """Factor within which a depth counts as nearly right."""
@@ -73,22 +73,22 @@ def aligned(
     return np.where(where, align(generated.astype(np.float64), true, where), generated)
 
 
-def errors_in_metres(
+def errors_in_meters(
     generated: Float[np.ndarray, "f h w"],
     true: Float[np.ndarray, "f h w"],
     where: Bool[np.ndarray, "f h w"],
     depth_range: tuple[float, float],
     kind: Literal["person", "scene"],
 ) -> DepthErrors:
-    """Errors of distances in metres.
+    """Errors of distances in meters.
 
     Args:
-        generated: Normalised inverse depth; what lies outside the range is clamped to it.
+        generated: Normalized inverse depth; what lies outside the range is clamped to it.
         true: The true one.
         where: Pixels that show something in both.
-        depth_range: (near, far) in metres of the *true* clip, for both.
+        depth_range: (near, far) in meters of the *true* clip, for both.
         kind: Of both.
     """
     least = PERSON_FLOOR if kind == "person" else 0.0
     values = (np.maximum(depth[where], least)[None] for depth in (generated, true))
-    return depth_errors(*(to_metres(found, depth_range, kind)[0] for found in values))
+    return depth_errors(*(to_meters(found, depth_range, kind)[0] for found in values))

@@ -11,7 +11,7 @@ from idol.evaluation import optional_imports
 from idol.evaluation.metrics.clip import SILHOUETTE
 
 STEP = 1.25
-"""Neighbouring depths with this ratio or more have an edge between them (the largest threshold of the
+"""Neighboring depths with this ratio or more have an edge between them (the largest threshold of the
 boundary score of Depth Pro, Bochkovskii et al. 2024)."""
 
 _REACH = 1  # pixels at a height of 256 by which an edge may be off
@@ -39,7 +39,7 @@ class Edges:
     """Where depth jumps.
 
     Attributes:
-        steps: (4, f, h, w) bool: pixels that are nearer than the neighbour to the left, to the right, above
+        steps: (4, f, h, w) bool: pixels that are nearer than the neighbor to the left, to the right, above
             and below by a factor of `STEP`: four maps, as an edge has a near side.
         around: (4, f, h, w) bool: the same, grown by the pixels that an edge may be off.
     """
@@ -49,11 +49,11 @@ class Edges:
 
 
 def edges(depth: Float[np.ndarray, "f h w"]) -> Edges:
-    """The discontinuities of a normalised inverse depth, between neighbouring pixels.
+    """The discontinuities of a normalized inverse depth, between neighboring pixels.
 
     What lies below `SILHOUETTE` counts as that: there the person ends, and the noise that a decoder leaves
     on nothing has no edges. Ratios are taken of the inverse depths over the clip's range, where an arm before
-    the body stands out; of distances in metres it may be a tenth nearer.
+    the body stands out; of distances in meters it may be a tenth nearer.
     """
     steps = np.zeros((4, *depth.shape), bool)
     kept = np.maximum(depth, np.float32(SILHOUETTE)).astype(np.float32)
@@ -83,7 +83,7 @@ def match(found: Edges, true: Edges) -> Match:
 
 
 def contour(mask: Bool[np.ndarray, "*f h w"]) -> Bool[np.ndarray, "*f h w"]:
-    """Pixels of a mask with one of the four neighbours outside it; the frame's own edge is not an outline."""
+    """Pixels of a mask with one of the four neighbors outside it; the frame's own edge is not an outline."""
     edge = [(0, 0)] * (mask.ndim - 2) + [(1, 1), (1, 1)]
     wide = np.pad(mask, edge, mode="edge")
     vertical = wide[..., :-2, 1:-1] & wide[..., 2:, 1:-1]

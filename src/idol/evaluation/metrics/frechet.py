@@ -13,7 +13,7 @@ def frechet(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "k d"]) -> float:
     """Fréchet distance of the normal distributions fitted to two sets of features.
 
     |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2)), with covariances of n - 1 degrees of freedom (Dowson
-    & Landau 1982; Heusel et al. 2017). With S1 = A'A and S2 = B'B, where A holds the centred rows over
+    & Landau 1982; Heusel et al. 2017). With S1 = A'A and S2 = B'B, where A holds the centered rows over
     sqrt(n - 1), the last trace is the sum of the singular values of AB': no matrix square root is taken, and
     few samples of many features cost little. In float64.
 

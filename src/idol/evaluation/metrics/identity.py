@@ -11,30 +11,30 @@ from PIL import Image
 from idol.clip import Clip
 
 Embedding = Callable[[np.ndarray], np.ndarray]
-"""Pictures (n, 3, h, w) uint8 sRGB of persons on mid-grey -> one vector each, (n, d) float. n is anything
+"""Images (n, 3, h, w) uint8 sRGB of persons on mid-gray -> one vector each, (n, d) float. n is anything
 from 1 up, h = w = `SIDE`; a network that wants another size or range brings them there itself."""
 
 SIDE = 256
-"""Height and width in pixels of the pictures that an embedding is given."""
+"""Height and width in pixels of the images that an embedding is given."""
 
-_GREY = 128
+_GRAY = 128
 
 
-def person_pictures(
+def person_images(
     video: UInt8[np.ndarray, "f 3 h w"], mask: Bool[np.ndarray, "f h w"]
 ) -> UInt8[np.ndarray, "n 3 side side"]:
-    """The person of each frame, cut out by its mask, on a mid-grey square the size of the mask's box.
+    """The person of each frame, cut out by its mask, on a mid-gray square the size of the mask's box.
 
     Args:
         video: The clip.
-        mask: Where the person should be; a frame without it gives no picture.
+        mask: Where the person should be; a frame without it gives no image.
 
     Returns:
-        n <= f pictures of `SIDE` pixels, in the order of the frames.
+        n <= f images of `SIDE` pixels, in the order of the frames.
     """
     seen = np.flatnonzero(mask.any((1, 2)))
-    pictures = [_picture(video[i], mask[i]) for i in seen]
-    return np.stack(pictures) if pictures else np.zeros((0, 3, SIDE, SIDE), np.uint8)
+    images = [_image(video[i], mask[i]) for i in seen]
+    return np.stack(images) if images else np.zeros((0, 3, SIDE, SIDE), np.uint8)
 
 
 def similarity(embed: Embedding, judged: Sequence[np.ndarray], true: Clip) -> list[float]:
@@ -52,19 +52,19 @@ def similarity(embed: Embedding, judged: Sequence[np.ndarray], true: Clip) -> li
     """
     if not true.mask[0].any():
         return [float("nan")] * len(judged)
-    reference = _unit(embed(person_pictures(true.video[:1], true.mask[:1])))[0]
-    found = (_unit(embed(person_pictures(video, true.mask))) @ reference for video in judged)
+    reference = _unit(embed(person_images(true.video[:1], true.mask[:1])))[0]
+    found = (_unit(embed(person_images(video, true.mask))) @ reference for video in judged)
     return [float(cosines.mean()) for cosines in found]
 
 
-def _picture(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _image(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     top, left = rows[0], columns[0]
     height, width = rows[-1] + 1 - top, columns[-1] + 1 - left
     side = max(height, width)
-    square = np.full((side, side, 3), _GREY, np.uint8)
+    square = np.full((side, side, 3), _GRAY, np.uint8)
     y, x = (side - height) // 2, (side - width) // 2
-    person = np.where(mask[None], frame, _GREY)[:, top : top + height, left : left + width]
+    person = np.where(mask[None], frame, _GRAY)[:, top : top + height, left : left + width]
     square[y : y + height, x : x + width] = person.transpose(1, 2, 0)
     resized = Image.fromarray(square).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return np.asarray(resized).transpose(2, 0, 1)

@@ -24,25 +24,25 @@ def psnr(generated: UInt8[np.ndarray, "f 3 h w"], true: UInt8[np.ndarray, "f 3 h
     return float(np.minimum(decibels, PSNR_CAP).mean())
 
 
-def grey(video: UInt8[np.ndarray, "f 3 h w"]) -> UInt8[np.ndarray, "f h w"]:
+def gray(video: UInt8[np.ndarray, "f 3 h w"]) -> UInt8[np.ndarray, "f h w"]:
     """Luma of Rec. 601, 0.299 R + 0.587 G + 0.114 B, in 8 bits.
 
     Raises:
         UserError: If OpenCV is not installed.
     """
     cv2 = optional_imports.module("cv2")
-    pictures = np.ascontiguousarray(video.transpose(0, 2, 3, 1))
-    return np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures])
+    images = np.ascontiguousarray(video.transpose(0, 2, 3, 1))
+    return np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images])
 
 
 def ssim(generated: UInt8[np.ndarray, "f h w"], true: UInt8[np.ndarray, "f h w"]) -> float:
-    """Structural similarity of grey frames, the mean over frames: what DisCo's tables call SSIM.
+    """Structural similarity of gray frames, the mean over frames: what DisCo's tables call SSIM.
 
     The settings are scikit-image's own: uniform windows of 7 x 7, K1 = 0.01, K2 = 0.03, a range of 255,
     sample covariances. Single precision halves the time and moves the value by less than 1e-5.
 
     Args:
-        generated: The judged clip, as `grey` makes it; at least 7 x 7.
+        generated: The judged clip, as `gray` makes it; at least 7 x 7.
         true: The true one.
 
     Returns:

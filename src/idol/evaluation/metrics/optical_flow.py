@@ -38,7 +38,7 @@ class Tracks:
 def flow(
     start: UInt8[np.ndarray, "l h w"], end: UInt8[np.ndarray, "l h w"]
 ) -> Float32[np.ndarray, "l h w 2"]:
-    """Optical flow from grey pictures to others: x and y in pixels.
+    """Optical flow from gray images to others: x and y in pixels.
 
     Raises:
         UserError: If OpenCV is not installed.
@@ -52,7 +52,7 @@ def flow(
 
 
 def tracks(frames: UInt8[np.ndarray, "f h w"]) -> Tracks:
-    """The flow of a grey clip, and where it can be believed: by flow forward and back again.
+    """The flow of a gray clip, and where it can be believed: by flow forward and back again.
 
     Raises:
         UserError: If OpenCV is not installed.
@@ -85,17 +85,17 @@ def warp_change(video: UInt8[np.ndarray, "f 3 h w"], true: Tracks) -> Float32[np
 
 
 def motion_difference(
-    grey: UInt8[np.ndarray, "f h w"],
+    gray: UInt8[np.ndarray, "f h w"],
     depth: Float[np.ndarray, "f h w"],
     person: Bool[np.ndarray, "f h w"],
 ) -> float:
     """Mean distance between the ends of the flow of a video and of the flow of its depth, within the person.
 
-    Depth is looked at as an 8-bit grey picture. Flow is taken in the box of the person in both frames,
+    Depth is looked at as an 8-bit gray image. Flow is taken in the box of the person in both frames,
     widened by 16 pixels.
 
     Args:
-        grey: The clip's own frames.
+        gray: The clip's own frames.
         depth: Its own depth, of kind `person`.
         person: Where its own depth shows the person; each pair of frames is judged where the first one does.
 
@@ -109,11 +109,11 @@ def motion_difference(
     apart = [np.zeros(0, np.float32)]
     for i in np.flatnonzero(person[:-1].any((1, 2))):
         box = _box(person[i] | person[i + 1])
-        start, end = (np.stack([grey[j][box], levels[j][box]]) for j in (i, i + 1))
+        start, end = (np.stack([gray[j][box], levels[j][box]]) for j in (i, i + 1))
         of_video, of_depth = flow(start, end)
         apart.append(np.linalg.norm((of_video - of_depth)[person[i][box]], axis=-1))
     values = np.concatenate(apart)
-    return float(values.mean()) * 256 / grey.shape[1] if values.size else float("nan")
+    return float(values.mean()) * 256 / gray.shape[1] if values.size else float("nan")
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice]:

@@ -46,7 +46,7 @@ class I3D(nn.Module):
     """Class scores and features of videos, with fixed, published weights.
 
     The parameters are frozen and the module stays in evaluation mode; there is no dropout, and batch
-    normalisation is folded into the convolutions. Downloads the weights on first use.
+    normalization is folded into the convolutions. Downloads the weights on first use.
 
     Args:
         temporal_pool: Steps that the last average pooling covers, one step being eight frames. 2 is the
@@ -115,7 +115,7 @@ def pad_same(
 
 
 class Unit(nn.Conv3d):
-    """Convolution with "SAME" padding, batch normalisation (folded into it) and ReLU."""
+    """Convolution with "SAME" padding, batch normalization (folded into it) and ReLU."""
 
     def __init__(self, channels: int, out: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__(channels, out, kernel, stride)

@@ -29,9 +29,9 @@ _EPSILON = 1e-3
 
 
 class Inception(nn.Module):
-    """Features of pictures in front of the classifier, with fixed, published weights.
+    """Features of images in front of the classifier, with fixed, published weights.
 
-    The parameters are frozen and the module stays in evaluation mode. Batch normalisation is folded into the
+    The parameters are frozen and the module stays in evaluation mode. Batch normalization is folded into the
     convolutions. Downloads the weights on first use.
 
     Raises:
@@ -54,7 +54,7 @@ class Inception(nn.Module):
     def forward(self, frames: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 2048"]:
         """Features of sRGB frames of any size.
 
-        They are stretched to 299 x 299, bilinearly, without smoothing first and with pixel centres kept in
+        They are stretched to 299 x 299, bilinearly, without smoothing first and with pixel centers kept in
         place (`align_corners=False`), and scaled to [-1, 1]: what the widely used PyTorch port of FID does,
         which differs from resizing with antialiasing ("clean" FID).
         """
@@ -63,7 +63,7 @@ class Inception(nn.Module):
 
 
 class _Unit(nn.Conv2d):
-    """Convolution, batch normalisation (folded into it) and ReLU."""
+    """Convolution, batch normalization (folded into it) and ReLU."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(super().forward(x))
@@ -212,13 +212,13 @@ def _state(units: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
 
 
 def folded(kernel: Tensor, beta: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """One convolution for a convolution and the batch normalisation after it, which has no scale.
+    """One convolution for a convolution and the batch normalization after it, which has no scale.
 
     (k * x - mean) / sqrt(variance + 0.001) + beta, as a kernel and a bias.
 
     Args:
         kernel: (out, in, ...).
-        beta: (out,): bias of the normalisation, like the two below.
+        beta: (out,): bias of the normalization, like the two below.
         mean: (out,).
         variance: (out,).
     """

@@ -1,7 +1,7 @@
 """LPIPS: how different two images look, as the distance between their features in a classification network.
 
 Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, version 0.1
-("lin"): the features of five layers are normalised over their channels, differenced, squared, weighted per
+("lin"): the features of five layers are normalized over their channels, differenced, squared, weighted per
 channel by learned positive weights, and averaged over the positions; the five numbers are added.
 """
 
@@ -74,7 +74,7 @@ class LPIPS(nn.Module):
         return super().train(False)
 
     def features(self, image: Float[Tensor, "n 3 h w"]) -> list[Tensor]:
-        """Channel-normalised features (n, c, h', w') of the five layers, for images in [-1, 1]."""
+        """Channel-normalized features (n, c, h', w') of the five layers, for images in [-1, 1]."""
         x, found = (image - self.shift) / self.scale, []
         for stage in self.stages:
             x = stage(x)

@@ -8,9 +8,9 @@ from idol.clip import Pose
 
 
 def drawn_inputs(size: int, frames: int) -> tuple[np.ndarray, np.ndarray, Pose]:
-    """A picture (3, h, w), a mask (h, w) and a standing pose that sways: the cost does not depend on them."""
+    """An image (3, h, w), a mask (h, w) and a standing pose that sways: the cost does not depend on them."""
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (3, size, size), dtype=np.uint8)
+    image = rng.integers(0, 256, (3, size, size), dtype=np.uint8)
     y, x = np.mgrid[:size, :size] / size
     mask = ((x - 0.5) / 0.15) ** 2 + ((y - 0.5) / 0.4) ** 2 < 1
     standing = [
@@ -20,4 +20,4 @@ def drawn_inputs(size: int, frames: int) -> tuple[np.ndarray, np.ndarray, Pose]:
     keypoints = np.ones((frames, 18, 3), np.float32)
     keypoints[..., :2] = np.array(standing) * size / 100
     keypoints[..., 0] += np.linspace(0, size * 0.05, frames)[:, None]
-    return picture, mask, Pose(keypoints.astype(np.float32), size, size)
+    return image, mask, Pose(keypoints.astype(np.float32), size, size)

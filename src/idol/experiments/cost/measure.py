@@ -132,11 +132,11 @@ def _run(
 
 def _generation(pipe: IdolPipeline, estimator: nn.Module | None, frames: int) -> Callable[[int], None]:
     """What makes a clip with its depth in so many steps."""
-    picture, mask, pose = drawn_inputs(pipe.defaults.height, frames)
+    image, mask, pose = drawn_inputs(pipe.defaults.height, frames)
 
     @torch.no_grad()
     def generate(steps: int) -> None:
-        inputs = picture, mask, picture, pose
+        inputs = image, mask, image, pose
         seed = torch.Generator().manual_seed(0)
         output: Any = pipe(
             *inputs, foreground_pose=pose.select([0]), num_inference_steps=steps, generator=seed

@@ -182,7 +182,7 @@ def _fill_from_disco(network: nn.Module, weights: Weights, prefix: str) -> set[s
 def _names_for_disco(key: str) -> list[str]:
     """Our names for one of DisCo's keys.
 
-    DisCo's transformer blocks normalise the temporal attention's input by `norm2`, which the cross-attention
+    DisCo's transformer blocks normalize the temporal attention's input by `norm2`, which the cross-attention
     uses too; the `tem_norm` they hold is never applied. Its ResBlocks do apply theirs.
     """
     if key.startswith(_LATENT_ENCODER):  # the convolution alone, or the first of an encoder of images

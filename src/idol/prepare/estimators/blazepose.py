@@ -116,7 +116,7 @@ def _whole(frame: NDArray[np.uint8]) -> Window:
 
 
 def anchors() -> Float:
-    """(2254, 2) cell centres of the detector in [0, 1]: strides 8, 16, 32 with 2, 2, 6 predictions a cell."""
+    """(2254, 2) cell centers of the detector in [0, 1]: strides 8, 16, 32 with 2, 2, 6 predictions a cell."""
     levels = []
     for stride, repeats in ((8, 2), (16, 2), (32, 6)):
         n = _SIDE_FOUND // stride
@@ -126,7 +126,7 @@ def anchors() -> Float:
 
 
 def find_windows(small: NDArray[np.uint8], view: Window, threshold: float) -> tuple[list[Window], Float]:
-    """Windows upright round the people in the small picture that `view` cut out, and their scores."""
+    """Windows upright round the people in the small image that `view` cut out, and their scores."""
     raw, logits = _run("blazepose-detection", small.astype(np.float32) / 127.5 - 1)
     scores = expit(logits[0, :, 0])
     sure = scores > threshold
@@ -179,10 +179,10 @@ def _box_of(joints: Float, shape: tuple[int, ...]) -> Float:
     return np.clip([*(low - margin), *(high + margin)], 0, [width, height] * 2).astype(np.float32)
 
 
-def _run(asset: str, picture: NDArray) -> list[NDArray]:
-    """Outputs of a network, in the order of its output list, for one picture (side, side, 3)."""
+def _run(asset: str, image: NDArray) -> list[NDArray]:
+    """Outputs of a network, in the order of its output list, for one image (side, side, 3)."""
     net = _interpreter(asset)
-    net.set_tensor(net.get_input_details()[0]["index"], picture[None])
+    net.set_tensor(net.get_input_details()[0]["index"], image[None])
     net.invoke()
     return [net.get_tensor(output["index"]) for output in net.get_output_details()]
 

@@ -1,4 +1,4 @@
-"""The window that an estimator looks through, cut out of a picture, and the way back to its pixels."""
+"""The window that an estimator looks through, cut out of an image, and the way back to its pixels."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Window:
-    """A rotated rectangle of a picture, seen as an upright small picture.
+    """A rotated rectangle of an image, seen as an upright small image.
 
     Attributes:
-        centre: x, y of its middle in the picture, in pixels.
-        size: Width and height in the picture, in pixels.
+        center: x, y of its middle in the image, in pixels.
+        size: Width and height in the image, in pixels.
         angle: Clockwise rotation on the screen, in radians.
-        width: Width of the small picture, in pixels.
-        height: Height of the small picture, in pixels.
+        width: Width of the small image, in pixels.
+        height: Height of the small image, in pixels.
     """
 
-    centre: tuple[float, float]
+    center: tuple[float, float]
     size: tuple[float, float]
     width: int
     height: int
     angle: float = 0.0
 
     def matrix(self) -> NDArray[np.float64]:
-        """(2, 3): points of the small picture to points of the picture; 0, 0 is the first pixel's corner."""
+        """(2, 3): points of the small image to points of the image; 0, 0 is the first pixel's corner."""
         scale = np.diag([self.size[0] / self.width, self.size[1] / self.height])
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         linear = np.array([[cos, -sin], [sin, cos]]) @ scale
         middle = np.array([self.width / 2, self.height / 2])
-        return np.column_stack([linear, np.asarray(self.centre) - linear @ middle])
+        return np.column_stack([linear, np.asarray(self.center) - linear @ middle])
 
     def outward(self, points: NDArray) -> Float:
-        """(..., 2) points of the small picture as points of the picture; 0, 0 is the first pixel's middle."""
+        """(..., 2) points of the small image as points of the image; 0, 0 is the first pixel's middle."""
         matrix = self.matrix()
         return ((points + 0.5) @ matrix[:, :2].T + matrix[:, 2] - 0.5).astype(np.float32)
 
     def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(3, h, w) uint8 -> (height, width, 3) uint8; black outside the picture."""
-        picture, matrix = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))), self.matrix()
-        # Bilinear sampling skips pixels where the window is much larger than its picture: average them first.
+        """(3, h, w) uint8 -> (height, width, 3) uint8; black outside the image."""
+        source, matrix = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))), self.matrix()
+        # Bilinear sampling skips pixels where the window is much larger than its image: average them first.
         factor = max(1, int(min(self.size[0] / self.width, self.size[1] / self.height)))
         if factor > 1:
-            picture, matrix = picture.reduce(factor), matrix / factor
+            source, matrix = source.reduce(factor), matrix / factor
         return np.asarray(
-            picture.transform(
+            source.transform(
                 (self.width, self.height),
                 Image.Transform.AFFINE,
                 tuple(matrix.ravel()),
@@ -59,7 +59,7 @@ class Window:
         )
 
     def paste(self, small: Float, height: int, width: int) -> Float:
-        """(self.height, self.width) float32 values laid back on a `height` x `width` picture; 0 outside."""
+        """(self.height, self.width) float32 values laid back on a `height` x `width` image; 0 outside."""
         matrix = np.vstack([self.matrix(), [0, 0, 1]])
         inverse = np.linalg.inv(matrix)[:2]
         back = Image.fromarray(small).transform(
@@ -77,22 +77,22 @@ def fitted(box: Float, width: int, height: int, margin: float) -> Window:
 
 
 def letterbox(image: NDArray[np.uint8], size: int, fill: int) -> tuple[NDArray[np.uint8], float]:
-    """Fits a picture into the top left of a square.
+    """Fits an image into the top left of a square.
 
     Args:
         image: (3, h, w) uint8.
         size: Side of the square, in pixels.
-        fill: Grey level of what stays empty.
+        fill: Gray level of what stays empty.
 
     Returns:
-        (size, size, 3) uint8, and the factor by which the picture was scaled.
+        (size, size, 3) uint8, and the factor by which the image was scaled.
     """
     _, height, width = image.shape
     scale = min(size / height, size / width)
     new = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    source = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
     square = np.full((size, size, 3), fill, np.uint8)
-    square[: new[1], : new[0]] = np.asarray(picture.resize(new, Image.Resampling.BILINEAR))
+    square[: new[1], : new[0]] = np.asarray(source.resize(new, Image.Resampling.BILINEAR))
     return square, scale
 
 

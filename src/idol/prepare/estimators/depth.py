@@ -16,7 +16,7 @@ from idol.errors import UserError
 class DepthModel:
     """Estimates relative disparity frame by frame.
 
-    Pictures are resized and normalised here as the model's own preprocessor says, without its code, which may
+    Images are resized and normalized here as the model's own preprocessor says, without its code, which may
     need torchvision.
 
     Args:
@@ -52,8 +52,8 @@ class DepthModel:
         return np.stack([self._of_one(torch.from_numpy(frame)) for frame in frames])
 
     def _of_one(self, frame: Tensor) -> np.ndarray:
-        picture = frame[None].to(self.mean.device).float() / 255
-        resized = interpolate(picture, self.size, mode="bicubic", antialias=True).clamp(0, 1)
+        image = frame[None].to(self.mean.device).float() / 255
+        resized = interpolate(image, self.size, mode="bicubic", antialias=True).clamp(0, 1)
         predicted = self.model((resized - self.mean) / self.std).predicted_depth
         back = interpolate(predicted[:, None], frame.shape[-2:], mode="bicubic", align_corners=False)
         return back[0, 0].float().cpu().numpy()

@@ -90,17 +90,17 @@ RTMPOSE = TopDown("yolox-tiny", "rtmpose-s", "halpe26")
 DWPOSE = TopDown("dwpose-detection", "dwpose", "wholebody133")
 
 
-def _run_both(net: Any, pictures: Float) -> tuple[Float, Float]:
-    """SimCC scores (2, k, ...) along x and along y of two pictures, at once if the network takes that."""
+def _run_both(net: Any, images: Float) -> tuple[Float, Float]:
+    """SimCC scores (2, k, ...) along x and along y of two images, at once if the network takes that."""
     entry = net.get_inputs()[0]
-    batches = [pictures[:1], pictures[1:]] if entry.shape[0] == 1 else [pictures]
+    batches = [images[:1], images[1:]] if entry.shape[0] == 1 else [images]
     outputs = [net.run(None, {entry.name: np.ascontiguousarray(batch)})[:2] for batch in batches]
     x, y = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
     return x, y
 
 
 def network_size(net: Any) -> tuple[int, int]:
-    """Height and width of the picture an onnx network takes."""
+    """Height and width of the image an onnx network takes."""
     height, width = net.get_inputs()[0].shape[-2:]
     return int(height), int(width)
 
@@ -110,7 +110,7 @@ _HALPE_MIRROR = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 17, 1
 
 @lru_cache(maxsize=2)
 def mirror_order(joints: Literal["halpe26", "wholebody133"]) -> NDArray[np.int64]:
-    """Where each joint is found in the joints of the mirrored picture."""
+    """Where each joint is found in the joints of the mirrored image."""
     match joints:
         case "halpe26":
             return np.array(_HALPE_MIRROR)
@@ -154,7 +154,7 @@ def people_boxes(outputs: list[NDArray], size: int, threshold: float) -> tuple[F
 
 
 def decode_grid(raw: Float, size: int, strides: tuple[int, ...] = (8, 16, 32)) -> tuple[Float, Float]:
-    """Raw YOLOX predictions to boxes (YOLOX, Sec. 2.1): centre = (p + cell) * stride, size = exp(p) * stride.
+    """Raw YOLOX predictions to boxes (YOLOX, Sec. 2.1): center = (p + cell) * stride, size = exp(p) * stride.
 
     Args:
         raw: (cells, 5 + classes): x, y, w, h, objectness, class scores.
@@ -171,8 +171,8 @@ def decode_grid(raw: Float, size: int, strides: tuple[int, ...] = (8, 16, 32)) -
         cells.append(np.stack([x, y], -1))
         steps.append(np.full((n * n, 1), stride))
     cell, step = np.concatenate(cells), np.concatenate(steps)
-    centre, half = (raw[:, :2] + cell) * step, np.exp(raw[:, 2:4]) * step / 2
-    boxes = np.concatenate([centre - half, centre + half], -1).astype(np.float32)
+    center, half = (raw[:, :2] + cell) * step, np.exp(raw[:, 2:4]) * step / 2
+    boxes = np.concatenate([center - half, center + half], -1).astype(np.float32)
     return boxes, (raw[:, 4] * raw[:, 5]).astype(np.float32)
 
 

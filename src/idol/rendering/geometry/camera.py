@@ -1,8 +1,8 @@
-"""The space that a clip is shown in: its camera, the person and what is behind, in metres.
+"""The space that a clip is shown in: its camera, the person and what is behind, in meters.
 
 Everything in `idol.rendering` shares these axes, OpenCV's: x to the right, y *down*, z forward. The origin is
 the clip's own camera, which looks along z. Pixel coordinates are those of `idol.clip.Pose`: (0, 0) is the
-centre of the top-left pixel.
+center of the top-left pixel.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from jaxtyping import Float, Float32, UInt8
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera with square pixels whose axis goes through the middle of the picture.
+    """A pinhole camera with square pixels whose axis goes through the middle of the image.
 
     Attributes:
         fov: Vertical field of view in degrees.
-        height: Of the picture in pixels.
-        width: Of the picture in pixels.
+        height: Of the image in pixels.
+        width: Of the image in pixels.
 
     Raises:
-        ValueError: If the field of view is not between 0 and 180, or the picture is empty.
+        ValueError: If the field of view is not between 0 and 180, or the image is empty.
     """
 
     fov: float
@@ -42,14 +42,14 @@ class Camera:
         return float(self.height / 2 / np.tan(np.radians(self.fov) / 2))
 
     @property
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         """(x, y) of the principal point in pixels."""
         return (self.width - 1) / 2, (self.height - 1) / 2
 
     @property
     def intrinsics(self) -> Float[np.ndarray, "3 3"]:
-        """The matrix that takes points in metres to homogeneous pixels."""
-        (x, y), f = self.centre, self.focal
+        """The matrix that takes points in meters to homogeneous pixels."""
+        (x, y), f = self.center, self.focal
         return np.array([[f, 0, x], [0, f, y], [0, 0, 1]])
 
     def resized(self, height: int, width: int) -> Camera:
@@ -63,17 +63,17 @@ class Camera:
 
     def rays(self) -> Float32[np.ndarray, "h w 3"]:
         """The directions of all pixels, scaled to z = 1."""
-        (cx, cy), f = self.centre, self.focal
+        (cx, cy), f = self.center, self.focal
         rays = np.ones((self.height, self.width, 3), np.float32)
         rays[..., 0] = (np.arange(self.width) - cx) / f
         rays[..., 1] = ((np.arange(self.height) - cy) / f)[:, None]
         return rays
 
     def unproject(self, z: Float[np.ndarray, "*b h w"]) -> Float32[np.ndarray, "*b h w 3"]:
-        """The points in metres that all pixels show.
+        """The points in meters that all pixels show.
 
         Args:
-            z: Distances along the axis in metres, one per pixel.
+            z: Distances along the axis in meters, one per pixel.
         """
         return self.rays() * z[..., None].astype(np.float32)
 
@@ -81,9 +81,9 @@ class Camera:
         """The pixels, x and y, at which points are seen.
 
         Args:
-            points: In metres, with z > 0.
+            points: In meters, with z > 0.
         """
-        cx, cy = self.centre
+        cx, cy = self.center
         return points[..., :2] / points[..., 2:] * self.focal + np.array([cx, cy], points.dtype)
 
 
@@ -92,9 +92,9 @@ class View:
     """Where another camera stands and looks; equal to itself alone.
 
     Attributes:
-        position: (3,) metres, in the axes of the clip's own camera.
+        position: (3,) meters, in the axes of the clip's own camera.
         rotation: (3, 3): its rows are the camera's right, down and forward.
-        shift: By how much the picture is moved to the right on the sensor, in focal lengths: the off-axis
+        shift: By how much the image is moved to the right on the sensor, in focal lengths: the off-axis
             camera of a stereo pair.
     """
 
@@ -109,7 +109,7 @@ class View:
 
     @classmethod
     def towards(cls, position: Float[np.ndarray, " 3"], target: Float[np.ndarray, " 3"]) -> View:
-        """The upright camera at `position` that looks at `target`; both in metres.
+        """The upright camera at `position` that looks at `target`; both in meters.
 
         Raises:
             ValueError: If the target is where the camera is, or straight above or below it.
@@ -129,7 +129,7 @@ class View:
 
 @dataclass(frozen=True)
 class Plane:
-    """The points X with normal · X = offset; metres.
+    """The points X with normal · X = offset; meters.
 
     Attributes:
         normal: (3,) of length 1.
@@ -140,7 +140,7 @@ class Plane:
     offset: float
 
     def z(self, camera: Camera) -> Float32[np.ndarray, "h w"]:
-        """Its distance along the axis at every pixel in metres; infinity where it is not ahead."""
+        """Its distance along the axis at every pixel in meters; infinity where it is not ahead."""
         facing = camera.rays() @ self.normal.astype(np.float32)
         with np.errstate(divide="ignore"):
             z = np.float32(self.offset) / facing
@@ -149,19 +149,19 @@ class Plane:
 
 @dataclass(frozen=True)
 class Layers:
-    """A clip taken apart into the person and what is behind, both with colour and metric depth.
+    """A clip taken apart into the person and what is behind, both with color and metric depth.
 
     Attributes:
         camera: The clip's own; its pixels are those of every array here.
-        colour: (f, 3, h, w) uint8 sRGB: the person's colours, free of the background's near the edge. Like
+        color: (f, 3, h, w) uint8 sRGB: the person's colors, free of the background's near the edge. Like
             `z` it is continued beyond the silhouette, so that interpolating at the edge meets no background.
         alpha: (f, h, w) float32 in [0, 1]: how much of each pixel the person covers.
-        z: (f, h, w) float32 metres: the person's distance along the axis; positive and finite everywhere.
+        z: (f, h, w) float32 meters: the person's distance along the axis; positive and finite everywhere.
         plate: (1 or f, 3, h, w) uint8 sRGB: the scene without the person; 1 if it never changes.
-        plate_z: (1 or f, h, w) float32 metres: its distance along the axis; positive and finite.
+        plate_z: (1 or f, h, w) float32 meters: its distance along the axis; positive and finite.
         stage: The planes that `plate_z` is made of: the nearest counts. Empty if it is no stage.
         fps: Frames per second.
-        metric: Whether metres were given with the clip; if not, they follow from an assumed field of view
+        metric: Whether meters were given with the clip; if not, they follow from an assumed field of view
             and the person's height.
 
     Raises:
@@ -169,7 +169,7 @@ class Layers:
     """
 
     camera: Camera
-    colour: UInt8[np.ndarray, "f 3 h w"]
+    color: UInt8[np.ndarray, "f 3 h w"]
     alpha: Float32[np.ndarray, "f h w"]
     z: Float32[np.ndarray, "f h w"]
     plate: UInt8[np.ndarray, "p 3 h w"]
@@ -179,9 +179,9 @@ class Layers:
     metric: bool
 
     def __post_init__(self) -> None:
-        f, h, w = len(self.colour), self.camera.height, self.camera.width
+        f, h, w = len(self.color), self.camera.height, self.camera.width
         found = (
-            self.colour.shape,
+            self.color.shape,
             self.alpha.shape,
             self.z.shape,
             self.plate.shape[1:],
@@ -197,7 +197,7 @@ class Layers:
     @property
     def frames(self) -> int:
         """Number of frames."""
-        return len(self.colour)
+        return len(self.color)
 
     @property
     def still(self) -> bool:

@@ -27,12 +27,12 @@ class Keyframe:
 
     Attributes:
         time: Seconds from the start.
-        position: Metres to the right, down and forward of the clip's own camera.
-        look_at: A point in the same axes that comes to the middle of the picture.
+        position: Meters to the right, down and forward of the clip's own camera.
+        look_at: A point in the same axes that comes to the middle of the image.
         yaw: Degrees to the right of the clip's own direction; not together with `look_at`.
         pitch: Degrees upward.
 
-    Without a direction the camera turns so that the person stays where it is in the picture.
+    Without a direction the camera turns so that the person stays where it is in the image.
 
     Raises:
         ValueError: If the time is negative, or two directions are given.
@@ -81,7 +81,7 @@ def camera_path(
             the person, from left to right), `still`, or a file of keyframes.
         amount: How far a move goes, in distances of the person; None is its default. No use with a file.
         times: Of the frames, seconds from 0.
-        person: Metres; where the person is: moves turn the camera so that its place in the picture stays.
+        person: Meters; where the person is: moves turn the camera so that its place in the image stays.
 
     Raises:
         UserError: If the path is neither, its file is wrong, or the amount is out of range.

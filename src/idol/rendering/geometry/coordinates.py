@@ -2,7 +2,7 @@
 
 The `Camera` looks along +z with y down, as OpenCV does. Files for other programs use glTF's axes,
 which are also those of three.js and, for cameras, of OpenGL and Blender: right-handed, x to the right,
-*y up*, the camera at the origin looking along -z, one unit a metre. Blender turns a GLB onto its own z-up
+*y up*, the camera at the origin looking along -z, one unit a meter. Blender turns a GLB onto its own z-up
 floor by itself; for a PLY choose "Forward -Z, Up Y" in its importer.
 """
 

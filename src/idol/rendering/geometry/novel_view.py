@@ -2,7 +2,7 @@
 
 For each output pixel we look for the point of a layer that is seen there (inverse warping): nothing is
 splatted, so there are no cracks to fill. A ray of the other camera, followed from near to far, draws a
-straight line in the clip's own picture, and the place on it is linear in q = 1 / z (`rays`). A plane is met
+straight line in the clip's own image, and the place on it is linear in q = 1 / z (`rays`). A plane is met
 at a q that is known in closed form (then the place is what the homography of the plane says). The person is
 met where its own 1 / z at the place is q (`relief`).
 
@@ -39,7 +39,7 @@ def render_view(
         layers: The clip.
         frame: Index of the frame.
         view: Where the camera stands and looks.
-        camera: Its field of view and the size of the picture; not the clip's.
+        camera: Its field of view and the size of the image; not the clip's.
 
     Returns:
         sRGB.
@@ -55,7 +55,7 @@ class Renderer:
 
     Args:
         layers: The clip.
-        camera: Field of view and size of the pictures; not the clip's.
+        camera: Field of view and size of the images; not the clip's.
     """
 
     def __init__(self, layers: Layers, camera: Camera) -> None:
@@ -73,10 +73,10 @@ class Renderer:
         return [self._view(frame, view, person) for view in views]
 
     def _view(self, frame: int, view: View, person: _Person | None) -> UInt8[np.ndarray, "3 height width"]:
-        picture = self._still(view).clone() if self._layers.still else self._background(frame, view)
+        image = self._still(view).clone() if self._layers.still else self._background(frame, view)
         if person is not None:
-            _lay_over(picture, person, self._layers.camera, view, self._camera)
-        return picture.round_().to(torch.uint8).numpy()
+            _lay_over(image, person, self._layers.camera, view, self._camera)
+        return image.round_().to(torch.uint8).numpy()
 
     def _background(self, frame: int, view: View) -> Float[Tensor, "3 height width"]:
         places = places_behind(self._layers, frame, Rays.through(self._camera, view))
@@ -85,15 +85,15 @@ class Renderer:
         return sampled(_tensor(self._layers.plate_at(frame)), places, "bicubic").clamp_(0, 255)
 
 
-def _tensor(picture: UInt8[np.ndarray, "c h w"]) -> Float[Tensor, "c h w"]:
-    return torch.from_numpy(np.ascontiguousarray(picture)).float()
+def _tensor(image: UInt8[np.ndarray, "c h w"]) -> Float[Tensor, "c h w"]:
+    return torch.from_numpy(np.ascontiguousarray(image)).float()
 
 
 def _fine(plate: UInt8[np.ndarray, "3 h w"]) -> Float[Tensor, "3 _h _w"]:
     """A bicubically enlarged copy.
 
     Interpolating linearly in it takes a quarter of the time that cubic interpolation in the original takes,
-    and differs from that by half a grey level on average.
+    and differs from that by half a gray level on average.
     """
     fine = interpolate(_tensor(plate)[None], scale_factor=_FINER, mode="bicubic", align_corners=False)
     return fine[0].clamp_(0, 255)
@@ -113,7 +113,7 @@ class _Person:
     """The person of one frame: the surface and what is seen on it, (4, h, w) sRGB and alpha in [0, 1]."""
 
     surface: Surface
-    picture: Float[Tensor, "4 h w"]
+    image: Float[Tensor, "4 h w"]
 
 
 def _person(layers: Layers, frame: int) -> _Person | None:
@@ -124,13 +124,13 @@ def _person(layers: Layers, frame: int) -> _Person | None:
         return None
     cover = torch.from_numpy(alpha)
     surface = Surface(torch.from_numpy(1 / z), cover, 1 / float(there.min()), 1 / float(there.max()))
-    return _Person(surface, torch.cat([_tensor(layers.colour[frame]), cover[None]]))
+    return _Person(surface, torch.cat([_tensor(layers.color[frame]), cover[None]]))
 
 
 def _lay_over(
-    picture: Float[Tensor, "3 height width"], person: _Person, own: Camera, view: View, camera: Camera
+    image: Float[Tensor, "3 height width"], person: _Person, own: Camera, view: View, camera: Camera
 ) -> None:
-    """Lay the person, whom the clip's `own` camera saw, over a picture, in place."""
+    """Lay the person, whom the clip's `own` camera saw, over an image, in place."""
     window = _window(person.surface, own, view, camera)
     if window is None:
         return
@@ -143,20 +143,20 @@ def _lay_over(
     places = lines.at(q).numpy()
     kept = np.flatnonzero(met.numpy())
     kept = kept[shown(torch.from_numpy(places.take(kept, 1)), person.surface)]
-    seen = sampled_at(person.picture, torch.from_numpy(places.take(kept, 1)), "bicubic").numpy()
-    colours, cover = seen[:3].clip(0, 255), seen[3].clip(0, 1)
+    seen = sampled_at(person.image, torch.from_numpy(places.take(kept, 1)), "bicubic").numpy()
+    colors, cover = seen[:3].clip(0, 255), seen[3].clip(0, 1)
     rows, columns = (np.arange(part.start, part.stop) for part in window)
     at = np.add.outer(rows * camera.width, columns).ravel().take(here.take(kept))
-    for channel, colour in zip(picture.view(3, -1).numpy(), colours, strict=True):
+    for channel, color in zip(image.view(3, -1).numpy(), colors, strict=True):
         behind = channel.take(at)
-        channel[at] = behind + cover * (colour - behind)
+        channel[at] = behind + cover * (color - behind)
 
 
 def _window(person: Surface, own: Camera, view: View, camera: Camera) -> tuple[slice, slice] | None:
     """Rows and columns of the output outside of which the person cannot be; None if it is out of sight."""
     there = person.alpha.numpy() > 0
     ends = [np.flatnonzero(there.any(axis))[[0, -1]] + np.array([-2, 2]) for axis in (0, 1)]
-    corners = (np.stack(np.meshgrid(*ends), -1).reshape(4, 2) - np.array(own.centre)) / own.focal
+    corners = (np.stack(np.meshgrid(*ends), -1).reshape(4, 2) - np.array(own.center)) / own.focal
     rays = np.column_stack([corners, np.ones(4)])
     seen = view.seen(np.concatenate([rays / person.near, rays / person.far]))
     if seen[:, 2].min() < 0.05:

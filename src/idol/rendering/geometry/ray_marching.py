@@ -29,9 +29,9 @@ class Surface:
     """What lines may meet.
 
     Attributes:
-        disparity: (h, w) 1 / metres.
+        disparity: (h, w) 1 / meters.
         alpha: (h, w) in [0, 1]: what is not there is passed through.
-        near: The largest 1 / metres where alpha is not 0.
+        near: The largest 1 / meters where alpha is not 0.
         far: The smallest.
     """
 
@@ -48,17 +48,17 @@ class Surface:
 
 
 def sampled(
-    picture: Float[Tensor, "c h w"], places: Float[Tensor, "i j 2"], mode: str
+    image: Float[Tensor, "c h w"], places: Float[Tensor, "i j 2"], mode: str
 ) -> Float[Tensor, "c i j"]:
-    """A picture at places of `rays`; beyond its border it goes on as at the border."""
-    return grid_sample(picture[None], places[None], mode, "border", align_corners=False)[0]
+    """An image at places of `rays`; beyond its border it goes on as at the border."""
+    return grid_sample(image[None], places[None], mode, "border", align_corners=False)[0]
 
 
 def sampled_at(
-    picture: Float[Tensor, "c h w"], places: Float[Tensor, "2 n"], mode: str
+    image: Float[Tensor, "c h w"], places: Float[Tensor, "2 n"], mode: str
 ) -> Float[Tensor, "c n"]:
     """The same in one row."""
-    return sampled(picture, places.T[None], mode)[:, 0]
+    return sampled(image, places.T[None], mode)[:, 0]
 
 
 def within_reach(lines: Lines, surface: Surface) -> Int[np.ndarray, " k"]:
@@ -77,7 +77,7 @@ def shown(
 
 
 def _pixels(lines: Lines, surface: Surface) -> tuple[float, float]:
-    """By how many pixels of the clip, at most, a line moves to the side and upward per 1 / metre."""
+    """By how many pixels of the clip, at most, a line moves to the side and upward per 1 / meter."""
     height, width = surface.alpha.shape
     x, y = (float(b.abs().max()) for b in lines.b)
     return x * width / 2, y * height / 2

@@ -1,7 +1,7 @@
-"""The rays of another camera, and the places in the clip's own picture that show what they meet.
+"""The rays of another camera, and the places in the clip's own image that show what they meet.
 
-Places are in the coordinates of torch's `grid_sample`: from -1 at one border of the clip's picture to 1 at
-the other, (0, 0) in its middle, where the axis of the clip's camera goes through. A point X in metres is seen
+Places are in the coordinates of torch's `grid_sample`: from -1 at one border of the clip's image to 1 at
+the other, (0, 0) in its middle, where the axis of the clip's camera goes through. A point X in meters is seen
 at
 
     s = k X_xy / X_z,   k = (2 f / w, 2 f / h).
@@ -46,8 +46,8 @@ class Rays:
         rows: slice | Int[np.ndarray, " h"] = _WHOLE,
         columns: slice | Int[np.ndarray, " w"] = _WHOLE,
     ) -> Rays:
-        """Those of some rows and columns of a camera's picture, by default of all."""
-        (cx, cy), focal = camera.centre, camera.focal
+        """Those of some rows and columns of a camera's image, by default of all."""
+        (cx, cy), focal = camera.center, camera.focal
         x = (np.arange(camera.width)[columns] - cx) / focal - view.shift
         y = (np.arange(camera.height)[rows] - cy) / focal
         return cls(torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y.astype(np.float32)), view)
@@ -60,11 +60,11 @@ class Rays:
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines s(q) = a + b q, q = 1 / z, that rays draw in the clip's picture.
+    """The lines s(q) = a + b q, q = 1 / z, that rays draw in the clip's image.
 
     Attributes:
         a: (2, n) x and y of where each ends, infinitely far away.
-        b: (2, n) x and y, times metres.
+        b: (2, n) x and y, times meters.
     """
 
     a: Float[Tensor, "2 n"]
@@ -115,7 +115,7 @@ def places_on_stage(stage: Sequence[Plane], rays: Rays, camera: Camera) -> Float
     1 / t; rays that meet none end infinitely far away, at 1 / t = 0. The point over t is r + p / t.
 
     Args:
-        stage: In metres.
+        stage: In meters.
         rays: Of h x w pixels.
         camera: The clip's.
     """

@@ -17,7 +17,7 @@ _HALVINGS = 8
 def zoom_inside(layers: Layers, views: Sequence[View], camera: Camera) -> float:
     """The least zoom at which no view looks past the border of the background.
 
-    One for all views, or the picture would breathe. It ends at 1.5; what is still beyond the border then goes
+    One for all views, or the image would breathe. It ends at 1.5; what is still beyond the border then goes
     on as at the border.
 
     Args:
@@ -43,11 +43,11 @@ def _bisected(layers: Layers, view: View, camera: Camera, low: float) -> float:
 
 
 def _inside(layers: Layers, view: View, camera: Camera) -> bool:
-    """Whether the output's border shows the inside of the clip's picture, a pixel's rounding aside."""
+    """Whether the output's border shows the inside of the clip's image, a pixel's rounding aside."""
     ends_y, ends_x = np.array([0, camera.height - 1]), np.array([0, camera.width - 1])
     borders = Rays.through(camera, view, rows=ends_y), Rays.through(camera, view, columns=ends_x)
     farthest = [places_behind(layers, 0, rays).abs().amax((0, 1)) for rays in borders]
     slack = 0.5 + 1e-3 * layers.camera.width
-    # the outermost pixels' centres are half a pixel inside of the border
+    # the outermost pixels' centers are half a pixel inside of the border
     limits = [1 + 2 * (slack - 0.5) / size for size in (layers.camera.width, layers.camera.height)]
     return all(float(each[i]) <= limits[i] for each in farthest for i in (0, 1))

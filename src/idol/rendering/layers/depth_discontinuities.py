@@ -26,11 +26,11 @@ _AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 def is_jump(
     a: Float32[np.ndarray, "*b"], b: Float32[np.ndarray, "*b"], focal: float
 ) -> Bool[np.ndarray, "*b"]:
-    """Whether depth jumps between neighbouring pixels.
+    """Whether depth jumps between neighboring pixels.
 
     Args:
-        a: Metres along the view axis.
-        b: The same of the neighbours.
+        a: Meters along the view axis.
+        b: The same of the neighbors.
         focal: Focal length in pixels.
     """
     return np.abs(a - b) > STEEPEST * np.minimum(a, b) / focal
@@ -89,7 +89,7 @@ def _median_of_3(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def _rim(there: Bool[np.ndarray, "h w"], box: tuple[slice, slice]) -> Bool[np.ndarray, "i j"]:
-    """The person's pixels near the silhouette; beyond the picture's border the person goes on."""
+    """The person's pixels near the silhouette; beyond the image's border the person goes on."""
     around = np.pad(there, 1, mode="edge")[tuple(slice(side.start, side.stop + 2) for side in box)]
     return there[box] & (distance_transform_edt(around)[1:-1, 1:-1] <= _RIM)
 
@@ -98,7 +98,7 @@ def _lower(z: Float32[np.ndarray, "h w"], rim: Int[np.ndarray, " n"], focal: flo
     """Bring depth down in place, where it falls off faster than a body turns away; inf: nobody.
 
     Args:
-        z: Metres, with a border of inf.
+        z: Meters, with a border of inf.
         rim: Where it may change, as places in the flat array.
         focal: Focal length in pixels.
     """
@@ -115,13 +115,13 @@ def _lower(z: Float32[np.ndarray, "h w"], rim: Int[np.ndarray, " n"], focal: flo
 
 
 def without_midair(z: Float32[np.ndarray, "h w"], focal: float) -> Float32[np.ndarray, "h w"]:
-    """Depth without pixels that hang between their neighbours: even exact depth has them once it is resized.
+    """Depth without pixels that hang between their neighbors: even exact depth has them once it is resized.
 
-    Such a pixel is a jump away from both neighbours in a row or a column, nearer than one and farther than
+    Such a pixel is a jump away from both neighbors in a row or a column, nearer than one and farther than
     the other. It gets the depth of the one that it is closer to.
 
     Args:
-        z: Metres along the view axis.
+        z: Meters along the view axis.
         focal: Focal length in pixels.
     """
     settled = z.copy()

@@ -1,7 +1,7 @@
 """The stage: what is behind the person, if its depth is not known: a floor under the feet and a back wall.
 
-A background that is one flat picture slides under the feet as soon as the camera moves, for feet and the
-ground beneath them are equally far away. So the picture's lower part is laid on a plane that runs through
+A background that is one flat image slides under the feet as soon as the camera moves, for feet and the
+ground beneath them are equally far away. So the image's lower part is laid on a plane that runs through
 the places where the feet touch it.
 """
 
@@ -41,7 +41,7 @@ class Feet:
 
 
 def find_feet(mask: Bool[np.ndarray, "f h w"], fps: float) -> Feet | None:
-    """Where the person stands in every frame, or None if the feet are out of the picture in most frames.
+    """Where the person stands in every frame, or None if the feet are out of the image in most frames.
 
     The floor is the morphological closing of the lowest rows over a second: a jump does not move it. It is
     smoothed a little.
@@ -72,14 +72,14 @@ def floor_through(
 
     Args:
         feet: Where they are.
-        disparity: 1 / metres of the contacts, one per frame.
+        disparity: 1 / meters of the contacts, one per frame.
         camera: The clip's.
         level: Take the camera to be level, as relative depth cannot tell.
 
     Returns:
         The plane, or None if there is none below the camera.
     """
-    v = (feet.floor + 0.5 - camera.centre[1]) / camera.focal
+    v = (feet.floor + 0.5 - camera.center[1]) / camera.focal
     use = feet.down & ~np.isnan(feet.lowest)
     v, q = v[use], disparity[use]
     middle = float(np.median(q))
@@ -132,7 +132,7 @@ def planted(
     the distance of the floor under it: depth that a network makes is least certain there, and feet that hover
     before or behind the floor would slide on it.
     """
-    v = (feet.floor + 0.5 - camera.centre[1]) / camera.focal
+    v = (feet.floor + 0.5 - camera.center[1]) / camera.focal
     ground = (v * floor.normal[1] + floor.normal[2]) / floor.offset
     seen = np.nonzero(mask.any((1, 2)))[0]
     missing = [ground[i] - float(np.median(disparity[i][mask[i]])) for i in seen]
@@ -161,7 +161,7 @@ def _grounded(
     )
     bottom = near.max(-1)
     bottom[bottom < rows[-1] - reach] = rows[-1]
-    v = (np.maximum(bottom, np.arange(height)[:, None]) + lift + 0.5 - camera.centre[1]) / camera.focal
+    v = (np.maximum(bottom, np.arange(height)[:, None]) + lift + 0.5 - camera.center[1]) / camera.focal
     ground = (v * floor.normal[1] + floor.normal[2]) / floor.offset
     weight = np.clip((np.arange(height)[:, None] - bottom + reach) / (0.7 * reach), 0, 1)
     weight = weight * weight * (3 - 2 * weight)

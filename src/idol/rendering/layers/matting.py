@@ -1,8 +1,8 @@
-"""Clean edges: what part of a pixel the person covers, in which colour, and how far away.
+"""Clean edges: what part of a pixel the person covers, in which color, and how far away.
 
 A pixel on the person's edge shows I = alpha F + (1 - alpha) B. As a rule neither F nor B is known; here B is,
 for the clean plate is an input of the generation. F is continued outward from the person's inside, which
-leaves alpha as the projection of I - B onto F - B. Where F and B look alike the picture says nothing about
+leaves alpha as the projection of I - B onto F - B. Where F and B look alike the image says nothing about
 alpha, and the smoothed silhouette decides. Depth is continued outward like F: an edge keeps the person's
 distance and no sheet hangs between person and background. Frames are treated alike and one by one; there is
 nothing random in it, so an edge that stands still stays still.
@@ -22,9 +22,9 @@ from torch.nn.functional import pad
 _INSIDE = 2  # pixels inside the mask that may show background
 _OUTSIDE = 2  # pixels outside it that may show the person
 _BLEED = 4  # pixels inside it whose generated depth is drawn towards the background's 0
-_REACH = 8  # pixels that colours and depth are continued beyond the inside
-_ODD = 48.0  # grey levels by which an edge pixel may differ from the inside's continuation
-_CONTRAST = 24.0  # grey levels between F and B at which picture and silhouette are trusted alike
+_REACH = 8  # pixels that colors and depth are continued beyond the inside
+_ODD = 48.0  # gray levels by which an edge pixel may differ from the inside's continuation
+_CONTRAST = 24.0  # gray levels between F and B at which image and silhouette are trusted alike
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Mattes:
     """The person of a few frames.
 
     Attributes:
-        colour: (f, 3, h, w) uint8 sRGB without the background's part, continued beyond the edge.
+        color: (f, 3, h, w) uint8 sRGB without the background's part, continued beyond the edge.
         alpha: (f, h, w) float32 in [0, 1].
         disparity: (f, h, w) float32, continued beyond the edge.
     """
 
-    colour: UInt8[np.ndarray, "f 3 h w"]
+    color: UInt8[np.ndarray, "f 3 h w"]
     alpha: Float32[np.ndarray, "f h w"]
     disparity: Float32[np.ndarray, "f h w"]
 
@@ -60,14 +60,14 @@ def mattes(
             be replaced by the inside's; an exact one is kept.
 
     Returns:
-        Colours, coverage and disparity; outside of the edge's reach they are 0, 0 and the person's median.
+        Colors, coverage and disparity; outside of the edge's reach they are 0, 0 and the person's median.
     """
-    colour, alpha = np.zeros_like(frames), np.zeros(masks.shape, np.float32)
+    color, alpha = np.zeros_like(frames), np.zeros(masks.shape, np.float32)
     far = np.empty(masks.shape, np.float32)
     for each, depth, mask in zip(far, disparity, masks, strict=True):
         each[:] = np.median(depth[mask]) if mask.any() else 0
     if not masks.any():
-        return Mattes(colour, alpha, far)
+        return Mattes(color, alpha, far)
     part = (slice(None), *_window(np.asarray(masks.any(0))))
     seen, behind = (_tensor(each[:, :, *part[1:]]) for each in (frames, plates))
     inside, depth = _tensor(masks[part])[:, None], _tensor(disparity[part])[:, None]
@@ -75,11 +75,11 @@ def mattes(
     paint = _continued(seen, core)
     depth, reached = (_cleaned if clean else _continued_depth)(depth, inside)
     coverage = _coverage(seen, behind, paint, inside, core)
-    paint = _own_colour(seen, behind, paint, coverage)
-    colour[:, :, *part[1:]] = paint.round_().to(torch.uint8).numpy()
+    paint = _own_color(seen, behind, paint, coverage)
+    color[:, :, *part[1:]] = paint.round_().to(torch.uint8).numpy()
     alpha[part] = coverage[:, 0].numpy()
     np.copyto(far[part], depth[:, 0].numpy(), where=reached[:, 0].numpy())
-    return Mattes(colour, alpha, far)
+    return Mattes(color, alpha, far)
 
 
 def _window(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
@@ -98,7 +98,7 @@ def _tensor(values: np.ndarray) -> Tensor:
 def grown(values: Num[Tensor, "*b h w"], rows: int, columns: int) -> Num[Tensor, "*b h w"]:
     """The maximum over windows that reach so many rows and columns to either side.
 
-    Only what is inside the picture counts. Shifted copies double the reach each time, which is several times
+    Only what is inside the image counts. Shifted copies double the reach each time, which is several times
     as fast as torch's pooling.
 
     Args:
@@ -124,7 +124,7 @@ def _spread(values: Num[Tensor, "*b h w"], by: int, dim: int) -> Num[Tensor, "*b
 
 
 def _shrunk(mask: Num[Tensor, "f 1 h w"], by: int) -> Num[Tensor, "f 1 h w"]:
-    # beyond the picture's border nothing counts: the person goes on there
+    # beyond the image's border nothing counts: the person goes on there
     return 1 - grown(1 - mask, by, by)
 
 
@@ -144,7 +144,7 @@ def _cleaned(
 ) -> tuple[Float[Tensor, "f 1 h w"], Bool[Tensor, "f 1 h w"]]:
     """Depth that does not sink towards the edge: there, that of the inside or its own, whichever is nearer.
 
-    What bleeds in is the background's 0, so of neighbours the nearest is the truest: thin limbs take that.
+    What bleeds in is the background's 0, so of neighbors the nearest is the truest: thin limbs take that.
     Specks apart from the body have no depth that could be trusted, and take what is around.
     """
     body = _without_specks(inside)
@@ -177,7 +177,7 @@ def _continued_depth(
 
 
 def _continued(values: Float[Tensor, "f c h w"], known: Float[Tensor, "f 1 h w"]) -> Float[Tensor, "f c h w"]:
-    """Values where they are known; beyond, ring by ring, the mean of the known neighbours; 0 out of reach."""
+    """Values where they are known; beyond, ring by ring, the mean of the known neighbors; 0 out of reach."""
     return _spread_rings(values, known)[:, :-1]
 
 
@@ -212,7 +212,7 @@ def _coverage(
     square = (contrast * contrast).sum(1, keepdim=True)
     solved = (((seen - behind) * contrast).sum(1, keepdim=True) / square.clamp_min(1e-6)).clamp(0, 1)
     trust = square / (square + 3 * _CONTRAST**2)
-    # the silhouette, smoothed; what lies beyond the picture's border is not counted
+    # the silhouette, smoothed; what lies beyond the image's border is not counted
     counted = _summed(torch.ones_like(inside))
     smooth = _summed(_summed(inside) / counted) / counted
     alpha = trust * solved + (1 - trust) * smooth
@@ -221,13 +221,13 @@ def _coverage(
     return torch.where(core > 0, 1.0, alpha * grown(inside, _OUTSIDE, _OUTSIDE))
 
 
-def _own_colour(
+def _own_color(
     seen: Float[Tensor, "f 3 h w"],
     behind: Float[Tensor, "f 3 h w"],
     paint: Float[Tensor, "f 3 h w"],
     alpha: Float[Tensor, "f 1 h w"],
 ) -> Float[Tensor, "f 3 h w"]:
-    """F = (I - (1 - alpha) B) / alpha where that is well-posed, the continued colour where it is not."""
+    """F = (I - (1 - alpha) B) / alpha where that is well-posed, the continued color where it is not."""
     own = (seen - (1 - alpha) * behind) / alpha.clamp_min(0.1) - paint
     # a small alpha turns noise into black and white dots
     own = own.clamp(-_ODD, _ODD) * ((alpha - 0.3) / 0.5).clamp(0, 1)

@@ -1,6 +1,6 @@
-"""Metres: of depth that is measured, and of depth that is relative.
+"""Meters: of depth that is measured, and of depth that is relative.
 
-Depth of a generated clip is relative: its numbers order the person's parts, and are linear in 1 / metres, but
+Depth of a generated clip is relative: its numbers order the person's parts, and are linear in 1 / meters, but
 say nothing about how far away they are. Three things that people have in common give the missing scale: how
 tall a person is, how tall a person looks at a given field of view, and how deep a body is.
 """
@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from idol.clip import Clip, Pose
-from idol.clip.depth import to_metres
+from idol.clip.depth import to_meters
 from idol.pose.joints import OPENPOSE_18, WHOLEBODY_133
 from idol.rendering.geometry.camera import Camera
 
 FOV = 35.0
-"""Vertical field of view, degrees, where nothing tells it: a person seen in full from four metres or so."""
+"""Vertical field of view, degrees, where nothing tells it: a person seen in full from four meters or so."""
 PERSON_HEIGHT = 1.7
-"""Metres."""
+"""Meters."""
 BODY_DEPTH = 0.27
 """How deep a body is as a share of its height: between the 10th and the 90th percentile of its distances;
 the mean over 16 clips of synthetic people in motion, whose distances are exact (0.12 to 0.41)."""
@@ -74,10 +74,10 @@ def camera_of(clip: Clip, fov: float | None, person_height: float) -> Camera:
         clip: With a person.
         fov: Vertical field of view in degrees. If None and the clip's distances are known, it is the one at
             which the person is `person_height` tall; if they are not, `FOV`.
-        person_height: In metres.
+        person_height: In meters.
     """
     if fov is None and clip.depth_range is not None:
-        z = to_metres(clip.depth, clip.depth_range, _kind(clip))
+        z = to_meters(clip.depth, clip.depth_range, _kind(clip))
         away = [np.median(d[m]) if m.any() else np.nan for d, m in zip(z, clip.mask, strict=True)]
         heights = standing_heights(clip.pose, clip.mask) * np.array(away)
         focal = float(np.nanpercentile(heights, 75)) / person_height
@@ -86,13 +86,13 @@ def camera_of(clip: Clip, fov: float | None, person_height: float) -> Camera:
 
 
 def exact_disparities(clip: Clip) -> Float32[np.ndarray, "f h w"] | None:
-    """1 / metres of every pixel of a clip whose distances are known, else None.
+    """1 / meters of every pixel of a clip whose distances are known, else None.
 
-    The inverse of `idol.clip.depth.from_metres`; where there is no person the number is that of `far`.
+    The inverse of `idol.clip.depth.from_meters`; where there is no person the number is that of `far`.
     """
     if clip.depth_range is None:
         return None
-    z = to_metres(clip.depth, clip.depth_range, _kind(clip))
+    z = to_meters(clip.depth, clip.depth_range, _kind(clip))
     return (1 / np.minimum(z, clip.depth_range[1])).astype(np.float32)
 
 
@@ -102,16 +102,16 @@ def relative_scale(
     distance: float,
     person_height: float,
 ) -> tuple[float, float]:
-    """The numbers a and b that make 1 / metres of relative depth: a + b depth.
+    """The numbers a and b that make 1 / meters of relative depth: a + b depth.
 
     The person's median comes to `distance`. The person of the middle frame (by the median over frames) gets
     the depth of a body, `BODY_DEPTH`; less, if depth 0 would else be farther than ten times the distance.
 
     Args:
-        depth: Relative, linear in 1 / metres, larger is nearer.
+        depth: Relative, linear in 1 / meters, larger is nearer.
         mask: The person, seen in one frame at least.
-        distance: Metres.
-        person_height: Metres.
+        distance: Meters.
+        person_height: Meters.
     """
     middle = float(np.median(depth[mask]))
     frames = zip(depth, mask, strict=True)

@@ -1,4 +1,4 @@
-"""CLIP -> LAYERS: the person, cut out with clean edges, and what is behind, both in metres."""
+"""CLIP -> LAYERS: the person, cut out with clean edges, and what is behind, both in meters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from idol.rendering.layers.metric_scale import (
 )
 from idol.rendering.parallel import each_frame
 
-_NEAREST = 0.1  # metres; nothing is closer to the camera
+_NEAREST = 0.1  # meters; nothing is closer to the camera
 _FARTHEST = 1000.0
 _TOGETHER = 4  # frames that are cut out together, so that threads do not wait for each other all the time
 _SAMPLES = 48  # frames that tell how far away a standing background is
@@ -38,7 +38,7 @@ def separate(clip: Clip, *, fov: float | None = None, person_height: float = PER
     Args:
         clip: With depth of either kind.
         fov: Vertical field of view in degrees; see `scale.camera_of` for the default.
-        person_height: Metres; gives the scale where the clip's distances are not known.
+        person_height: Meters; gives the scale where the clip's distances are not known.
 
     Raises:
         UserError: If the clip has no depth, shows nobody, or an argument is out of range.
@@ -49,7 +49,7 @@ def separate(clip: Clip, *, fov: float | None = None, person_height: float = PER
     if fov is not None and not 1 <= fov <= 150:
         raise UserError("--fov", f"{fov}", "give degrees from 1 to 150")
     if not 0.3 <= person_height <= 3:
-        raise UserError("--person-height", f"{person_height}", "give metres from 0.3 to 3")
+        raise UserError("--person-height", f"{person_height}", "give meters from 0.3 to 3")
     camera = camera_of(clip, fov, person_height)
     exact = exact_disparities(clip)
     cut = _mattes(clip, clip.depth if exact is None else exact, clean=exact is None)
@@ -61,15 +61,15 @@ def separate(clip: Clip, *, fov: float | None = None, person_height: float = PER
     if clip.depth_kind == "scene":
         stage: tuple[Plane, ...] = ()
         everything = (a + b * clip.depth).astype(np.float32) if exact is None else exact
-        plate_z = _metres(_behind(everything, clip.mask, still=clip.background.ndim == 3))
+        plate_z = _meters(_behind(everything, clip.mask, still=clip.background.ndim == 3))
     else:
         person, stage = _staged(clip, person, camera, relative=exact is None)
-        plate_z = _metres(np.minimum.reduce([plane.z(camera) for plane in stage])[None], inverse=False)
+        plate_z = _meters(np.minimum.reduce([plane.z(camera) for plane in stage])[None], inverse=False)
     return Layers(
         camera=camera,
-        colour=cut.colour,
+        color=cut.color,
         alpha=cut.alpha,
-        z=_metres(person),
+        z=_meters(person),
         plate=clip.background[None] if clip.background.ndim == 3 else clip.background,
         plate_z=plate_z,
         stage=stage,
@@ -113,7 +113,7 @@ def _staged(
 
 
 def _contact(disparity: Float32[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
-    """1 / metres of the person's lowest three rows; NaN where nobody is seen."""
+    """1 / meters of the person's lowest three rows; NaN where nobody is seen."""
     rows = np.nonzero(mask.any(1))[0]
     if not len(rows):
         return float("nan")
@@ -121,7 +121,7 @@ def _contact(disparity: Float32[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"
     return float(np.median(disparity[lowest][mask[lowest]]))
 
 
-def _metres(values: Float32[np.ndarray, "f h w"], inverse: bool = True) -> Float32[np.ndarray, "f h w"]:
+def _meters(values: Float32[np.ndarray, "f h w"], inverse: bool = True) -> Float32[np.ndarray, "f h w"]:
     z = np.maximum(values, 1 / _FARTHEST) if inverse else values.copy()
     if inverse:
         np.divide(1, z, out=z)
@@ -131,7 +131,7 @@ def _metres(values: Float32[np.ndarray, "f h w"], inverse: bool = True) -> Float
 def _behind(
     disparity: Float32[np.ndarray, "f h w"], mask: Bool[np.ndarray, "f h w"], still: bool
 ) -> Float32[np.ndarray, "p h w"]:
-    """1 / metres of what is behind the person, p = 1 if the camera stands still.
+    """1 / meters of what is behind the person, p = 1 if the camera stands still.
 
     Of each pixel the median over the frames in which the person is not there; where that is never, a smooth
     continuation of what is around.
@@ -154,7 +154,7 @@ def _behind(
 def _filled(
     values: Float[torch.Tensor, "p 1 h w"], known: Float[torch.Tensor, "p 1 h w"]
 ) -> Float[torch.Tensor, "p 1 h w"]:
-    """Values where known; elsewhere those of a picture half the size, filled alike (push and pull)."""
+    """Values where known; elsewhere those of an image half the size, filled alike (push and pull)."""
     height, width = values.shape[2:]
     if known.all() or max(height, width) == 1:
         return values

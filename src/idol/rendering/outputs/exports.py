@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from idol.rendering.job import Job
-from idol.rendering.outputs.depth_video import to_millimetres, write_depth_video
+from idol.rendering.outputs.depth_video import to_millimeters, write_depth_video
 from idol.rendering.outputs.exr import write_background_exr, write_person_exr
 from idol.rendering.outputs.mesh import clip_glb, frame_glb
 from idol.rendering.outputs.point_cloud import background_cloud, joined, person_cloud, to_ply
@@ -49,7 +49,7 @@ def write_exr(job: Job) -> list[Path]:
 
 
 def write_depth(job: Job) -> list[Path]:
-    """`depth.mkv`: the person's millimetres, 16 bit; `scene-depth.mkv`: those of all that is seen."""
+    """`depth.mkv`: the person's millimeters, 16 bit; `scene-depth.mkv`: those of all that is seen."""
     layers = job.layers
     there = layers.alpha >= 0.5
     person = np.where(there, layers.z, np.float32(np.inf))
@@ -57,7 +57,7 @@ def write_depth(job: Job) -> list[Path]:
     files = []
     for name, z in (("depth.mkv", person), ("scene-depth.mkv", seen)):
         files.append(job.folder / name)
-        write_depth_video(files[-1], to_millimetres(z), layers.fps)
+        write_depth_video(files[-1], to_millimeters(z), layers.fps)
     return files
 
 

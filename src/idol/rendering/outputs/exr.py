@@ -1,7 +1,7 @@
-"""OpenEXR for compositing: colour, alpha and metric depth of the person, and of what is behind.
+"""OpenEXR for compositing: color, alpha and metric depth of the person, and of what is behind.
 
-Colours are what compositors expect: linear light with the primaries of Rec. 709, multiplied by alpha, in half
-precision (which holds 8-bit sRGB exactly). Z is metres along the view axis in single precision; where the
+Colors are what compositors expect: linear light with the primaries of Rec. 709, multiplied by alpha, in half
+precision (which holds 8-bit sRGB exactly). Z is meters along the view axis in single precision; where the
 person is not (alpha 0) it is +infinity, as nothing is there.
 """
 
@@ -16,14 +16,14 @@ from idol.errors import UserError
 from idol.rendering.geometry.camera import Layers
 
 _REC_709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)  # red, green, blue, white
-_COMMENTS = "linear Rec. 709, premultiplied; Z in metres along the view axis, infinite where nothing is"
+_COMMENTS = "linear Rec. 709, premultiplied; Z in meters along the view axis, infinite where nothing is"
 
 
-def to_linear(colour: UInt8[np.ndarray, "*b"]) -> Float32[np.ndarray, "*b"]:
+def to_linear(color: UInt8[np.ndarray, "*b"]) -> Float32[np.ndarray, "*b"]:
     """Linear light in [0, 1] of 8-bit sRGB (IEC 61966-2-1)."""
     levels = np.arange(256) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)[colour]
+    return linear.astype(np.float32)[color]
 
 
 def write_person_exr(path: Path, layers: Layers, frame: int) -> None:
@@ -39,7 +39,7 @@ def write_person_exr(path: Path, layers: Layers, frame: int) -> None:
     """
     alpha = layers.alpha[frame]
     z = np.where(alpha > 0, layers.z[frame], np.float32(np.inf))
-    _write(path, layers, layers.colour[frame], alpha, z)
+    _write(path, layers, layers.color[frame], alpha, z)
 
 
 def write_background_exr(path: Path, layers: Layers, frame: int) -> None:
@@ -60,12 +60,12 @@ def write_background_exr(path: Path, layers: Layers, frame: int) -> None:
 def _write(
     path: Path,
     layers: Layers,
-    colour: UInt8[np.ndarray, "3 h w"],
+    color: UInt8[np.ndarray, "3 h w"],
     alpha: Float32[np.ndarray, "h w"],
     z: Float32[np.ndarray, "h w"],
 ) -> None:
     openexr = _openexr()
-    rgba = np.concatenate([to_linear(colour) * alpha, alpha[None]]).transpose(1, 2, 0)
+    rgba = np.concatenate([to_linear(color) * alpha, alpha[None]]).transpose(1, 2, 0)
     header = {
         "compression": openexr.ZIP_COMPRESSION,
         "type": openexr.scanlineimage,

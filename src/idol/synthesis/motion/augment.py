@@ -170,7 +170,7 @@ def arms_enter_body(motion: Motion) -> bool:
 
 
 def is_upright(motion: Motion) -> bool:
-    """Whether the trunk stands up and the knees stay below the hips: fit for a picture from the waist up."""
+    """Whether the trunk stands up and the knees stay below the hips: fit for an image from the waist up."""
     up = motion.rotation[:, [INDEX["pelvis"], INDEX["chest"]], 1, 1].min()
     thighs = motion.rotation[:, [LEGS["L"][0], LEGS["R"][0]], 1, 1].min()
     return bool(up > 0.85 and thighs > 0.6)

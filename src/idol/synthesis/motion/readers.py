@@ -47,7 +47,7 @@ _DEEPMIMIC = {
     "upperarm.L": (39, "chest"),
     "forearm.L": (43, "upperarm.L"),
 }
-_DEEPMIMIC_LEG = 0.8316  # metres, thigh plus shin of its humanoid
+_DEEPMIMIC_LEG = 0.8316  # meters, thigh plus shin of its humanoid
 _FROM_X_FORWARD = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-NEAR, FAR = 0.1, 60.0  # metres
-SKY = 1000.0  # metres: stands for infinity where a finite depth must be named
+NEAR, FAR = 0.1, 60.0  # meters
+SKY = 1000.0  # meters: stands for infinity where a finite depth must be named
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Camera:
     """A square camera.
 
     Attributes:
-        eye: (3,) in metres.
+        eye: (3,) in meters.
         view: (4, 4) world -> camera.
-        focal: In pixels of the finished picture.
+        focal: In pixels of the finished image.
         size: Pixels along a side.
     """
 
@@ -36,18 +36,18 @@ class Camera:
 
     @property
     def rays(self) -> Float[np.ndarray, "{self.size} {self.size} 3"]:
-        """World directions (s, s, 3) through the pixels' centres, of length 1 along the view axis."""
+        """World directions (s, s, 3) through the pixels' centers, of length 1 along the view axis."""
         y, x = np.mgrid[0 : self.size, 0 : self.size]
-        centre = self.size / 2 - 0.5
-        local = np.stack([(x - centre) / self.focal, (centre - y) / self.focal, -np.ones(x.shape)], -1)
+        center = self.size / 2 - 0.5
+        local = np.stack([(x - center) / self.focal, (center - y) / self.focal, -np.ones(x.shape)], -1)
         return local @ self.view[:3, :3]
 
     def project(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-        """World points (..., 3) -> (..., 3): x, y in pixels (0, 0 the first pixel's centre), z in metres."""
+        """World points (..., 3) -> (..., 3): x, y in pixels (0, 0 the first pixel's center), z in meters."""
         seen = points @ self.view[:3, :3].T + self.view[:3, 3]
         z = -seen[..., 2]
-        centre = self.size / 2 - 0.5
-        x, y = centre + self.focal * seen[..., 0] / z, centre - self.focal * seen[..., 1] / z
+        center = self.size / 2 - 0.5
+        x, y = center + self.focal * seen[..., 0] / z, center - self.focal * seen[..., 1] / z
         return np.stack([x, y, z], -1)
 
 

@@ -1,4 +1,4 @@
-"""What a camera adds to a perfect picture: softness, vignette, tint and grain."""
+"""What a camera adds to a perfect image: softness, vignette, tint and grain."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from scipy.ndimage import gaussian_filter
 
 @dataclass(frozen=True)
 class Film:
-    """Treatment shared by all pictures of a clip, the clean plate included; only the grain differs.
+    """Treatment shared by all images of a clip, the clean plate included; only the grain differs.
 
     Attributes:
         blur: Standard deviation in pixels; none below 0.25.
         gain: (s, s, 1) float32 vignette.
-        saturation, contrast, lift: Of the colours; lift in grey levels.
-        grain: Standard deviation in grey levels.
+        saturation, contrast, lift: Of the colors; lift in gray levels.
+        grain: Standard deviation in gray levels.
         seed: Of the grain.
     """
 
@@ -29,13 +29,13 @@ class Film:
     seed: int
 
     def expose(self, image: np.ndarray, number: int) -> np.ndarray:
-        """Picture (s, s, 3) uint8 -> (3, s, s) uint8, with grain number `number`."""
+        """Image (s, s, 3) uint8 -> (3, s, s) uint8, with grain number `number`."""
         x = image.astype(np.float32)
         if self.blur > 0.25:
             x = gaussian_filter(x, (self.blur, self.blur, 0))
         x = x * self.gain
-        grey = x.mean(-1, keepdims=True)
-        x = ((grey + (x - grey) * self.saturation) - 128) * self.contrast + (128 + self.lift)
+        gray = x.mean(-1, keepdims=True)
+        x = ((gray + (x - gray) * self.saturation) - 128) * self.contrast + (128 + self.lift)
         if self.grain > 0:
             rng = np.random.default_rng([self.seed, number])
             x += rng.standard_normal((*x.shape[:2], 1), np.float32) * self.grain

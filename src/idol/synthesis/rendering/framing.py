@@ -1,4 +1,4 @@
-"""Where the camera stands, so that what should be seen fills the picture."""
+"""Where the camera stands, so that what should be seen fills the image."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from idol.synthesis.rendering.camera import Camera, look_at
 def frame_points(
     rng: np.random.Generator, points: Float[np.ndarray, "n 3"], size: int, floor: float = 0.25
 ) -> Camera:
-    """A random camera whose picture holds all points (n, 3), with a random margin.
+    """A random camera whose image holds all points (n, 3), with a random margin.
 
     The camera looks from the front (+Z), up to 30 degrees from either side, from a person's height or lower.
 
     Args:
         rng: Source of randomness.
-        points: What must be seen, metres.
+        points: What must be seen, meters.
         size: Pixels along a side.
-        floor: The camera is never lower, metres.
+        floor: The camera is never lower, meters.
     """
     margin = rng.uniform(0.03, 0.1) if rng.uniform() < 0.75 else rng.uniform(0.1, 0.25)
     half_angle = np.radians(rng.uniform(26, 50)) / 2
     focal = size / 2 / np.tan(half_angle)
     yaw, pitch = np.radians(rng.uniform(-30, 30)), np.radians(rng.uniform(-5, 14))
     way = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
-    centre = (points.min(0) + points.max(0)) / 2
+    center = (points.min(0) + points.max(0)) / 2
     shift = rng.uniform(-1, 1, 2) * np.array([0.8, 0.4]) * (margin - 0.02)
     distance = 3.0
     for _ in range(4):
-        eye = centre + distance * way
+        eye = center + distance * way
         eye[1] = max(eye[1], floor)
-        camera = Camera(eye, look_at(eye, centre), focal, size)
+        camera = Camera(eye, look_at(eye, center), focal, size)
         at = camera.project(points)
-        # recentre on the points as seen, then step back until they fit
+        # recenter on the points as seen, then step back until they fit
         middle = (at[:, :2].min(0) + at[:, :2].max(0)) / 2 - (size - 1) / 2
         step = (middle * [1, -1]) * distance / focal
-        centre = centre + camera.view[0, :3] * step[0] + camera.view[1, :3] * step[1]
+        center = center + camera.view[0, :3] * step[0] + camera.view[1, :3] * step[1]
         extent = np.ptp(at[:, :2], axis=0).max() / size
         distance *= extent / (1 - 2 * margin)
     moved = -shift * size * distance / focal
-    centre = centre + camera.view[0, :3] * moved[0] + camera.view[1, :3] * moved[1]
-    eye = centre + distance * way
+    center = center + camera.view[0, :3] * moved[0] + camera.view[1, :3] * moved[1]
+    eye = center + distance * way
     eye[1] = max(eye[1], floor)
-    return Camera(eye, look_at(eye, centre), focal, size)
+    return Camera(eye, look_at(eye, center), focal, size)

@@ -1,4 +1,4 @@
-"""Persons and scenes to pictures, exact depth and masks, through OpenGL on EGL (a GPU or llvmpipe)."""
+"""Persons and scenes to images, exact depth and masks, through OpenGL on EGL (a GPU or llvmpipe)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _CUTOFF: dict[Material, float] = {"skin": 0.0, "cloth": 0.3, "shoe": 0.3, "hair"
 
 @dataclass(frozen=True)
 class Rendering:
-    """One picture.
+    """One image.
 
     Attributes:
         image: (s, s, 3) uint8 sRGB.
-        z: (s, s) float32 distance along the view axis in metres; the person's where the mask is set.
+        z: (s, s) float32 distance along the view axis in meters; the person's where the mask is set.
         mask: (s, s) bool: at least half of the pixel is the person.
     """
 
@@ -51,7 +51,7 @@ class _Draw:
 
 
 class Raster:
-    """An off-screen OpenGL context that draws square pictures.
+    """An off-screen OpenGL context that draws square images.
 
     Load a person, set the stage, then draw frame after frame.
 
@@ -75,18 +75,18 @@ class Raster:
         self._copy = _Screen(gl, corners, shaders.COPY_FRAGMENT)
         depths, z = _plain(gl.texture((side, side), 2, dtype="f4")), gl.depth_renderbuffer((side, side))
         self._depths = depths
-        self._colours, self._bright, self._dim = (
+        self._colors, self._bright, self._dim = (
             _plain(gl.texture((side, side), 4, dtype="f2")) for _ in range(3)
         )
         self._samples, self._bright_buffer, self._dim_buffer = (
-            gl.framebuffer([colours, depths], z) for colours in (self._colours, self._bright, self._dim)
+            gl.framebuffer([colors, depths], z) for colors in (self._colors, self._bright, self._dim)
         )
         self._shadow_map = gl.depth_texture((_SHADOW_SIZE, _SHADOW_SIZE))
         self._shadow_map.compare_func = "<="
         self._shadow_buffer = gl.framebuffer(depth_attachment=self._shadow_map)
-        self._picture = gl.texture((size, size), 4)
-        self._picture_depth = gl.texture((size, size), 2, dtype="f4")
-        self._finished = gl.framebuffer([self._picture, self._picture_depth])
+        self._image = gl.texture((size, size), 4)
+        self._image_depth = gl.texture((size, size), 2, dtype="f4")
+        self._finished = gl.framebuffer([self._image, self._image_depth])
         self._white = gl.texture((1, 1), 4, b"\xff" * 4)
         self._panorama: Any = None
         self._person: list[_Draw] = []
@@ -147,9 +147,9 @@ class Raster:
         """The loaded person on the stage.
 
         Args:
-            vertices: (n, 3) of the posed person, metres.
+            vertices: (n, 3) of the posed person, meters.
             normals: (n, 3) unit.
-            focus: Centre (3,) and half-width in metres of what the shadow map covers.
+            focus: Center (3,) and half-width in meters of what the shadow map covers.
         """
         away = focus[0] + self._light.key * 5
         sun = orthographic(focus[1], 0.1, 10.0) @ look_at(away, focus[0])
@@ -188,8 +188,8 @@ class Raster:
             shader["clip_from_world"].write(_matrix(camera.projection @ camera.view))
             shader["view"].write(_matrix(camera.view))
         program["ambient"].write(light.ambient.astype("f4").tobytes())
-        vectors = {"key": light.key, "key_colour": light.key_colour, "fill": light.fill, "eye": camera.eye}
-        for name, value in (vectors | {"fill_colour": light.fill_colour}).items():
+        vectors = {"key": light.key, "key_color": light.key_color, "fill": light.fill, "eye": camera.eye}
+        for name, value in (vectors | {"fill_color": light.fill_color}).items():
             program[name].write(value.astype("f4").tobytes())
         for unit, name in enumerate(("image", "bumps", "shadows", "sky")):
             program[name] = unit
@@ -254,11 +254,11 @@ class Raster:
     def _resolve(self) -> Rendering:
         self._finished.use()
         self._gl.disable(self._gl.DEPTH_TEST)
-        self._colours.use(0)
+        self._colors.use(0)
         self._depths.use(1)
         light = self._light
         self._finish.draw(
-            colours=0,
+            colors=0,
             depths=1,
             block=self.block,
             focal=self._camera.focal,
@@ -267,9 +267,9 @@ class Raster:
             white=tuple(float(x) for x in light.white),
         )
         shape = (self.size, self.size, -1)
-        colour = np.frombuffer(self._picture.read(), np.uint8).reshape(shape)[::-1]
-        depth = np.frombuffer(self._picture_depth.read(), np.float32).reshape(shape)[::-1]
-        return Rendering(colour[..., :3].copy(), depth[..., 0].copy(), depth[..., 1] >= 0.5)
+        color = np.frombuffer(self._image.read(), np.uint8).reshape(shape)[::-1]
+        depth = np.frombuffer(self._image_depth.read(), np.float32).reshape(shape)[::-1]
+        return Rendering(color[..., :3].copy(), depth[..., 0].copy(), depth[..., 1] >= 0.5)
 
 
 class _Screen:

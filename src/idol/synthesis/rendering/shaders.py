@@ -26,13 +26,13 @@ float lit(vec3 at) { // share of the key light that arrives
 SURFACE_FRAGMENT = (
     """#version 330
 in vec3 world; in vec3 world_normal; in vec2 st; in float distance_z; in vec3 light_place;
-layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth;
+layout(location = 0) out vec4 out_color; layout(location = 1) out vec2 out_depth;
 uniform sampler2D image; uniform sampler2D bumps; uniform sampler2D sky;
 uniform bool has_bumps; uniform bool is_catcher; uniform bool is_person; uniform bool is_skin;
-uniform float sun; // 1, or 0 for the picture that full shadow would give
+uniform float sun; // 1, or 0 for the image that full shadow would give
 uniform float wrap; uniform float cutoff; uniform vec4 shine; // strength, sharpness, -, mirror
-uniform vec3 ambient[9]; uniform vec3 key; uniform vec3 key_colour; uniform vec3 fill;
-uniform vec3 fill_colour; uniform vec3 eye;
+uniform vec3 ambient[9]; uniform vec3 key; uniform vec3 key_color; uniform vec3 fill;
+uniform vec3 fill_color; uniform vec3 eye;
 const float PI = 3.14159265;"""
     + _SHADOWED
     + """
@@ -55,7 +55,7 @@ void main() {
   vec3 way = normalize(world - eye);
   if (is_catcher) {
     vec2 at = vec2(atan(way.x, way.z) / (2 * PI), acos(clamp(way.y, -1, 1)) / PI);
-    out_colour = vec4(textureLod(sky, at, 0).rgb * mix(0.45, 1.0, sun), 1); out_depth = vec2(distance_z, 0);
+    out_color = vec4(textureLod(sky, at, 0).rgb * mix(0.45, 1.0, sun), 1); out_depth = vec2(distance_z, 0);
     return;
   }
   float s = lit(light_place) * sun;
@@ -66,12 +66,12 @@ void main() {
   vec3 direct = vec3(clamp((facing + wrap) / (1 + wrap), 0, 1));
   if (is_skin) direct = clamp((facing + vec3(0.32, 0.14, 0.09)) / vec3(1.32, 1.14, 1.09), 0, 1);
   vec3 albedo = pow(texel.rgb, vec3(2.2));
-  vec3 colour = albedo * (irradiance(n) + key_colour * direct * s + fill_colour * max(dot(n, fill), 0));
+  vec3 color = albedo * (irradiance(n) + key_color * direct * s + fill_color * max(dot(n, fill), 0));
   float gloss = pow(max(dot(n, normalize(key - way)), 0), shine.y);
   float fresnel = 0.04 + 0.96 * pow(1 - max(dot(n, -way), 0), 5);
-  colour += shine.x * gloss * s * key_colour * step(0, facing);
-  colour += shine.w * fresnel * irradiance(reflect(way, n));
-  out_colour = vec4(colour, 1);
+  color += shine.x * gloss * s * key_color * step(0, facing);
+  color += shine.w * fresnel * irradiance(reflect(way, n));
+  out_color = vec4(color, 1);
   out_depth = vec2(distance_z, is_person ? 1 : 0);
 }"""
 )
@@ -80,7 +80,7 @@ void main() {
 BACKDROP_FRAGMENT = (
     """#version 330
 in float distance_z; in vec3 light_place;
-layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth;
+layout(location = 0) out vec4 out_color; layout(location = 1) out vec2 out_depth;
 uniform sampler2D bright; uniform sampler2D dim;"""
     + _SHADOWED
     + """
@@ -88,14 +88,14 @@ void main() {
   ivec2 at = ivec2(gl_FragCoord.xy);
   vec3 full = texelFetch(bright, at, 0).rgb;
   float s = lit(light_place);
-  out_colour = vec4(s < 1 ? mix(texelFetch(dim, at, 0).rgb, full, s) : full, 1);
+  out_color = vec4(s < 1 ? mix(texelFetch(dim, at, 0).rgb, full, s) : full, 1);
   out_depth = vec2(distance_z, 0);
 }"""
 )
 
 COPY_FRAGMENT = """#version 330
-layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth; uniform sampler2D bright;
-void main() { out_colour = texelFetch(bright, ivec2(gl_FragCoord.xy), 0); out_depth = vec2(1000, 0); }"""
+layout(location = 0) out vec4 out_color; layout(location = 1) out vec2 out_depth; uniform sampler2D bright;
+void main() { out_color = texelFetch(bright, ivec2(gl_FragCoord.xy), 0); out_depth = vec2(1000, 0); }"""
 
 SHADOW_VERTEX = """#version 330
 in vec3 place; in vec2 uv; uniform mat4 light_from_world; out vec2 st;
@@ -109,36 +109,36 @@ SCREEN_VERTEX = """#version 330
 in vec2 corner; void main() { gl_Position = vec4(corner, 0, 1); }"""
 
 SKY_FRAGMENT = """#version 330
-layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth;
+layout(location = 0) out vec4 out_color; layout(location = 1) out vec2 out_depth;
 uniform sampler2D sky; uniform mat4 world_from_view; uniform float focal; uniform float side;
 const float PI = 3.14159265;
 void main() {
   vec2 p = (gl_FragCoord.xy - side / 2) / focal;
   vec3 way = normalize((world_from_view * vec4(p, -1, 0)).xyz);
   vec2 at = vec2(atan(way.x, way.z) / (2 * PI), acos(clamp(way.y, -1, 1)) / PI);
-  out_colour = vec4(textureLod(sky, at, 0).rgb, 1); out_depth = vec2(1000, 0);
+  out_color = vec4(textureLod(sky, at, 0).rgb, 1); out_depth = vec2(1000, 0);
 }"""
 
 # Every finished pixel is the mean of a block of samples; depth is the mean over the person's samples alone,
 # so that it is exact at the silhouette. Occlusion: how far the surroundings rise above the surface's plane.
 FINISH_FRAGMENT = """#version 330
-layout(location = 0) out vec4 out_colour; layout(location = 1) out vec2 out_depth;
-uniform sampler2D colours; uniform sampler2D depths;
+layout(location = 0) out vec4 out_color; layout(location = 1) out vec2 out_depth;
+uniform sampler2D colors; uniform sampler2D depths;
 uniform int block; uniform float focal; uniform float exposure; uniform float strength; uniform vec3 white;
 float noise(vec2 p) { return fract(52.9829189 * fract(dot(p, vec2(0.06711056, 0.00583715)))); }
 float depth_at(ivec2 at) {
   return texelFetch(depths, clamp(at, ivec2(0), textureSize(depths, 0) - 1), 0).r;
 }
-float occlusion(ivec2 centre, float z) {
-  float here = depth_at(centre);
-  vec2 ahead = vec2(depth_at(centre + ivec2(1, 0)), depth_at(centre + ivec2(0, 1))) - here;
-  vec2 behind = here - vec2(depth_at(centre - ivec2(1, 0)), depth_at(centre - ivec2(0, 1)));
+float occlusion(ivec2 center, float z) {
+  float here = depth_at(center);
+  vec2 ahead = vec2(depth_at(center + ivec2(1, 0)), depth_at(center + ivec2(0, 1))) - here;
+  vec2 behind = here - vec2(depth_at(center - ivec2(1, 0)), depth_at(center - ivec2(0, 1)));
   vec2 slope = mix(ahead, behind, lessThan(abs(behind), abs(ahead))); // the side without an edge
   float radius = 0.22 * focal * float(block) / z, start = noise(gl_FragCoord.xy) * 6.2831853, sum = 0.0;
   for (int k = 0; k < 12; k++) {
     float angle = start + float(k) * 2.3999632;
     vec2 step_ = radius * (float(k) + 0.5) / 12 * vec2(cos(angle), sin(angle));
-    float other = depth_at(centre + ivec2(step_));
+    float other = depth_at(center + ivec2(step_));
     float rise = z + dot(slope, step_) - other;
     sum += clamp((rise - 0.012) / 0.05, 0, 1) * clamp(1 - (rise - 0.25) / 0.2, 0, 1);
   }
@@ -148,7 +148,7 @@ void main() {
   ivec2 base = ivec2(gl_FragCoord.xy) * block;
   vec3 sum = vec3(0); float person = 0, person_z = 0, scene_z = 0, all = float(block * block);
   for (int i = 0; i < block; i++) for (int j = 0; j < block; j++) {
-    vec3 c = texelFetch(colours, base + ivec2(i, j), 0).rgb;
+    vec3 c = texelFetch(colors, base + ivec2(i, j), 0).rgb;
     vec2 d = texelFetch(depths, base + ivec2(i, j), 0).rg;
     sum += c / (1 + 0.25 * max(c.r, max(c.g, c.b))); // one bright sample must not win the block
     if (d.g > 0.5) { person += 1; person_z += d.r; } else scene_z += d.r;
@@ -159,6 +159,6 @@ void main() {
   float dark = strength > 0 && z < 50 ? occlusion(base + block / 2, z) : 0;
   vec3 c = mean * (1 - strength * dark) * exposure * white;
   c = c * (2.51 * c + 0.03) / (c * (2.43 * c + 0.59) + 0.14); // filmic curve
-  out_colour = vec4(pow(clamp(c, 0, 1), vec3(1 / 2.2)), share);
+  out_color = vec4(pow(clamp(c, 0, 1), vec3(1 / 2.2)), share);
   out_depth = vec2(z, share);
 }"""

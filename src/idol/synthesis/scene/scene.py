@@ -19,7 +19,7 @@ _Numbers = tuple[float | int, ...]
 
 @dataclass(frozen=True)
 class Quad:
-    """A flat textured rectangle: corners (4, 3) in metres, normal (3,), uv (4, 2), image (h, w, 3) uint8."""
+    """A flat textured rectangle: corners (4, 3) in meters, normal (3,), uv (4, 2), image (h, w, 3) uint8."""
 
     corners: np.ndarray
     normal: np.ndarray
@@ -33,17 +33,17 @@ class Light:
 
     Attributes:
         ambient: (9, 3) irradiance as spherical harmonics, in the shader's polynomial order.
-        key, key_colour: Direction towards the light that casts shadows, (3,), and its colour.
-        fill, fill_colour: The same for one that casts none.
+        key, key_color: Direction towards the light that casts shadows, (3,), and its color.
+        fill, fill_color: The same for one that casts none.
         exposure: Factor before tone mapping; white: (3,) factors of the channels.
         occlusion: Strength of ambient occlusion in [0, 1].
     """
 
     ambient: np.ndarray
     key: np.ndarray
-    key_colour: np.ndarray
+    key_color: np.ndarray
     fill: np.ndarray
-    fill_colour: np.ndarray
+    fill_color: np.ndarray
     exposure: float
     white: np.ndarray
     occlusion: float = 0.8
@@ -68,7 +68,7 @@ def panoramas() -> tuple[np.ndarray, ...]:
     for path in sorted(asset_path("hdri").glob("*.exr.js")):
         coded = re.search(r"base64,([A-Za-z0-9+/=]+)", path.read_text())
         if coded is None:
-            raise ValueError(f"{path.name} holds no picture")
+            raise ValueError(f"{path.name} holds no image")
         found.append(np.clip(np.nan_to_num(_read_exr(OpenEXR, base64.b64decode(coded[1]))), 0, 200))
     return tuple(found)
 
@@ -79,8 +79,8 @@ def _read_exr(module: object, data: bytes) -> np.ndarray:
     with tempfile.NamedTemporaryFile(suffix=".exr") as file:
         file.write(data)
         file.flush()
-        with module.File(file.name) as picture:  # type: ignore[attr-defined]
-            channels = picture.channels()
+        with module.File(file.name) as image:  # type: ignore[attr-defined]
+            channels = image.channels()
             if "RGB" in channels:
                 return channels["RGB"].pixels.astype(np.float32)
             return np.stack([channels[c].pixels for c in "RGB"], -1).astype(np.float32)
@@ -88,7 +88,7 @@ def _read_exr(module: object, data: bytes) -> np.ndarray:
 
 @lru_cache(1)
 def photos() -> tuple[np.ndarray, ...]:
-    """Square views out of the panoramas, (160, 160, 3) uint8, as pictures to hang on walls."""
+    """Square views out of the panoramas, (160, 160, 3) uint8, as images to hang on walls."""
     views = []
     for panorama in panoramas():
         for start in range(0, 512, 160):
@@ -103,7 +103,7 @@ def make_scene(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray, k
 
     Args:
         rng: Source of randomness.
-        subject: Lowest and highest corner of what the person fills, metres.
+        subject: Lowest and highest corner of what the person fills, meters.
         eye: (3,) where the camera is: a room holds it.
         kind: "room" or "panorama".
     """
@@ -127,15 +127,15 @@ def with_surroundings(
     Args:
         scene: What was drawn.
         camera: Through which camera.
-        z: The raster's distances along the view axis, metres.
+        z: The raster's distances along the view axis, meters.
         mask: The person, whose distances stay.
 
     Returns:
-        Distances along the view axis, metres, at most `SKY`.
+        Distances along the view axis, meters, at most `SKY`.
     """
     if scene.panorama is None:
         return z
-    fall = np.maximum(-camera.rays[..., 1], 1e-9)  # of a line of sight, in metres a metre of depth
+    fall = np.maximum(-camera.rays[..., 1], 1e-9)  # of a line of sight, in meters a meter of depth
     return np.where(mask, z, np.minimum(camera.eye[1] / fall, SKY).astype(z.dtype))
 
 
@@ -161,28 +161,28 @@ def make_light(rng: np.random.Generator, panorama: np.ndarray, kind: str) -> Lig
         key = np.array([np.sin(angle) * 0.8, rng.uniform(0.5, 1.2), np.cos(angle)])
     key[1] = min(key[1], 3 * np.hypot(key[0], key[2]) + 0.05)  # never straight from above
     key[0] += 0.02
-    grey = ambient.mean(1, keepdims=True)
+    gray = ambient.mean(1, keepdims=True)
     if kind == "room":  # walls even the light out
         even = np.concatenate([[1.25], np.full(8, 0.5)])[:, None]
-        ambient = 0.35 * ambient + 0.65 * grey * np.array([1.05, 1.0, 0.93]) * even
+        ambient = 0.35 * ambient + 0.65 * gray * np.array([1.05, 1.0, 0.93]) * even
     else:
-        ambient = 0.45 * ambient + 0.55 * grey
+        ambient = 0.45 * ambient + 0.55 * gray
     angle = rng.uniform(-np.pi, np.pi)
     fill = np.array([np.sin(angle), rng.uniform(0.0, 0.8), np.cos(angle)])
     warm = np.array([1.0, 0.96, 0.9]) * rng.uniform(0.9, 1.1, 3)
     return Light(
         ambient=ambient * 0.85,
         key=key / np.linalg.norm(key),
-        key_colour=warm * rng.uniform(0.4, 1.3),
+        key_color=warm * rng.uniform(0.4, 1.3),
         fill=fill / np.linalg.norm(fill),
-        fill_colour=rng.uniform(0.8, 1.2, 3) * max(rng.uniform(-0.2, 0.5), 0.0),
+        fill_color=rng.uniform(0.8, 1.2, 3) * max(rng.uniform(-0.2, 0.5), 0.0),
         exposure=float(rng.uniform(0.75, 1.25)),
         white=rng.uniform(0.93, 1.07, 3),
     )
 
 
 def _directions(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """x, y, z and the solid angle of an equirectangular picture's pixels, (h, w) each."""
+    """x, y, z and the solid angle of an equirectangular image's pixels, (h, w) each."""
     theta = (np.arange(height) + 0.5)[:, None] / height * np.pi
     phi = (np.arange(width) + 0.5)[None] / width * 2 * np.pi
     ring, one = np.sin(theta), np.ones((height, width))
@@ -229,8 +229,8 @@ def room(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray) -> tupl
     d = max(7.0, eye[2] + 3.0)
     back = float(subject[0, 2]) - rng.uniform(0.5, 2.2)
     ceiling = np.full((2, 2, 3), int(rng.integers(200, 250)), np.uint8)
-    pictures = photos()
-    walls = [textures.wall(rng, pictures) for _ in range(3)]
+    images = photos()
+    walls = [textures.wall(rng, images) for _ in range(3)]
     walls[1:] = [walls[0]] * 2 if rng.uniform() < 0.3 else walls[1:]
     scale = rng.uniform(0.7, 1.4)
     left, right = -w / 2, w / 2

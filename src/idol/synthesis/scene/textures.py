@@ -10,17 +10,17 @@ from PIL import Image, ImageDraw, ImageFilter
 
 _WALL = 512
 _FLOOR = 384
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
-def colour(rng: np.random.Generator, low: float, high: float, saturation: float) -> np.ndarray:
-    """A furnishing colour, (3,) in [0, 1], of value low..high; warm hues are the commonest."""
+def color(rng: np.random.Generator, low: float, high: float, saturation: float) -> np.ndarray:
+    """A furnishing color, (3,) in [0, 1], of value low..high; warm hues are the commonest."""
     hue = rng.uniform(0.03, 0.16) if rng.uniform() < 0.6 else rng.uniform()
     return np.array(colorsys.hsv_to_rgb(hue, rng.uniform() ** 1.7 * saturation, rng.uniform(low, high)))
 
 
-def _ink(rng: np.random.Generator, low: float, high: float, saturation: float) -> Colour:
-    r, g, b = (int(255 * x) for x in colour(rng, low, high, saturation))
+def _ink(rng: np.random.Generator, low: float, high: float, saturation: float) -> Color:
+    r, g, b = (int(255 * x) for x in color(rng, low, high, saturation))
     return r, g, b
 
 
@@ -47,7 +47,7 @@ def floor(rng: np.random.Generator) -> np.ndarray:
         case _:
             grain = 0.08 * rng.standard_normal((_FLOOR, _FLOOR, 1))
             shade = 1 + grain + 0.06 * cloud(rng, _FLOOR, ((4, 0.6), (24, 0.4)))
-            return _finish(colour(rng, 0.25, 0.8, 0.4) * shade)
+            return _finish(color(rng, 0.25, 0.8, 0.4) * shade)
 
 
 def planks(rng: np.random.Generator) -> np.ndarray:
@@ -70,30 +70,30 @@ def planks(rng: np.random.Generator) -> np.ndarray:
 
 def _tiles(rng: np.random.Generator) -> np.ndarray:
     size, count = _FLOOR, 8
-    first, second = colour(rng, 0.5, 0.95, 0.2), colour(rng, 0.4, 0.95, 0.2)
+    first, second = color(rng, 0.5, 0.95, 0.2), color(rng, 0.4, 0.95, 0.2)
     y, x = np.mgrid[0:size, 0:size] * count
     image = np.where((((x // size) + (y // size)) % 2)[..., None].astype(bool), first, second)
     grout = ((x % size < 10) | (y % size < 10))[..., None]
     return _finish(image * np.where(grout, 0.75, 1) * (1 + 0.03 * cloud(rng, size, ((4, 0.5), (48, 0.4)))))
 
 
-def wall(rng: np.random.Generator, pictures: Sequence[np.ndarray]) -> np.ndarray:
+def wall(rng: np.random.Generator, images: Sequence[np.ndarray]) -> np.ndarray:
     """A wall seen from inside: paint, paper, bricks or panels, with things on and before it."""
     base = _finish(_plaster(rng))
-    picture = Image.fromarray(base)
-    pen = ImageDraw.Draw(picture)
+    image = Image.fromarray(base)
+    pen = ImageDraw.Draw(image)
     if rng.uniform() < 0.8:
         pen.rectangle((0, _WALL - 14, _WALL, _WALL), fill=_ink(rng, 0.5, 1.0, 0.15))
     for _ in range(int(rng.integers(0, 6))):
-        _furnish(rng, picture, pen, pictures)
+        _furnish(rng, image, pen, images)
     if rng.uniform() < 0.4:
-        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2.5))))
-    return np.asarray(picture)
+        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2.5))))
+    return np.asarray(image)
 
 
 def _plaster(rng: np.random.Generator) -> np.ndarray:
     size = _WALL
-    image = np.ones((size, size, 3)) * colour(rng, 0.4, 0.97, 0.45)
+    image = np.ones((size, size, 3)) * color(rng, 0.4, 0.97, 0.45)
     image *= 1 + 0.025 * cloud(rng, size, ((3, 0.6), (9, 0.3), (100, 0.15)))
     x = np.arange(size)
     match int(rng.integers(7)):
@@ -104,7 +104,7 @@ def _plaster(rng: np.random.Generator) -> np.ndarray:
                 None, :, None
             ]
         case 2:  # wainscot
-            image[int(size * rng.uniform(0.55, 0.75)) :] = colour(rng, 0.3, 0.95, 0.4)
+            image[int(size * rng.uniform(0.55, 0.75)) :] = color(rng, 0.3, 0.95, 0.4)
         case 3:  # panels
             image[:, (x * int(rng.integers(4, 10))) % size < 8] *= 0.8
         case _:
@@ -116,7 +116,7 @@ def _bricks(rng: np.random.Generator) -> np.ndarray:
     size, rows = _WALL, 32
     high = size // rows
     mortar = rng.uniform(0.5, 0.8)
-    clay = np.array([0.6, 0.32, 0.25]) if rng.uniform() < 0.6 else colour(rng, 0.4, 0.9, 0.15)
+    clay = np.array([0.6, 0.32, 0.25]) if rng.uniform() < 0.6 else color(rng, 0.4, 0.9, 0.15)
     image = np.full((size, size, 3), mortar)
     for i in range(rows):
         for j in range(-1, rows // 2 + 1):
@@ -128,14 +128,14 @@ def _bricks(rng: np.random.Generator) -> np.ndarray:
 
 def _furnish(
     rng: np.random.Generator,
-    picture: Image.Image,
+    image: Image.Image,
     pen: ImageDraw.ImageDraw,
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
 ) -> None:
     x = int(rng.integers(0, _WALL - 60))
     match int(rng.integers(7)):
         case 0 | 1:
-            _frame(rng, picture, pen, x, pictures)
+            _frame(rng, image, pen, x, images)
         case 2:
             _window(rng, pen, x)
         case 3:
@@ -150,16 +150,16 @@ def _furnish(
 
 def _frame(
     rng: np.random.Generator,
-    picture: Image.Image,
+    image: Image.Image,
     pen: ImageDraw.ImageDraw,
     x: int,
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
 ) -> None:
     w, h, y = int(rng.integers(40, 120)), int(rng.integers(45, 120)), int(rng.integers(130, 280))
     pen.rectangle((x, y, x + w, y + h), fill=_ink(rng, 0.05, 0.9, 0.4))
-    if pictures:
-        inside = Image.fromarray(pictures[int(rng.integers(len(pictures)))])
-        picture.paste(inside.resize((w - 8, h - 8)), (x + 4, y + 4))
+    if images:
+        inside = Image.fromarray(images[int(rng.integers(len(images)))])
+        image.paste(inside.resize((w - 8, h - 8)), (x + 4, y + 4))
 
 
 def _window(rng: np.random.Generator, pen: ImageDraw.ImageDraw, x: int) -> None:
@@ -216,7 +216,7 @@ def cloth(rng: np.random.Generator) -> np.ndarray:
     base = (
         np.array([0.5, 0.34, 0.2]) * rng.uniform(0.5, 1.6)
         if rng.uniform() < 0.4
-        else colour(rng, 0.1, 0.9, 0.8)
+        else color(rng, 0.1, 0.9, 0.8)
     )
     grain = np.tile(rng.standard_normal((size, 1, 1)), (1, size, 1))
     return _finish(base * (1 + 0.05 * grain) * np.ones((size, size, 3)))
