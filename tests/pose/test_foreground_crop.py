@@ -5,7 +5,7 @@ import pytest
 
 from idol.clip import Pose
 from idol.pose import skeleton
-from idol.pose.foreground_crop import GRAY, foreground_crop, square_around
+from idol.pose.foreground_crop import GRAY, bounding_square, foreground_crop
 
 
 def scene(height=90, width=120, box=(20, 15, 70, 45)):
@@ -21,7 +21,7 @@ def scene(height=90, width=120, box=(20, 15, 70, 45)):
 
 def test_without_resizing_it_is_a_cut_out():
     image, mask, pose = scene()
-    x0, y0, side = square_around(mask, 0.1)
+    x0, y0, side = bounding_square(mask, 0.1)
     assert (x0, y0, side) == (0, 15, 60)
     crop, inside, moved = foreground_crop(image, mask, pose, side)
     window, expected = mask[15:75, 0:60], image[:, 15:75, 0:60]

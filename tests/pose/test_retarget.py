@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from idol.clip import Pose
-from idol.pose.retarget import fill_gaps, person_height, retarget, smooth
+from idol.pose.retarget import person_height, retarget
 from idol.pose.skeleton import LIMBS
+from idol.pose.smoothing import fill_gaps, smooth
 
 # Limb lengths of a person 100 high, by LIMBS, and directions (degrees, 90 is down) of a standing posture.
 LENGTHS = np.array([11, 11, 16, 14, 16, 14, 30, 23, 23, 30, 23, 23, 10, 3, 4, 3, 4], float)

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from idol import media
-from idol.clip.video import read_image, read_video
+from idol.clip.images import read_image
+from idol.clip.video import read_video
 from idol.errors import UserError
 
 

@@ -6,16 +6,19 @@ from scipy.spatial.transform import Rotation
 
 from idol.clip import Pose
 from idol.errors import UserError
-from idol.pose.skeleton import OPENPOSE_18, person_height, write_openpose_json
+from idol.pose.joints import OPENPOSE_18
+from idol.pose.openpose_json import write_openpose_json
+from idol.pose.retarget import person_height
+from idol.pose.smoothing import runs
 from idol.prepare import builtin_motions
-from idol.prepare.estimators.detection import Detection
-from idol.prepare.motion import main_person, motion_from, runs, without_gaps
-from idol.prepare.outlier_removal import exchanges, leaps, steadied
+from idol.prepare.estimators.detection import PersonDetection
+from idol.prepare.motion import fill_short_gaps, load_motion, main_person
+from idol.prepare.outlier_removal import find_jumps, find_side_swaps, remove_outliers
 
 
 def person_at(x, size=10.0):
     keypoints = np.ones((18, 3), np.float32)
-    return Detection(np.array([x, 0, x + size, 2 * size], np.float32), 0.9, keypoints)
+    return PersonDetection(np.array([x, 0, x + size, 2 * size], np.float32), 0.9, keypoints)
 
 
 def test_one_person_is_followed_past_another():
@@ -45,7 +48,7 @@ def pose_without(frames, missing):
 
 
 def test_a_short_gap_is_interpolated_and_said():
-    pose, notes = without_gaps(pose_without(30, [4, 5, 6, 20]), fps=30)
+    pose, notes = fill_short_gaps(pose_without(30, [4, 5, 6, 20]), fps=30)
     np.testing.assert_allclose(pose.keypoints, pose_without(30, []).keypoints, atol=1e-5)
     assert notes == ("no person was found in frames 4-6, 20: their poses are interpolated",)
 
@@ -53,7 +56,7 @@ def test_a_short_gap_is_interpolated_and_said():
 @pytest.mark.parametrize("missing", [range(5, 18), range(0, 13), range(17, 30)])
 def test_a_long_gap_is_refused_with_its_frames(missing):
     with pytest.raises(UserError, match=rf"frames {missing[0]}-{missing[-1]} of 30.*up to 12 frames"):
-        without_gaps(pose_without(30, list(missing)), fps=30)
+        fill_short_gaps(pose_without(30, list(missing)), fps=30)
 
 
 def test_runs():
@@ -76,7 +79,7 @@ def mirrored_sides(keypoints, frames):
 def test_exchanged_sides_are_put_right(name, frames):
     pose = builtin_motions.builtin_pose(name, 30)
     true = np.where(pose.keypoints[..., 2:] > 0, pose.keypoints, 0)
-    found = steadied(Pose(mirrored_sides(true, frames), pose.height, pose.width)).keypoints
+    found = remove_outliers(Pose(mirrored_sides(true, frames), pose.height, pose.width)).keypoints
     body = [i for i, joint in enumerate(OPENPOSE_18) if not joint.endswith(("eye", "ear"))]
     both = (found[..., 2] > 0)[:, body]
     apart = np.linalg.norm((found - true)[:, body, :2], axis=-1)
@@ -86,7 +89,7 @@ def test_exchanged_sides_are_put_right(name, frames):
 @pytest.mark.parametrize("name", ["walk", "dance-a", "spinkick", "cartwheel", "spin"])
 def test_motions_without_mistakes_stay_as_they_are(name):
     pose = builtin_motions.builtin_pose(name)
-    kept = steadied(pose).keypoints
+    kept = remove_outliers(pose).keypoints
     limbs = [i for i, joint in enumerate(OPENPOSE_18) if not joint.endswith(("eye", "ear", "nose"))]
     moved = np.linalg.norm((kept - pose.keypoints)[:, limbs, :2], axis=-1) > 0.02 * person_height(pose)
     assert moved.mean() < 0.02
@@ -105,7 +108,7 @@ def test_exchanges_equal_trying_every_path():
         return sum(way) + 1.5 * sum(path)
 
     paths = [[int(bit) for bit in f"{n:07b}"] for n in range(2**7)]
-    assert exchanges(left, right, 1.5).astype(int).tolist() == min(paths, key=cost)
+    assert find_side_swaps(left, right, 1.5).astype(int).tolist() == min(paths, key=cost)
 
 
 def test_a_leap_is_found_and_steady_speed_is_not():
@@ -115,14 +118,14 @@ def test_a_leap_is_found_and_steady_speed_is_not():
     keypoints[8, 0] = 0  # missing is not leaping
     expected = np.zeros((12, 2), bool)
     expected[5, 1] = True
-    assert (leaps(keypoints, 40) == expected).all()
+    assert (find_jumps(keypoints, 40) == expected).all()
 
 
 def test_builtin_motions():
     assert {"walk", "run", "dance-a", "dance-b", "spinkick", "jump", "punch", "backflip"} <= set(
         builtin_motions.names()
     )
-    motion = motion_from("builtin:walk", max_frames=50, fps=25)
+    motion = load_motion("builtin:walk", max_frames=50, fps=25)
     assert (motion.pose.frames, motion.fps, motion.audio) == (50, 25, None)
 
 
@@ -137,7 +140,9 @@ def test_every_builtin_motion_is_in_the_image(name):
 
 def test_forward_kinematics_equals_a_literal_chain():
     rows = builtin_motions._clips()["dance-a"].astype(float)
-    places, _ = builtin_motions.play(rows, np.array([rows[0, 0]]))  # the second key frame, exactly
+    places, _ = builtin_motions.forward_kinematics(
+        rows, np.array([rows[0, 0]])
+    )  # the second key frame, exactly
 
     def turn(column):
         w, x, y, z = rows[1, column : column + 4]
@@ -157,7 +162,7 @@ def test_a_loop_goes_on_where_it_ended():
     rows = builtin_motions._clips()["walk"].astype(float)
     seconds = rows[:-1, 0].sum()
     times = np.linspace(0, 2 * seconds, 120)
-    places, _ = builtin_motions.play(rows, times)
+    places, _ = builtin_motions.forward_kinematics(rows, times)
     steps = np.linalg.norm(np.diff(places["root"], axis=0), axis=-1)
     assert steps.max() < 3 * np.median(steps)
     assert np.linalg.norm(places["root"][-1] - places["root"][0]) > 1.8 * np.linalg.norm(
@@ -174,7 +179,7 @@ def test_left_is_on_the_right_of_one_who_faces_the_camera():
 def test_openpose_folder(tmp_path):
     pose = builtin_motions.builtin_pose("jump", 12)
     write_openpose_json(tmp_path, pose)
-    motion = motion_from(tmp_path, max_frames=10)
+    motion = load_motion(tmp_path, max_frames=10)
     assert motion.pose.frames == 10 and motion.fps == 30
     seen = pose.visible[:10]
     np.testing.assert_allclose(motion.pose.keypoints[seen], pose.keypoints[:10][seen], atol=1e-2)
@@ -186,12 +191,12 @@ def test_openpose_folder(tmp_path):
 )
 def test_unknown_motions(spec, message):
     with pytest.raises(UserError, match=rf"--motion.*{message}"):
-        motion_from(spec)
+        load_motion(spec)
 
 
 def test_an_empty_folder_and_a_file_that_is_no_video(tmp_path):
     with pytest.raises(UserError, match="--motion.*no .json"):
-        motion_from(tmp_path)
+        load_motion(tmp_path)
     (tmp_path / "dance.mp4").write_text("this is not a video")
     with pytest.raises(UserError, match="--motion.*dance.mp4"):
-        motion_from(tmp_path / "dance.mp4")
+        load_motion(tmp_path / "dance.mp4")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from idol.clip import Clip, Pose
-from idol.pose.skeleton import OPENPOSE_18
+from idol.pose.joints import OPENPOSE_18
 
 
 def drawn_clip(seed: int, frames: int = 4, size: int = 64, moving: bool = False) -> Clip:

@@ -85,7 +85,7 @@ def test_people_stand_on_the_floor():
     from idol.synthesis.splits import generator
 
     person = module._person(3, "train", 0)
-    motions = module.motions_of("train")
+    motions = module.read_motions("train")
     for number in range(4):
         rng = generator(3, "train", 9, number)
         take = module._direct(rng, person, motions, FRAMES, module._STYLES["train"])
@@ -96,9 +96,9 @@ def test_people_stand_on_the_floor():
 
 
 def test_splits_share_neither_people_nor_motions():
-    from idol.synthesis.clips import motions_of
+    from idol.synthesis.clips import read_motions
 
-    names = {split: {m.name for m in motions_of(split)} for split in ("train", "val", "test")}
+    names = {split: {m.name for m in read_motions(split)} for split in ("train", "val", "test")}
     assert all(names.values())
     assert not names["train"] & names["val"] and not names["train"] & names["test"]
     assert not names["val"] & names["test"]

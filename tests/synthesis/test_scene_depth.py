@@ -13,13 +13,13 @@ from idol.clip.depth import to_meters
 from idol.data.shards import ShardReader
 from idol.errors import UserError
 from idol.synthesis import generate
-from idol.synthesis.rendering.camera import SKY, Camera, look_at
-from idol.synthesis.scene.scene import Light, Quad, Scene, with_surroundings
+from idol.synthesis.rendering.camera import SKY, SceneCamera, look_at
+from idol.synthesis.scene.scene import Light, Quad, Scene, add_background_depth
 
 SIZE, FRAMES = 64, 2
 
 
-def unprojected(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+def unprojected(camera: SceneCamera) -> tuple[np.ndarray, np.ndarray]:
     """Two points (s, s, 3) on each pixel's line of sight, by inverting the raster's matrices."""
     y, x = np.mgrid[0 : camera.size, 0 : camera.size]
     across, up = 2 * (x + 0.5) / camera.size - 1, 1 - 2 * (y + 0.5) / camera.size
@@ -31,7 +31,7 @@ def unprojected(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     return points[0], points[1]
 
 
-def depth_of_plane(camera: Camera, on: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def depth_of_plane(camera: SceneCamera, on: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """View depth (s, s) of a plane, infinite where a pixel does not meet it, and where it is met."""
     near, far = unprojected(camera)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -41,7 +41,7 @@ def depth_of_plane(camera: Camera, on: np.ndarray, normal: np.ndarray) -> tuple[
     return np.where(t > 0, z, np.inf), point
 
 
-def cast(camera: Camera, quads: tuple[Quad, ...]) -> tuple[np.ndarray, np.ndarray]:
+def cast(camera: SceneCamera, quads: tuple[Quad, ...]) -> tuple[np.ndarray, np.ndarray]:
     """View depth (s, s) of the nearest rectangle along each pixel's line, and its number."""
     depths = []
     for quad in quads:
@@ -68,10 +68,10 @@ def open_scene() -> Scene:
 
 def test_open_ground_is_the_plane_of_the_floor_up_to_the_horizon():
     eye = np.array([0.4, 1.3, 3.0])
-    camera = Camera(eye, look_at(eye, np.array([0.0, 1.2, 0.0])), 40.0, 48)
+    camera = SceneCamera(eye, look_at(eye, np.array([0.0, 1.2, 0.0])), 40.0, 48)
     mask = np.zeros((1, 48, 48), bool)
     mask[:, 10:14, 20:30] = True
-    found = with_surroundings(open_scene(), camera, np.full(mask.shape, 7.0), mask)[0]
+    found = add_background_depth(open_scene(), camera, np.full(mask.shape, 7.0), mask)[0]
     expected, _ = depth_of_plane(camera, np.zeros(3), np.array([0.0, 1.0, 0.0]))
     assert (found[mask[0]] == 7).all()
     outside = ~mask[0]
@@ -81,7 +81,7 @@ def test_open_ground_is_the_plane_of_the_floor_up_to_the_horizon():
 
 
 @pytest.fixture(scope="module")
-def drawn() -> Iterator[dict[str, tuple[Clip, Clip, tuple[Scene, Camera, np.ndarray, np.ndarray]]]]:
+def drawn() -> Iterator[dict[str, tuple[Clip, Clip, tuple[Scene, SceneCamera, np.ndarray, np.ndarray]]]]:
     """Of a room and of a panorama: clip with the person's depth, clip with the scene's, and how it came."""
     from idol.synthesis import clips, make_clip
 
@@ -89,11 +89,11 @@ def drawn() -> Iterator[dict[str, tuple[Clip, Clip, tuple[Scene, Camera, np.ndar
 
     def spy(*given):
         seen.append(given)
-        return with_surroundings(*given)
+        return add_background_depth(*given)
 
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clips, "with_surroundings", spy)
+        patch.setattr(clips, "add_background_depth", spy)
         for index in range(8, 12):  # one person
             scene = make_clip(3, index, size=SIZE, frames=FRAMES, depth="scene")
             kind = seen[-1][0].kind

@@ -13,7 +13,7 @@ _CLOSING = 2  # pixels at a height of 256: joins what thin bands of plate-colore
 _PART = 0.05  # smaller pieces than this share of the largest are noise
 
 
-def differs_from_plate(
+def subtract_background(
     video: UInt8[np.ndarray, "f 3 h w"], plate: UInt8[np.ndarray, "*p 3 h w"]
 ) -> Bool[np.ndarray, "f h w"]:
     """The person's mask by difference from the clean plate; needs a person who differs from it in color.

@@ -12,63 +12,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from idol.clip.video import encode_depth16
+from idol.clip.images import encode_depth16
+from idol.clip.pose import Pose
 from idol.errors import UserError
 
 DepthKind = Literal["person", "scene", "none"]
 _VERSION = 1
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Joints of one person over the frames of a clip.
-
-    Attributes:
-        keypoints: (f, k, 3) float32: x and y in pixels (0, 0 is the *center* of the top-left pixel) and
-            confidence in [0, 1]; a missing joint has confidence 0. k is 18 (OpenPose) or 133 (whole body).
-        height: Height in pixels of the frames the coordinates refer to.
-        width: Their width.
-    """
-
-    keypoints: np.ndarray
-    height: int
-    width: int
-
-    def __post_init__(self) -> None:
-        k = self.keypoints
-        if k.ndim != 3 or k.shape[1] not in (18, 133) or k.shape[2] != 3 or k.dtype != np.float32:
-            raise ValueError(f"keypoints: found {k.dtype} {k.shape}, expected float32 (f, 18 or 133, 3)")
-        if not np.isfinite(k).all() or k[..., 2].min(initial=0) < 0 or k[..., 2].max(initial=0) > 1:
-            raise ValueError("keypoints: found NaN, infinity or a confidence outside [0, 1]")
-        if self.height < 1 or self.width < 1:
-            raise ValueError(f"pose size: found {self.height} x {self.width}, expected at least 1 x 1")
-
-    @property
-    def frames(self) -> int:
-        """Number of frames."""
-        return len(self.keypoints)
-
-    @property
-    def visible(self) -> np.ndarray:
-        """(f, k) bool: which joints are there."""
-        return self.keypoints[..., 2] > 0
-
-    def resized(self, height: int, width: int) -> "Pose":
-        """The pose after its frames have been resized to `height` x `width`."""
-        keypoints = self.keypoints.copy()
-        scale = np.array([width / self.width, height / self.height], np.float32)
-        keypoints[..., :2] = (keypoints[..., :2] + 0.5) * scale - 0.5
-        return Pose(keypoints, height, width)
-
-    def cropped(self, x0: int, y0: int, x1: int, y1: int) -> "Pose":
-        """The pose in the window [x0, x1) x [y0, y1) of its frames, which may reach outside them."""
-        keypoints = self.keypoints.copy()
-        keypoints[..., :2] -= np.array([x0, y0], np.float32)
-        return Pose(keypoints, y1 - y0, x1 - x0)
-
-    def select(self, frames: slice | Sequence[int] | np.ndarray) -> "Pose":
-        """The pose of some frames, by slice or by indices."""
-        return replace(self, keypoints=self.keypoints[frames if isinstance(frames, slice) else list(frames)])
 
 
 @dataclass(frozen=True)
@@ -135,7 +84,7 @@ class Clip:
         """Number of frames."""
         return self.video.shape[0]
 
-    def known_depth(self) -> np.ndarray:
+    def require_depth(self) -> np.ndarray:
         """The depth, (f, h, w).
 
         Raises:

@@ -1,10 +1,9 @@
 """Frames, sound and images: disk to arrays and back."""
 
-import io
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +12,6 @@ from typing import Any
 
 import av
 import numpy as np
-from PIL import Image, ImageOps
 
 from idol.errors import UserError
 
@@ -281,120 +279,3 @@ def _appearing(path: Path) -> Iterator[Path]:
         ) from wrong
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image as RGB.
-
-    The camera's orientation tag is honored; transparency is laid onto white, and the log says so.
-
-    Args:
-        path: Any image Pillow can read.
-
-    Returns:
-        (3, h, w) uint8.
-
-    Raises:
-        UserError: If the file is missing or not a readable image.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(str(path), "no such file", "give an image")
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            rgb = _to_rgb(image, path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as wrong:
-        raise UserError(str(path), f"cannot be read as an image ({wrong})", "give a PNG or JPEG") from wrong
-    return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
-
-
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bit: Pillow's own conversion would clip instead of scale
-        return Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().astype(np.uint8)).convert(
-            "RGB"
-        )
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layers = image.convert("RGBA")
-    if layers.getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]
-        _log.warning("%s: its transparent parts are shown white", path)
-    return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
-
-
-def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Writes an image; the suffix chooses the format; the file appears whole or not at all.
-
-    Args:
-        path: Where to.
-        image: (3, h, w) or (h, w) uint8, or (h, w) bool.
-
-    Raises:
-        ValueError: If the image is none of these.
-        UserError: If the suffix is no image's, or the file cannot be written.
-    """
-    if image.dtype not in (np.uint8, np.bool_) or not (
-        image.ndim == 2 or (image.ndim == 3 and len(image) == 3)
-    ):
-        raise ValueError(f"image: found {image.dtype} {image.shape}, expected uint8 (3, h, w) or (h, w)")
-    pixels = np.ascontiguousarray(image.transpose(1, 2, 0)) if image.ndim == 3 else image
-    _write_bytes(Path(path), lambda fresh: Image.fromarray(pixels).save(fresh))
-
-
-def write_depth16(path: str | Path, depth: np.ndarray) -> None:
-    """Writes depth as a 16-bit PNG, rounded to 1 / 65535.
-
-    Args:
-        path: Where to.
-        depth: (h, w) in [0, 1].
-
-    Raises:
-        ValueError: If a value is NaN or outside [0, 1].
-        UserError: If the file cannot be written.
-    """
-    data = encode_depth16(depth)
-    _write_bytes(Path(path), lambda fresh: fresh.write_bytes(data))
-
-
-def encode_depth16(depth: np.ndarray) -> bytes:
-    """The bytes of a 16-bit PNG of depth, (h, w) in [0, 1], rounded to 1 / 65535.
-
-    Raises:
-        ValueError: If a value is NaN or outside [0, 1].
-    """
-    if not (depth.min() >= 0 and depth.max() <= 1):
-        raise ValueError(f"depth: found {depth.min()} to {depth.max()}, expected [0, 1]")
-    buffer = io.BytesIO()
-    values = np.rint(depth.astype(np.float64) * 65535).astype(np.uint16)
-    Image.fromarray(values).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def read_depth16(path: str | Path) -> np.ndarray:
-    """Reads depth from a 16-bit PNG.
-
-    Args:
-        path: The file.
-
-    Returns:
-        (h, w) float32 in [0, 1].
-
-    Raises:
-        UserError: If it is missing, broken or not an image of one 16-bit channel.
-    """
-    path = Path(path)
-    try:
-        with Image.open(path) as image:
-            if image.mode != "I;16":
-                raise UserError(str(path), f"an image of mode {image.mode}", "give a 16-bit PNG")
-            return np.asarray(image).astype(np.float32) / np.float32(65535)
-    except (OSError, SyntaxError) as wrong:
-        raise UserError(str(path), f"cannot be read ({wrong})", "give a 16-bit PNG") from wrong
-
-
-def _write_bytes(path: Path, save: Callable[[Path], Any]) -> None:
-    with _appearing(path) as fresh:
-        try:
-            save(fresh)
-        except ValueError as wrong:  # Pillow's word for a suffix it does not know
-            raise UserError(str(path), str(wrong), "end the name in .png or .jpg") from wrong

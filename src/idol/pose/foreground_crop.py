@@ -51,7 +51,7 @@ def foreground_crop(
     if pose.frames != 1 or (pose.height, pose.width) != mask.shape:
         found = f"{pose.frames} frames of {pose.height} x {pose.width}"
         raise ValueError(f"pose: found {found}, expected 1 of {mask.shape[0]} x {mask.shape[1]}")
-    x0, y0, side = square_around(mask, margin)
+    x0, y0, side = bounding_square(mask, margin)
     window = np.full((side, side, 3), GRAY, np.uint8)
     inside = np.zeros((side, side), np.uint8)
     top, left = max(y0, 0), max(x0, 0)
@@ -68,7 +68,7 @@ def foreground_crop(
     return ForegroundCrop(crop, kept, pose.cropped(x0, y0, x0 + side, y0 + side).resized(size, size))
 
 
-def square_around(mask: Bool[np.ndarray, "h w"], margin: float) -> tuple[int, int, int]:
+def bounding_square(mask: Bool[np.ndarray, "h w"], margin: float) -> tuple[int, int, int]:
     """Smallest square round the mask with its margin, (x0, y0, side) in pixels; it may leave the frame.
 
     Raises:

@@ -22,21 +22,21 @@ from idol.clip import Pose
 from idol.pose.joints import body_18
 
 _SHOULDERS, _HIPS = (2, 5), (8, 11)
-MIDDLE_DEPTH = 0.6
+DRAFT_DEPTH = 0.6
 """Depth of every draft's person: midway from the person's farthest point, 0.2, to the nearest, 1."""
 
 
 class Draft(NamedTuple):
-    """The posed person, in both modalities."""
+    """The warp_limbs person, in both modalities."""
 
     video: UInt8[np.ndarray, "f 3 y x"]
     """Before the background."""
     depth: Float32[np.ndarray, "f y x"]
-    """`MIDDLE_DEPTH` on the person, else 0."""
+    """`DRAFT_DEPTH` on the person, else 0."""
 
 
 @dataclass(frozen=True)
-class Part:
+class BodyPart:
     """One piece of the paper doll.
 
     Attributes:
@@ -55,18 +55,18 @@ class Part:
         return len(self.joints) == 2
 
 
-TORSO, HEAD = Part((2, 5, 11, 8), 0.06), Part((0, 14, 15, 16, 17, 1), 0.3)
-PARTS = (
+TORSO, HEAD = BodyPart((2, 5, 11, 8), 0.06), BodyPart((0, 14, 15, 16, 17, 1), 0.3)
+BODY_PARTS = (
     TORSO,
-    Part((8, 9), 0.2), Part((11, 12), 0.2), Part((9, 10), 0.15, 0.3), Part((12, 13), 0.15, 0.3),
+    BodyPart((8, 9), 0.2), BodyPart((11, 12), 0.2), BodyPart((9, 10), 0.15, 0.3), BodyPart((12, 13), 0.15, 0.3),
     HEAD,
-    Part((2, 3), 0.13), Part((5, 6), 0.13), Part((3, 4), 0.11, 0.45), Part((6, 7), 0.11, 0.45),
+    BodyPart((2, 3), 0.13), BodyPart((5, 6), 0.13), BodyPart((3, 4), 0.11, 0.45), BodyPart((6, 7), 0.11, 0.45),
 )  # fmt: skip
 """From what lies below to what is laid on top."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class PartImage:
     """A part as it is cut out: premultiplied colors and coverage (4, h, w), and where it was."""
 
     pixels: Tensor
@@ -75,7 +75,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Doll:
+class LimbWarp:
     """A person cut into parts once, to be laid onto any number of frames.
 
     Attributes:
@@ -84,11 +84,13 @@ class Doll:
     """
 
     joints: np.ndarray
-    pieces: dict[Part, Piece]
+    pieces: dict[BodyPart, PartImage]
 
     @classmethod
-    def cut_from(cls, image: UInt8[np.ndarray, "3 h w"], mask: Bool[np.ndarray, "h w"], pose: Pose) -> Doll:
-        """Cut an image's person; the arguments are those of `posed`.
+    def from_image(
+        cls, image: UInt8[np.ndarray, "3 h w"], mask: Bool[np.ndarray, "h w"], pose: Pose
+    ) -> LimbWarp:
+        """Cut an image's person; the arguments are those of `warp_limbs`.
 
         Raises:
             ValueError: If the pose is not of this image.
@@ -99,7 +101,7 @@ class Doll:
         joints = body_18(pose).keypoints[0]
         return cls(joints, _cut(image, mask, joints))
 
-    def posed(self, target: Pose) -> tuple[Float[np.ndarray, "f 3 y x"], Float[np.ndarray, "f y x"]]:
+    def warp_limbs(self, target: Pose) -> tuple[Float[np.ndarray, "f 3 y x"], Float[np.ndarray, "f y x"]]:
         """Lay the parts onto the skeletons of a clip.
 
         Returns:
@@ -118,11 +120,11 @@ class Doll:
         return (colors / covered.clamp_min(1e-4)).clamp(0, 255).numpy(), covered[:, 0].numpy()
 
     def draft(self, target: Pose, background: UInt8[np.ndarray, "*g 3 y x"]) -> Draft:
-        """The posed person before the background, (3, y, x) or one per frame."""
-        colors, covered = self.posed(target)
+        """The warp_limbs person before the background, (3, y, x) or one per frame."""
+        colors, covered = self.warp_limbs(target)
         alpha = covered[:, None]
         video = np.rint(colors * alpha + background * (1 - alpha)).clip(0, 255).astype(np.uint8)
-        return Draft(video, np.where(covered > 0.5, np.float32(MIDDLE_DEPTH), np.float32(0)))
+        return Draft(video, np.where(covered > 0.5, np.float32(DRAFT_DEPTH), np.float32(0)))
 
 
 _SEAM = 0.08  # parts overlap by so much of the torso's length, or joints would gape
@@ -132,7 +134,7 @@ _STRETCH = (0.15, 2.0)
 _WIDER = (0.5, 1.5)
 
 
-def posed(
+def warp_limbs(
     image: UInt8[np.ndarray, "3 h w"],
     mask: Bool[np.ndarray, "h w"],
     pose: Pose,
@@ -147,12 +149,12 @@ def posed(
         target: The clip's joints, in frames of height y and width x.
 
     Returns:
-        See `Doll.posed`.
+        See `LimbWarp.warp_limbs`.
 
     Raises:
         ValueError: If the pose is not of this image.
     """
-    return Doll.cut_from(image, mask, pose).posed(target)
+    return LimbWarp.from_image(image, mask, pose).warp_limbs(target)
 
 
 def draft(
@@ -162,8 +164,8 @@ def draft(
     target: Pose,
     background: UInt8[np.ndarray, "*g 3 y x"],
 ) -> Draft:
-    """The posed person before the background, (3, y, x) or one per frame; see `posed`."""
-    return Doll.cut_from(image, mask, pose).draft(target, background)
+    """The warp_limbs person before the background, (3, y, x) or one per frame; see `warp_limbs`."""
+    return LimbWarp.from_image(image, mask, pose).draft(target, background)
 
 
 def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 3"]) -> float:
@@ -172,7 +174,7 @@ def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 
     The median, as a bone that points at the camera in one of the two has a ratio far off the others'.
     """
     ratios, lengths = [], []
-    for a, b in (*(part.joints for part in PARTS if part.is_bone), _SHOULDERS, _HIPS, (1, 8), (1, 11)):
+    for a, b in (*(part.joints for part in BODY_PARTS if part.is_bone), _SHOULDERS, _HIPS, (1, 8), (1, 11)):
         if min(source[[a, b], 2].min(), target[[a, b], 2].min()) > 0:
             before, after = (float(np.linalg.norm(x[a, :2] - x[b, :2])) for x in (source, target))
             ratios.append(after / max(before, 1e-3))
@@ -184,9 +186,9 @@ def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 
     return float(np.asarray(ratios)[order][np.searchsorted(weights, 0.5 * weights[-1])])
 
 
-def _cut(image: np.ndarray, mask: np.ndarray, joints: np.ndarray) -> dict[Part, Piece]:
+def _cut(image: np.ndarray, mask: np.ndarray, joints: np.ndarray) -> dict[BodyPart, PartImage]:
     """The parts whose joints are there, bottom first."""
-    known = [part for part in PARTS if _seen(part, joints).sum() >= 2]
+    known = [part for part in BODY_PARTS if _seen(part, joints).sum() >= 2]
     if not known:
         return {}
     length = _torso_length(joints)
@@ -199,18 +201,18 @@ def _cut(image: np.ndarray, mask: np.ndarray, joints: np.ndarray) -> dict[Part, 
     return {part: piece for part, piece in found.items() if piece is not None}
 
 
-def _trimmed(image: np.ndarray, share: np.ndarray) -> Piece | None:
+def _trimmed(image: np.ndarray, share: np.ndarray) -> PartImage | None:
     rows, columns = np.flatnonzero(share.any(1)), np.flatnonzero(share.any(0))
     if not rows.size:
         return None
     cut = (Ellipsis, slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     weight = share[cut].astype(np.float32)[None]
-    return Piece(
+    return PartImage(
         torch.from_numpy(np.concatenate([image[cut] * weight, weight])), int(columns[0]), int(rows[0])
     )
 
 
-def _seen(part: Part, joints: np.ndarray) -> np.ndarray:
+def _seen(part: BodyPart, joints: np.ndarray) -> np.ndarray:
     return joints[list(part.joints), 2] > 0
 
 
@@ -223,14 +225,14 @@ def _torso_length(joints: np.ndarray) -> float:
         lengths.append(float(np.linalg.norm(joints[1, :2] - hips)))
     if seen[list(_SHOULDERS)].all():
         lengths.append(1.3 * float(np.linalg.norm(joints[2, :2] - joints[5, :2])))
-    bones = [part.joints for part in PARTS if part.is_bone]
+    bones = [part.joints for part in BODY_PARTS if part.is_bone]
     lengths += [
         1.1 * float(np.linalg.norm(joints[a, :2] - joints[b, :2])) for a, b in bones if seen[[a, b]].all()
     ]
     return max(lengths)
 
 
-def _distance(part: Part, joints: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _distance(part: BodyPart, joints: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Pixels from each point (h, w, 2) to the part's bone, to the torso's quadrilateral, or to the head."""
     seen = _seen(part, joints)
     corners = joints[list(part.joints), :2][seen].astype(np.float32)
@@ -266,7 +268,7 @@ def _sides(corners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return zip(corners, np.roll(corners, -1, 0), strict=True)
 
 
-def _map(part: Part, source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray | None:
+def _map(part: BodyPart, source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray | None:
     """(2, 3) affine map from the frame's pixels to the image's, or None where too few joints are seen."""
     both = _seen(part, source) & _seen(part, target)
     before, after = (x[list(part.joints), :2][both].astype(np.float64) for x in (source, target))
@@ -320,7 +322,7 @@ def _similarity(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarr
     return np.column_stack([back, before.mean(0) - back @ after.mean(0)])
 
 
-def _lay(layer: Tensor, piece: Piece, back: np.ndarray) -> None:
+def _lay(layer: Tensor, piece: PartImage, back: np.ndarray) -> None:
     """Lay a piece over a frame (4, y, x), in place; `back` maps frame pixels to image pixels."""
     x0, y0, x1, y1 = _reach(piece, back, (layer.shape[-2], layer.shape[-1]))
     if x0 >= x1 or y0 >= y1:
@@ -341,7 +343,7 @@ def _lay(layer: Tensor, piece: Piece, back: np.ndarray) -> None:
     below.mul_(1 - moved[3:]).add_(moved)
 
 
-def _reach(piece: Piece, back: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _reach(piece: PartImage, back: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Box x0, y0, x1, y1 of the frame's pixels that the piece can cover."""
     h, w = piece.pixels.shape[-2:]
     corners = np.array([[x, y] for x in (-1, w) for y in (-1, h)]) + (piece.left, piece.top)

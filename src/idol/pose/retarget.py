@@ -1,7 +1,6 @@
 """Poses over time: gaps, jitter, and fitting one person's motion to another person's body."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -26,116 +25,6 @@ _DETAILS = ((17, 19, 13, 13), (20, 22, 10, 10), (23, 90, 0, 14), (91, 111, 7, 7)
 
 SAME_POSTURE = 0.01
 """Below this distance (root mean square, in person heights) two postures count as one person's."""
-
-
-@dataclass(frozen=True)
-class GapReport:
-    """What `fill_gaps` did.
-
-    Attributes:
-        filled_joints: How many joints were made up, over all frames.
-        filled_frames: Frames that had no joint at all and now have some.
-        empty_frames: Frames that still have none: their gap is too long.
-        longest_gap: Length in frames of the longest run of frames without any joint, before filling.
-    """
-
-    filled_joints: int
-    filled_frames: tuple[int, ...]
-    empty_frames: tuple[int, ...]
-    longest_gap: int
-
-    def __str__(self) -> str:
-        parts = [f"{self.filled_joints} joints interpolated"]
-        if self.filled_frames:
-            parts.append(f"{len(self.filled_frames)} frames without a pose filled in")
-        if self.empty_frames:
-            parts.append(f"{len(self.empty_frames)} frames left without a pose")
-        return ", ".join(parts)
-
-
-def fill_gaps(pose: Pose, max_gap: int) -> tuple[Pose, GapReport]:
-    """Interpolates joints that are missing for a short while.
-
-    Inside the clip linearly between the frames before and after; at its ends the nearest frame's joint stays.
-
-    Args:
-        pose: The poses.
-        max_gap: Longest run of frames that is filled; longer ones stay missing.
-
-    Returns:
-        The poses and what was done.
-    """
-    keypoints = pose.keypoints.copy()
-    before = pose.visible
-    for joint in range(keypoints.shape[1]):
-        _fill_joint(keypoints[:, joint], before[:, joint], max_gap)
-    after = keypoints[..., 2] > 0
-    was_empty, is_empty = (np.logical_and.reduce(~seen, axis=1) for seen in (before, after))
-    report = GapReport(
-        filled_joints=int((after & ~before).sum()),
-        filled_frames=tuple(np.flatnonzero(was_empty & ~is_empty).tolist()),
-        empty_frames=tuple(np.flatnonzero(is_empty).tolist()),
-        longest_gap=max((stop - start for start, stop in _runs(was_empty)), default=0),
-    )
-    return Pose(keypoints, pose.height, pose.width), report
-
-
-def _fill_joint(track: np.ndarray, seen: np.ndarray, max_gap: int) -> None:
-    """Fills the short gaps of one joint's (f, 3) track in place."""
-    times = np.flatnonzero(seen)
-    if len(times) == 0:
-        return
-    for start, stop in _runs(~seen):
-        if stop - start <= max_gap:
-            for axis in range(3):
-                track[start:stop, axis] = np.interp(np.arange(start, stop), times, track[times, axis])
-
-
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Runs of True in (f,) flags as (start, stop)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def smooth(pose: Pose, sigma: float = 1.0) -> Pose:
-    """Takes the jitter off: each joint moves to a straight line fitted to its neighborhood in time.
-
-    Frames weigh by a Gaussian in time and by their confidence. Uniform motion is left exactly as it is, there
-    is no lag, missing joints stay missing and do not disturb their neighbors.
-
-    Args:
-        pose: The poses.
-        sigma: Standard deviation of the Gaussian in frames; 0 changes nothing.
-
-    Returns:
-        The poses, confidences unchanged.
-    """
-    if sigma <= 0:
-        return pose
-    frames = np.arange(pose.frames, dtype=np.float64)
-    keypoints = pose.keypoints.copy()
-    confidence = pose.keypoints[..., 2].astype(np.float64)
-    for i in range(pose.frames):
-        near = slice(max(0, i - int(4 * sigma) - 1), i + int(4 * sigma) + 2)
-        dt = frames[near] - i
-        w = np.exp(-0.5 * (dt / sigma) ** 2)[:, None] * confidence[near]  # [window, joint]
-        keypoints[i, :, :2] = _fit_line(dt, w, pose.keypoints[near, :, :2].astype(np.float64))
-    keypoints[~pose.visible] = pose.keypoints[~pose.visible]
-    return Pose(keypoints, pose.height, pose.width)
-
-
-def _fit_line(
-    dt: Float[np.ndarray, " w"], weights: Float[np.ndarray, "w k"], xy: Float[np.ndarray, "w k 2"]
-) -> Float[np.ndarray, "k 2"]:
-    """Value at dt = 0 of the weighted least-squares lines through the points of each joint."""
-    total = np.maximum(weights.sum(axis=0), 1e-12)
-    mean_t = (weights * dt[:, None]).sum(axis=0) / total
-    mean_xy = (weights[..., None] * xy).sum(axis=0) / total[:, None]
-    centered = dt[:, None] - mean_t
-    variance = (weights * centered**2).sum(axis=0) / total
-    slope = (weights[..., None] * centered[..., None] * (xy - mean_xy)).sum(axis=0) / total[:, None]
-    slope /= np.maximum(variance, 1e-9)[:, None]
-    return mean_xy - slope * mean_t[:, None]
 
 
 def person_height(pose: Pose) -> float:

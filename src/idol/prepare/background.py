@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 from scipy import ndimage
 
-from idol.clip.video import read_image
+from idol.clip.images import read_image
 from idol.errors import UserError
-from idol.prepare.inpainting import fill_hole
+from idol.prepare.inpainting import inpaint
 from idol.prepare.person import Person
 
 Box = tuple[int, int, int, int]
 
 
-def background_from(
+def load_background(
     spec: str | Path,
     height: int,
     width: int,
@@ -37,23 +37,22 @@ def background_from(
     Raises:
         UserError: If `spec` is none of these, or the image cannot be read.
     """
-    argument = f"--background {spec}"
     if str(spec) == "photo":
         if person is None:
-            raise UserError(argument, "no photo of a person to take it from", "give --person, a photo")
-        box = window(person.image, height, width, person.mask)
-        return fitted_to(without_person(person.image, person.mask), box, height, width)
+            raise UserError("background", "photo, but there is no photo of a person", "give a photo as `person`")
+        box = crop_window(person.image, height, width, person.mask)
+        return crop_and_resize(remove_person(person.image, person.mask), box, height, width)
     color = _color(str(spec))
     if color is not None:
         return np.broadcast_to(np.array(color, np.uint8)[:, None, None], (3, height, width)).copy()
     if not Path(spec).exists():
         hint = "give an image, a color (#rrggbb or a name such as white), or the word photo"
-        raise UserError(argument, "neither a file nor a color", hint)
+        raise UserError("background", f"{spec} is neither a file nor a color", hint)
     try:
         image = read_image(spec)
     except UserError as wrong:
-        raise UserError(argument, wrong.found, wrong.hint) from wrong
-    return fitted_to(image, window(image, height, width), height, width)
+        raise UserError("background", f"{spec}: {wrong.found}", wrong.remedy) from wrong
+    return crop_and_resize(image, crop_window(image, height, width), height, width)
 
 
 def _color(spec: str) -> tuple[int, int, int] | None:
@@ -65,7 +64,9 @@ def _color(spec: str) -> tuple[int, int, int] | None:
     return red, green, blue
 
 
-def window(photo: NDArray[np.uint8], height: int, width: int, mask: NDArray[np.bool_] | None = None) -> Box:
+def crop_window(
+    photo: NDArray[np.uint8], height: int, width: int, mask: NDArray[np.bool_] | None = None
+) -> Box:
     """The largest window of an image in the shape of the output: central, but moved to hold the person.
 
     Args:
@@ -97,14 +98,14 @@ def _placed(whole: int, part: int, inside: NDArray[np.int64] | None) -> int:
     return min(max(start, 0), whole - part)
 
 
-def fitted_to(image: NDArray[np.uint8], box: Box, height: int, width: int) -> NDArray[np.uint8]:
+def crop_and_resize(image: NDArray[np.uint8], box: Box, height: int, width: int) -> NDArray[np.uint8]:
     """A window (x0, y0, x1, y1) of an image (3, h, w), scaled to (3, height, width)."""
     window = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).crop(box)
     small = window.resize((width, height), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
 
 
-def without_person(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def remove_person(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The photo with the person's place, and the seam round it, filled in.
 
     Args:
@@ -113,4 +114,4 @@ def without_person(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray
     """
     seam = max(3, max(mask.shape) // 60)
     place = ndimage.distance_transform_edt(~mask) <= seam if mask.any() else mask
-    return fill_hole(photo, place)
+    return inpaint(photo, place)

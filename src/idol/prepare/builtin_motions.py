@@ -17,11 +17,11 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from idol.clip import Pose
 from idol.errors import UserError
-from idol.pose.skeleton import OPENPOSE_18
+from idol.pose.joints import OPENPOSE_18
 
 Array = NDArray[np.float64]
 
-LENGTH, FPS = 512, 30.0  # side of the square image, and frames per second unless told otherwise
+IMAGE_SIZE, FPS = 512, 30.0  # side of the square image, and frames per second unless told otherwise
 
 # Joint: parent, offset from it in meters (of pybullet's humanoid.urdf, four times as large), column, hinge?
 _BODY: tuple[tuple[str, str, tuple[float, float, float], int, bool], ...] = (
@@ -60,7 +60,7 @@ _LOOKS = {
 
 
 @dataclass(frozen=True)
-class Camera:
+class MotionCamera:
     """A pinhole camera that stands still and holds a whole motion in its square image.
 
     Attributes:
@@ -77,8 +77,8 @@ class Camera:
 
 
 _CAMERAS = {
-    "walk": Camera(turn=65), "run": Camera(turn=70), "crawl": Camera(turn=55), "roll": Camera(turn=65),
-    "backflip": Camera(turn=60), "jump": Camera(turn=50), "spinkick": Camera(turn=35),
+    "walk": MotionCamera(turn=65), "run": MotionCamera(turn=70), "crawl": MotionCamera(turn=55), "roll": MotionCamera(turn=65),
+    "backflip": MotionCamera(turn=60), "jump": MotionCamera(turn=50), "spinkick": MotionCamera(turn=35),
 }  # fmt: skip
 """Where the usual camera would see too little of a motion."""
 
@@ -107,14 +107,14 @@ def builtin_pose(name: str, frames: int | None = None, fps: float = FPS) -> Pose
         UserError: If there is no such motion.
     """
     if name not in _clips():
-        raise UserError("--motion", f"no built-in motion {name!r}", f"choose one of {', '.join(names())}")
+        raise UserError("motion", f"no built-in motion {name!r}", f"choose one of {', '.join(names())}")
     rows = _clips()[name].astype(np.float64)
     seconds = rows[:-1, 0].sum()
     count = frames if frames is not None else max(2, int(seconds * fps))
     times = np.arange(count) / fps
-    joints, turns = play(rows, times.clip(max=seconds - 1e-3) if name in _ONCE else times)
+    joints, turns = forward_kinematics(rows, times.clip(max=seconds - 1e-3) if name in _ONCE else times)
     points, seen = body_points(joints, turns)
-    return project(points, seen, _CAMERAS.get(name, Camera()))
+    return project(points, seen, _CAMERAS.get(name, MotionCamera()))
 
 
 @lru_cache(maxsize=1)
@@ -126,7 +126,7 @@ def _clips() -> dict[str, NDArray[np.float32]]:
         return {name: packed[name] for name in packed.files}
 
 
-def play(rows: Array, times: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+def forward_kinematics(rows: Array, times: Array) -> tuple[dict[str, Array], dict[str, Array]]:
     """Where the joints are: forward kinematics of a clip at some times.
 
     Args:
@@ -196,7 +196,7 @@ def body_points(places: dict[str, Array], turns: dict[str, Array]) -> tuple[Arra
     return np.stack(points, 1), np.stack(looks, 1)
 
 
-def project(points: Array, looks: Array, camera: Camera) -> Pose:
+def project(points: Array, looks: Array, camera: MotionCamera) -> Pose:
     """What the camera sees, the whole motion in the image.
 
     Args:
@@ -214,12 +214,12 @@ def project(points: Array, looks: Array, camera: Camera) -> Pose:
     seen = (points - eye) @ view.T
     flat = seen[..., :2] / seen[..., 2:]
     low, high = flat.min((0, 1)), flat.max((0, 1))
-    scale = (1 - 2 * camera.margin) * LENGTH / (high - low).max()
-    pixels = (flat - (low + high) / 2) * scale + (LENGTH - 1) / 2
+    scale = (1 - 2 * camera.margin) * IMAGE_SIZE / (high - low).max()
+    pixels = (flat - (low + high) / 2) * scale + (IMAGE_SIZE - 1) / 2
     towards = ((eye - points) * looks).sum(-1) / np.linalg.norm(eye - points, axis=-1)
     visible = (towards > -0.1) | (np.abs(looks).sum(-1) == 0)
     keypoints = np.concatenate([pixels * visible[..., None], visible[..., None]], -1)
-    return Pose(keypoints.astype(np.float32), LENGTH, LENGTH)
+    return Pose(keypoints.astype(np.float32), IMAGE_SIZE, IMAGE_SIZE)
 
 
 def _view(eye: Array, target: Array) -> Array:

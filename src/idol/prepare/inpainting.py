@@ -21,7 +21,7 @@ _HOMELINESS = 3000.0  # squared gray levels that a patch from one image's length
 _FINEST = 224  # longest side at which patches are sought
 
 
-def fill_hole(image: NDArray[np.uint8], hole: NDArray[np.bool_], seed: int = 0) -> NDArray[np.uint8]:
+def inpaint(image: NDArray[np.uint8], hole: NDArray[np.bool_], seed: int = 0) -> NDArray[np.uint8]:
     """Invents what a hole hides.
 
     Args:

@@ -11,21 +11,24 @@ from numpy.typing import NDArray
 from idol.clip import Pose
 from idol.clip.video import read_video
 from idol.errors import UserError
-from idol.pose import skeleton
+from idol.pose.openpose_json import read_openpose_json
+from idol.pose.smoothing import fill_gaps, runs, smooth
 from idol.prepare import builtin_motions
-from idol.prepare.estimators.detection import Detection
+from idol.prepare.estimators.detection import PersonDetection
 from idol.prepare.estimators.registry import pose_estimator
-from idol.prepare.outlier_removal import steadied
-from idol.prepare.person import as_pose, real_people
-from idol.prepare.tracking import Track, tracks_of
+from idol.prepare.outlier_removal import remove_outliers
+from idol.prepare.person import confident_people, to_pose
+from idol.prepare.tracking import Track, track_people
 
-LONGEST_GAP = 0.4  # seconds without a pose that are still interpolated
-LONGEST_SIDE = 1280  # pixels: larger frames are shrunk while they are decoded, poses lose nothing by it
-SMOOTHING = 0.03  # seconds, standard deviation: takes the jitter of single frames off, leaves the motion
+MAX_GAP = 0.4  # seconds without a pose that are still interpolated
+MAX_SIDE = 1280  # pixels: larger frames are shrunk while they are decoded, poses lose nothing by it
+SMOOTHING_SIGMA = (
+    0.03  # seconds, standard deviation: takes the jitter of single frames off, leaves the motion
+)
 
 
 @dataclass(frozen=True)
-class Motion:
+class DrivingMotion:
     """A motion in two dimensions.
 
     Attributes:
@@ -41,9 +44,9 @@ class Motion:
     notes: tuple[str, ...] = ()
 
 
-def motion_from(
+def load_motion(
     spec: str | Path, *, max_frames: int | None = None, fps: float | None = None, estimator: str = "rtmpose"
-) -> Motion:
+) -> DrivingMotion:
     """Reads a motion.
 
     Args:
@@ -59,78 +62,76 @@ def motion_from(
     kind, _, name = str(spec).partition(":")
     if kind == "builtin":
         rate = fps or builtin_motions.FPS
-        return Motion(builtin_motions.builtin_pose(name, max_frames, rate), rate)
+        return DrivingMotion(builtin_motions.builtin_pose(name, max_frames, rate), rate)
     path = Path(spec)
     if path.is_dir():
         return _from_openpose(path, max_frames, fps or 30.0)
     if not path.exists():
         known = ", ".join(builtin_motions.names())
         hint = f"give a video, a folder of OpenPose JSON files, or builtin:NAME ({known})"
-        raise UserError(f"--motion {spec}", "no such file or folder", hint)
+        raise UserError("motion", f"there is no file or folder {spec}", hint)
     return _from_video(path, max_frames, fps, estimator)
 
 
-def _from_openpose(folder: Path, max_frames: int | None, fps: float) -> Motion:
-    argument = f"--motion {folder}"
+def _from_openpose(folder: Path, max_frames: int | None, fps: float) -> DrivingMotion:
     try:
-        pose = skeleton.read_openpose_json(folder)
+        pose = read_openpose_json(folder)
     except UserError as wrong:
-        raise UserError(argument, wrong.found, wrong.hint) from wrong
+        raise UserError("motion", f"{folder}: {wrong.found}", wrong.remedy) from wrong
     pose = pose.select(slice(0, max_frames))
-    pose, notes = without_gaps(pose, fps, argument)
-    return Motion(pose, fps, None, notes)
+    pose, notes = fill_short_gaps(pose, fps, folder)
+    return DrivingMotion(pose, fps, None, notes)
 
 
-def _from_video(path: Path, max_frames: int | None, fps: float | None, estimator: str) -> Motion:
-    argument = f"--motion {path}"
+def _from_video(path: Path, max_frames: int | None, fps: float | None, estimator: str) -> DrivingMotion:
     try:
-        video = read_video(path, max_frames, fps, max_side=LONGEST_SIDE)
+        video = read_video(path, max_frames, fps, max_side=MAX_SIDE)
     except UserError as wrong:
-        raise UserError(argument, wrong.found, wrong.hint) from wrong
-    found = [real_people(people) for people in pose_estimator(estimator).estimate(video.frames)]
-    track, notes = main_person(found, video.fps, argument)
-    pose = steadied(track_pose(track, video.frames))
-    pose, filled = without_gaps(pose, video.fps, argument)
-    return Motion(skeleton.smooth(pose, SMOOTHING * video.fps), video.fps, video.audio, notes + filled)
+        raise UserError("motion", f"{path}: {wrong.found}", wrong.remedy) from wrong
+    found = [confident_people(people) for people in pose_estimator(estimator).estimate(video.frames)]
+    track, notes = main_person(found, video.fps, path)
+    pose = remove_outliers(pose_of_track(track, video.frames))
+    pose, filled = fill_short_gaps(pose, video.fps, path)
+    return DrivingMotion(smooth(pose, SMOOTHING_SIGMA * video.fps), video.fps, video.audio, notes + filled)
 
 
 def main_person(
-    found: list[list[Detection]], fps: float, argument: str = "--motion"
+    found: list[list[PersonDetection]], fps: float, source: str | Path = "the motion"
 ) -> tuple[Track, tuple[str, ...]]:
     """The person who takes most of a video, and a note if there are others.
 
     Args:
         found: The people of each frame.
         fps: Frames per second.
-        argument: How an error names the video.
+        source: The video, for errors.
 
     Raises:
         UserError: If nobody is found in any frame.
     """
-    tracks = tracks_of(found, patience=round(LONGEST_GAP * fps))
+    tracks = track_people(found, patience=round(MAX_GAP * fps))
     if not tracks:
         hint = "give a video in which a person is clearly visible"
-        raise UserError(argument, f"no person in any of {len(found)} frames", hint)
+        raise UserError("motion", f"{source}: no person in any of {len(found)} frames", hint)
     most = max(len(people) for people in found)
     note = f"up to {most} people in the motion video: the one who takes most of the image is followed"
     return tracks[0], (note,) if most > 1 else ()
 
 
-def track_pose(track: Track, frames: NDArray[np.uint8]) -> Pose:
+def pose_of_track(track: Track, frames: NDArray[np.uint8]) -> Pose:
     """The poses of a track; a frame in which the person was not seen has no joints."""
     count, _, height, width = frames.shape
     anyone = next(iter(track.seen.values()))
-    nobody = Detection(np.zeros(4, np.float32), 0.0, np.zeros_like(anyone.keypoints))
-    return as_pose([track.seen.get(frame, nobody) for frame in range(count)], height, width)
+    nobody = PersonDetection(np.zeros(4, np.float32), 0.0, np.zeros_like(anyone.keypoints))
+    return to_pose([track.seen.get(frame, nobody) for frame in range(count)], height, width)
 
 
-def without_gaps(pose: Pose, fps: float, argument: str = "--motion") -> tuple[Pose, tuple[str, ...]]:
+def fill_short_gaps(pose: Pose, fps: float, source: str | Path = "the motion") -> tuple[Pose, tuple[str, ...]]:
     """Interpolates what is missing for a short while.
 
     Args:
         pose: The poses; frames without any joint are gaps, single joints may be missing too.
         fps: Frames per second: gaps of up to 0.4 s (at least one frame) are filled.
-        argument: How an error names the motion.
+        source: The file or folder of the motion, for errors.
 
     Returns:
         The poses, and notes that name the filled frames.
@@ -138,20 +139,14 @@ def without_gaps(pose: Pose, fps: float, argument: str = "--motion") -> tuple[Po
     Raises:
         UserError: If a gap is longer, naming its frames.
     """
-    longest = max(1, round(LONGEST_GAP * fps))
+    longest = max(1, round(MAX_GAP * fps))
     gaps = runs(pose.keypoints[..., 2].max(axis=1) <= 0)
     long = [gap for gap in gaps if gap[1] - gap[0] > longest]
     if long:
         shown = ", ".join(f"{first}-{end - 1}" for first, end in long[:4]) + (" ..." if len(long) > 4 else "")
         found = f"the person is not visible in frames {shown} of {pose.frames} (counted from 0)"
         hint = f"cut the motion to where the person is seen; up to {longest} frames in a row are interpolated"
-        raise UserError(argument, found, hint)
-    filled, _ = skeleton.fill_gaps(pose, longest)
+        raise UserError("motion", f"{source}: {found}", hint)
+    filled, _ = fill_gaps(pose, longest)
     named = ", ".join(str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in gaps)
     return filled, (f"no person was found in frames {named}: their poses are interpolated",) if gaps else ()
-
-
-def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Stretches of True in (f,) flags, as (first, end)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from idol.clip import Pose
-from idol.pose.skeleton import OPENPOSE_18, WHOLEBODY_133
+from idol.pose.joints import OPENPOSE_18, WHOLEBODY_133
 
 Joints = NDArray[np.float32]
 
-PRICE = 0.04  # of exchanging in one frame, in sizes of the person: a video without mistakes stays as it is
-LEAP = 0.12  # sizes of the person by which no joint leaves the median of five frames
+SWAP_COST = (
+    0.04  # of exchanging in one frame, in sizes of the person: a video without mistakes stays as it is
+)
+JUMP_LIMIT = 0.12  # sizes of the person by which no joint leaves the median of five frames
 
 
-def steadied(pose: Pose) -> Pose:
+def remove_outliers(pose: Pose) -> Pose:
     """Exchanges left and right where the body else turns round for a few frames, and drops joints that leap.
 
     Args:
@@ -32,13 +34,13 @@ def steadied(pose: Pose) -> Pose:
     left, right = _sides(pose.keypoints.shape[1])
     for joints in (list(range(len(left))), *([i] for i in range(len(left)))):
         a, b = [left[i] for i in joints], [right[i] for i in joints]
-        exchanged = exchanges(keypoints[:, a], keypoints[:, b], PRICE * size)
+        exchanged = find_side_swaps(keypoints[:, a], keypoints[:, b], SWAP_COST * size)
         keypoints[:, a + b] = np.where(exchanged[:, None, None], keypoints[:, b + a], keypoints[:, a + b])
-    keypoints[leaps(keypoints, LEAP * size)] = 0
+    keypoints[find_jumps(keypoints, JUMP_LIMIT * size)] = 0
     return Pose(keypoints, pose.height, pose.width)
 
 
-def exchanges(left: Joints, right: Joints, price: float) -> NDArray[np.bool_]:
+def find_side_swaps(left: Joints, right: Joints, price: float) -> NDArray[np.bool_]:
     """Frames in which two sets of joints should exchange their names.
 
     Args:
@@ -72,7 +74,7 @@ def _movement(last: Joints, now: Joints) -> NDArray[np.float64]:
     return (way * sure).sum(-1) / np.maximum(sure.sum(-1), 1e-9)
 
 
-def leaps(keypoints: Joints, limit: float) -> NDArray[np.bool_]:
+def find_jumps(keypoints: Joints, limit: float) -> NDArray[np.bool_]:
     """(f, k) bool: joints farther than `limit` pixels from the median of theirs over five frames.
 
     Steady motion, however fast, is its own median; only what comes and goes within two frames is found.

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from idol.clip import Pose
-from idol.clip.video import read_image
+from idol.clip.images import read_image
 from idol.errors import UserError
 from idol.prepare.estimators.crop_transform import Float
-from idol.prepare.estimators.detection import SEEN, Detection, largest_first
+from idol.prepare.estimators.detection import MIN_CONFIDENCE, PersonDetection, sort_by_area
 from idol.prepare.estimators.registry import mask_estimator, pose_estimator
 
-LEAST_JOINTS = 5  # fewer found with confidence, and what the detector took for a person is none
+MIN_JOINTS = 5  # fewer found with confidence, and what the detector took for a person is none
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Person:
     notes: tuple[str, ...] = ()
 
 
-def person_from_photo(
+def load_person(
     path: str | Path, index: int | None = None, *, estimator: str = "rtmpose", masker: str = "mediapipe"
 ) -> Person:
     """Finds the person of a photo.
@@ -51,45 +51,48 @@ def person_from_photo(
     Raises:
         UserError: If the photo cannot be read, or shows no person, or no person of that index.
     """
-    argument = f"--person {path}"
     try:
         image = read_image(path)
     except UserError as wrong:
-        raise UserError(argument, wrong.found, wrong.hint) from wrong
-    people = real_people(pose_estimator(estimator).estimate(image[None])[0])
-    person, notes = _choose(people, index, argument)
+        raise UserError("person", f"{path}: {wrong.found}", wrong.remedy) from wrong
+    people = confident_people(pose_estimator(estimator).estimate(image[None])[0])
+    person, notes = _choose(people, index, path)
     mask = person_mask(image, person, masker)
     if not mask.any():
         raise UserError(
-            argument, "a person without a clear outline", "give a sharper or larger photo of them"
+            "person", f"{path}: a person without a clear outline", "give a sharper or larger photo of them"
         )
-    return Person(image, mask, as_pose([person], *image.shape[1:]), notes)
+    return Person(image, mask, to_pose([person], *image.shape[1:]), notes)
 
 
-def real_people(found: list[Detection]) -> list[Detection]:
+def confident_people(found: list[PersonDetection]) -> list[PersonDetection]:
     """Those of a frame's detections that have joints, largest first."""
-    return largest_first([person for person in found if person.joints_seen >= LEAST_JOINTS])
+    return sort_by_area([person for person in found if person.num_confident_joints >= MIN_JOINTS])
 
 
-def as_pose(people: list[Detection], height: int, width: int) -> Pose:
+def to_pose(people: list[PersonDetection], height: int, width: int) -> Pose:
     """The pose of one person per frame; joints seen without confidence are missing."""
     keypoints = np.stack([person.keypoints for person in people])
-    keypoints[keypoints[..., 2] < SEEN] = 0
+    keypoints[keypoints[..., 2] < MIN_CONFIDENCE] = 0
     return Pose(keypoints, height, width)
 
 
-def _choose(people: list[Detection], index: int | None, argument: str) -> tuple[Detection, tuple[str, ...]]:
+def _choose(
+    people: list[PersonDetection], index: int | None, path: str | Path
+) -> tuple[PersonDetection, tuple[str, ...]]:
     if not people:
         hint = "give a photo in which a person is clearly visible"
-        raise UserError(argument, "no person found", hint)
+        raise UserError("person", f"{path}: no person found", hint)
     if index is not None and not 0 <= index < len(people):
         found = f"{index}, but the photo shows {len(people)} (largest first, counted from 0)"
-        raise UserError("--person-index", found, f"give a number from 0 to {len(people) - 1}")
-    note = f"{len(people)} people in the photo: the largest is taken (--person-index chooses another)"
+        raise UserError("person_index", found, f"give a number from 0 to {len(people) - 1}")
+    note = f"{len(people)} people in the photo: the largest is taken (`person_index` chooses another)"
     return people[index or 0], (note,) if index is None and len(people) > 1 else ()
 
 
-def person_mask(image: NDArray[np.uint8], person: Detection, masker: str = "mediapipe") -> NDArray[np.bool_]:
+def person_mask(
+    image: NDArray[np.uint8], person: PersonDetection, masker: str = "mediapipe"
+) -> NDArray[np.bool_]:
     """One person's pixels, nobody else's: inside the box, connected to the joints, edges as in the image.
 
     Args:
@@ -104,7 +107,7 @@ def person_mask(image: NDArray[np.uint8], person: Detection, masker: str = "medi
     x0, y0, x1, y1 = _roomy(person.box, *image.shape[1:])
     window = np.s_[y0:y1, x0:x1]
     radius = max(2, round(max(y1 - y0, x1 - x0) / 150))
-    sharp = guided(image[:, y0:y1, x0:x1].astype(np.float32).mean(0) / 255, soft[window], radius)
+    sharp = guided_filter(image[:, y0:y1, x0:x1].astype(np.float32).mean(0) / 255, soft[window], radius)
     mask = np.zeros(soft.shape, bool)
     mask[window] = sharp > 0.5
     return _own_parts(mask, person)
@@ -117,10 +120,10 @@ def _roomy(box: Float, height: int, width: int) -> tuple[int, int, int, int]:
     return max(0, int(low[0])), max(0, int(low[1])), min(width, int(high[0])), min(height, int(high[1]))
 
 
-def _own_parts(mask: NDArray[np.bool_], person: Detection) -> NDArray[np.bool_]:
+def _own_parts(mask: NDArray[np.bool_], person: PersonDetection) -> NDArray[np.bool_]:
     """The connected parts of a mask on which joints lie, without pinholes."""
     parts, count = ndimage.label(mask)
-    joints = person.keypoints[person.keypoints[:, 2] >= SEEN, :2].round().astype(int)
+    joints = person.keypoints[person.keypoints[:, 2] >= MIN_CONFIDENCE, :2].round().astype(int)
     joints = joints[(joints >= 0).all(1) & (joints < mask.shape[::-1]).all(1)]
     touched = np.bincount(parts[joints[:, 1], joints[:, 0]], minlength=count + 1) > 0
     touched[0] = False
@@ -130,8 +133,8 @@ def _own_parts(mask: NDArray[np.bool_], person: Detection) -> NDArray[np.bool_]:
     return kept | small[holes]
 
 
-def guided(guide: Float, values: Float, radius: int, epsilon: float = 1e-4) -> Float:
-    """The guided filter (He et al., ECCV 2010): smooth `values`, but with the edges of `guide`.
+def guided_filter(guide: Float, values: Float, radius: int, epsilon: float = 1e-4) -> Float:
+    """The guided_filter filter (He et al., ECCV 2010): smooth `values`, but with the edges of `guide`.
 
     Args:
         guide: (h, w) in [0, 1].

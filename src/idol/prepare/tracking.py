@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from idol.prepare.estimators.crop_transform import Float, overlap
-from idol.prepare.estimators.detection import Detection
+from idol.prepare.estimators.crop_transform import Float, box_iou
+from idol.prepare.estimators.detection import PersonDetection
 
-LEAST_OVERLAP = (
+MIN_OVERLAP = (
     0.1  # of the boxes of one person in one frame and the next; people move little in a 30th of a second
 )
 
@@ -20,10 +20,10 @@ class Track:
     """One person over time.
 
     Attributes:
-        seen: Detection by frame number.
+        seen: PersonDetection by frame number.
     """
 
-    seen: dict[int, Detection] = field(default_factory=dict)
+    seen: dict[int, PersonDetection] = field(default_factory=dict)
 
     @property
     def last(self) -> int:
@@ -44,7 +44,7 @@ class Track:
         return sum(person.area for person in self.seen.values())
 
 
-def tracks_of(people: list[list[Detection]], patience: int) -> list[Track]:
+def track_people(people: list[list[PersonDetection]], patience: int) -> list[Track]:
     """The people of a video, the one who takes most of it first.
 
     Args:
@@ -62,11 +62,11 @@ def tracks_of(people: list[list[Detection]], patience: int) -> list[Track]:
     return sorted(tracks, key=lambda track: -track.weight)
 
 
-def _pairs(alive: list[Track], found: list[Detection], frame: int) -> list[tuple[Track, int]]:
+def _pairs(alive: list[Track], found: list[PersonDetection], frame: int) -> list[tuple[Track, int]]:
     """Tracks and the detections that continue them: the assignment of the largest total overlap."""
     if not alive or not found:
         return []
     awaited = np.stack([track.expected(frame) for track in alive])
-    shared = overlap(awaited, np.stack([person.box for person in found]))
+    shared = box_iou(awaited, np.stack([person.box for person in found]))
     rows, columns = linear_sum_assignment(-shared)
-    return [(alive[r], int(c)) for r, c in zip(rows, columns, strict=True) if shared[r, c] >= LEAST_OVERLAP]
+    return [(alive[r], int(c)) for r, c in zip(rows, columns, strict=True) if shared[r, c] >= MIN_OVERLAP]

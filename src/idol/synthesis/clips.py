@@ -13,21 +13,21 @@ from idol.assets import asset_path
 from idol.clip import Clip, Pose
 from idol.clip.depth import normalize_person, normalize_scene
 from idol.errors import UserError
-from idol.pose.skeleton import OPENPOSE_18, WHOLEBODY_133
+from idol.pose.joints import OPENPOSE_18, WHOLEBODY_133
 from idol.synthesis.choices import DepthOf, JointSet
 from idol.synthesis.human.body import BonePoses
 from idol.synthesis.human.keypoints import whole_body_points
-from idol.synthesis.human.person import Person, make_person
+from idol.synthesis.human.person import SyntheticPerson, make_person
 from idol.synthesis.motion.augment import Style, is_upright, perform
 from idol.synthesis.motion.motion import Motion
 from idol.synthesis.motion.readers import read_motion
 from idol.synthesis.motion.retarget import retarget
 from idol.synthesis.motion.rotations import from_vector
-from idol.synthesis.rendering.camera import Camera
-from idol.synthesis.rendering.camera_effects import Film, random_film
+from idol.synthesis.rendering.camera import SceneCamera
+from idol.synthesis.rendering.camera_effects import CameraEffects, random_camera_effects
 from idol.synthesis.rendering.framing import frame_points
-from idol.synthesis.rendering.rasterizer import Raster, Rendering
-from idol.synthesis.scene.scene import Scene, make_scene, with_surroundings
+from idol.synthesis.rendering.rasterizer import Rasterizer, Rendering
+from idol.synthesis.scene.scene import Scene, add_background_depth, make_scene
 from idol.synthesis.splits import Split, generator, motion_files, split_of_motion
 
 CLIPS_PER_PERSON = 4
@@ -59,8 +59,8 @@ class Take:
 
 
 @lru_cache(2)
-def _raster(size: int) -> Raster:
-    return Raster(size)
+def _raster(size: int) -> Rasterizer:
+    return Rasterizer(size)
 
 
 def motion_paths(split: Split, motion_dir: Path | None = None) -> list[Path]:
@@ -72,13 +72,13 @@ def motion_paths(split: Split, motion_dir: Path | None = None) -> list[Path]:
     folders = [asset_path("deepmimic-motions"), asset_path("isaaclab-motions")]
     if motion_dir is not None:
         if not motion_dir.is_dir():
-            raise UserError("--motion-dir", f"{motion_dir} is not a folder", "give a folder of motion files")
+            raise UserError("motion_dir", f"{motion_dir} is not a folder", "give a folder of motion files")
         folders.append(motion_dir)
     return [path for path in motion_files(folders) if split_of_motion(path.stem) == split]
 
 
 @lru_cache(4)
-def motions_of(split: Split, motion_dir: Path | None = None) -> tuple[Motion, ...]:
+def read_motions(split: Split, motion_dir: Path | None = None) -> tuple[Motion, ...]:
     """All motions of a split, read once a process.
 
     Raises:
@@ -88,7 +88,7 @@ def motions_of(split: Split, motion_dir: Path | None = None) -> tuple[Motion, ..
 
 
 @lru_cache(2)
-def _person(seed: int, split: Split, number: int) -> Person:
+def _person(seed: int, split: Split, number: int) -> SyntheticPerson:
     return make_person(generator(seed, split, _PERSON, number), f"synth-{split}-{seed}-{number:06d}")
 
 
@@ -122,7 +122,7 @@ def make_clip(
         A clip with depth of that kind, metric range, joints and a clean plate.
     """
     person = _person(seed, split, index // CLIPS_PER_PERSON)
-    motions = motions_of(split, motion_dir)
+    motions = read_motions(split, motion_dir)
     raster = _raster(size)
     raster.load_person(person)
     for attempt in range(_TRIES):
@@ -135,7 +135,7 @@ def make_clip(
 
 
 def _direct(
-    rng: np.random.Generator, person: Person, motions: tuple[Motion, ...], frames: int, style: Style
+    rng: np.random.Generator, person: SyntheticPerson, motions: tuple[Motion, ...], frames: int, style: Style
 ) -> Take:
     """Let the person perform on the floor, turned towards the camera more often than not."""
     motion = perform(rng, motions, frames, style)
@@ -154,7 +154,7 @@ def _direct(
     return Take(poses.moved(by), motion, joints + by, upper_only)
 
 
-def _outline(take: Take, person: Person) -> np.ndarray:
+def _outline(take: Take, person: SyntheticPerson) -> np.ndarray:
     """Points (n, 3) that the camera must hold: joints, fingertips, toes and the crown of the head."""
     heads = take.poses.heads(person.body)
     crown = take.joints[:, :1] + np.array([0.0, 0.2, 0.0])
@@ -166,21 +166,26 @@ def _outline(take: Take, person: Person) -> np.ndarray:
 
 
 def _shoot(
-    rng: np.random.Generator, raster: Raster, person: Person, take: Take, depth: DepthOf, joints: JointSet
+    rng: np.random.Generator,
+    raster: Rasterizer,
+    person: SyntheticPerson,
+    take: Take,
+    depth: DepthOf,
+    joints: JointSet,
 ) -> Clip | None:
     """Draw the frames and the plate; None if the person is hardly in the image."""
     camera = frame_points(rng, _outline(take, person), raster.size)
     heads = take.poses.heads(person.body).reshape(-1, 3)
     box = np.stack([heads.min(0) - 0.15, heads.max(0) + 0.15])
     scene = make_scene(rng, box, camera.eye, "room" if rng.uniform() < 0.6 else "panorama")
-    raster.set_stage(scene, camera)
+    raster.set_scene(scene, camera)
     focus = (box.mean(0), float(np.linalg.norm(box[1] - box[0])) / 2 + 0.1)
     shots = [raster.draw(*person.skinned(take.poses, k), focus) for k in range(len(take.motion))]
     mask = np.stack([shot.mask for shot in shots])
     area = mask.mean((1, 2))
     if area.min() < 0.01 or area.max() > 0.7:
         return None
-    film, margin = random_film(rng, raster.size), float(rng.uniform(0.18, 0.45))
+    film, margin = random_camera_effects(rng, raster.size), float(rng.uniform(0.18, 0.45))
     keypoints = _see_all(camera, take.joints, shots, margin)
     if (keypoints[..., 2] > 0).sum(1).min() < 5:
         return None
@@ -191,9 +196,9 @@ def _shoot(
 
 
 def _record(
-    film: Film,
-    raster: Raster,
-    person: Person,
+    film: CameraEffects,
+    raster: Rasterizer,
+    person: SyntheticPerson,
     take: Take,
     shots: list[Rendering],
     keypoints: np.ndarray,
@@ -212,20 +217,20 @@ def _record(
     )
 
 
-def _with_scene_depth(clip: Clip, scene: Scene, camera: Camera, shots: list[Rendering]) -> Clip:
-    z = with_surroundings(scene, camera, np.stack([shot.z for shot in shots]), clip.mask)
+def _with_scene_depth(clip: Clip, scene: Scene, camera: SceneCamera, shots: list[Rendering]) -> Clip:
+    z = add_background_depth(scene, camera, np.stack([shot.z for shot in shots]), clip.mask)
     depth, span = normalize_scene(z)
     return replace(clip, depth=depth, depth_range=span, depth_kind="scene")
 
 
 def _see_all(
-    camera: Camera, joints: Float[np.ndarray, "f k 3"], shots: list[Rendering], margin: float
+    camera: SceneCamera, joints: Float[np.ndarray, "f k 3"], shots: list[Rendering], margin: float
 ) -> Float32[np.ndarray, "f k 3"]:
-    return np.stack([see_joints(camera, joints[i], shot, margin) for i, shot in enumerate(shots)])
+    return np.stack([visible_joints(camera, joints[i], shot, margin) for i, shot in enumerate(shots)])
 
 
-def see_joints(
-    camera: Camera, joints: Float[np.ndarray, "k 3"], shot: Rendering, margin: float
+def visible_joints(
+    camera: SceneCamera, joints: Float[np.ndarray, "k 3"], shot: Rendering, margin: float
 ) -> Float32[np.ndarray, "k 3"]:
     """(k, 3) float32 of x, y in pixels and 1 where the joint is seen, all 0 where it is not.
 

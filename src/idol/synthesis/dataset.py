@@ -25,7 +25,7 @@ _ONE_THREAD = dict.fromkeys(
 
 
 @dataclass(frozen=True)
-class Order:
+class SynthSettings:
     """What a folder of synthetic clips holds; it may grow, nothing else may change."""
 
     seed: int
@@ -101,28 +101,30 @@ def generate(
             a package is missing.
     """
     check_installed()
-    least = {"--clips": (clips, 1), "--seed": (seed, 0), "--size": (size, 32), "--frames": (frames, 2)}
-    _check(least | {"--workers": (1 if workers is None else workers, 1)})
+    least = {"clips": (clips, 1), "seed": (seed, 0), "size": (size, 32), "frames": (frames, 2)}
+    _check(least | {"workers": (1 if workers is None else workers, 1)})
     for argument, value, choices in (
-        ("--split", split, SPLITS),
-        ("--depth", depth, DEPTHS),
-        ("--joints", joints, JOINT_SETS),
+        ("split", split, SPLITS),
+        ("depth", depth, DEPTHS),
+        ("joints", joints, JOINT_SETS),
     ):
         _check_choice(argument, value, choices)
     # Downloads and complaints belong into this process, before any other starts.
-    order = Order(seed, split, size, frames, samples_per_shard, fingerprint(split, motion_dir), depth, joints)
+    settings = SynthSettings(
+        seed, split, size, frames, samples_per_shard, fingerprint(split, motion_dir), depth, joints
+    )
     writer = ShardWriter(out, samples_per_shard)
-    _claim(writer, order)
+    _claim(writer, settings)
     counts = [min(samples_per_shard, clips - at) for at in range(0, clips, samples_per_shard)]
     wanted = [(i, count) for i, count in enumerate(counts) if not _holds(writer, i, count)]
     done = clips - sum(count for _, count in wanted)
     if progress:
         progress(done, clips)
-    for count in _run(out, order, motion_dir, wanted, workers or _cores()):
+    for count in _run(out, settings, motion_dir, wanted, workers or _cores()):
         done += count
         if progress:
             progress(done, clips)
-    writer.finalise()
+    writer.finalize()
     return out
 
 
@@ -141,18 +143,18 @@ def fingerprint(split: Split, motion_dir: Path | None) -> str:
 
 
 def _run(
-    out: Path, order: Order, motion_dir: Path | None, wanted: list[tuple[int, int]], workers: int
+    out: Path, settings: SynthSettings, motion_dir: Path | None, wanted: list[tuple[int, int]], workers: int
 ) -> Iterator[int]:
     """Write the wanted (shard, clips); yields the clips of each shard as it is finished."""
     if not wanted:
         return
     if workers == 1:
         for shard, count in wanted:
-            write_shard(out, order, motion_dir, shard, count)
+            write_shard(out, settings, motion_dir, shard, count)
             yield count
         return
     with _one_thread_each(), ProcessPoolExecutor(min(workers, len(wanted)), get_context("spawn")) as pool:
-        jobs = {pool.submit(write_shard, out, order, motion_dir, i, count): count for i, count in wanted}
+        jobs = {pool.submit(write_shard, out, settings, motion_dir, i, count): count for i, count in wanted}
         try:
             for job in as_completed(jobs):
                 job.result()
@@ -162,25 +164,25 @@ def _run(
             raise
 
 
-def write_shard(out: Path, order: Order, motion_dir: Path | None, shard: int, count: int) -> None:
+def write_shard(out: Path, settings: SynthSettings, motion_dir: Path | None, shard: int, count: int) -> None:
     """Draw and write one shard of `count` clips."""
     from idol.synthesis.clips import make_clip
 
-    first = shard * order.samples_per_shard
+    first = shard * settings.samples_per_shard
     clips = (
         make_clip(
-            order.seed,
+            settings.seed,
             index,
-            size=order.size,
-            frames=order.frames,
-            split=order.split,
+            size=settings.size,
+            frames=settings.frames,
+            split=settings.split,
             motion_dir=motion_dir,
-            depth=order.depth,
-            joints=order.joints,
+            depth=settings.depth,
+            joints=settings.joints,
         )
         for index in range(first, first + count)
     )
-    ShardWriter(out, order.samples_per_shard).write_shard(shard, clips)
+    ShardWriter(out, settings.samples_per_shard).write_shard(shard, clips)
 
 
 def _holds(writer: ShardWriter, shard: int, count: int) -> bool:
@@ -194,18 +196,18 @@ def _holds(writer: ShardWriter, shard: int, count: int) -> bool:
     return False
 
 
-def _claim(writer: ShardWriter, order: Order) -> None:
+def _claim(writer: ShardWriter, settings: SynthSettings) -> None:
     """Note the settings in the folder, or make sure that they are the ones there."""
     note = writer.folder / _SETTINGS
     if note.exists():
-        found, wanted = json.loads(note.read_text()), order.note()
+        found, wanted = json.loads(note.read_text()), settings.note()
         if found != wanted:
             differs = ", ".join(k for k in found | wanted if found.get(k) != wanted.get(k))
             hint = "choose another folder, or the settings of its synth.json"
             raise UserError(str(writer.folder), f"holds synthetic clips with another {differs}", hint)
     else:
         partial = note.with_suffix(".partial")
-        partial.write_text(json.dumps(order.note(), indent=1))
+        partial.write_text(json.dumps(settings.note(), indent=1))
         partial.replace(note)
 
 

@@ -6,14 +6,14 @@ from PIL import Image
 
 from idol import media
 from idol.clip import Pose
-from idol.clip.video import read_image, write_video
+from idol.clip.images import read_image
+from idol.clip.video import write_video
 from idol.errors import UserError
-from idol.pose import skeleton
-from idol.pose.skeleton import OPENPOSE_18
-from idol.prepare.background import background_from
+from idol.pose.joints import OPENPOSE_18, mirrored
+from idol.prepare.background import load_background
 from idol.prepare.estimators.registry import mask_estimator, pose_estimator
-from idol.prepare.motion import motion_from
-from idol.prepare.person import person_from_photo, real_people
+from idol.prepare.motion import load_motion
+from idol.prepare.person import confident_people, load_person
 
 JOINT = {name: i for i, name in enumerate(OPENPOSE_18)}
 
@@ -28,7 +28,7 @@ def test_unknown_estimators():
 @pytest.mark.assets
 @pytest.mark.parametrize("name", media.PEOPLE)
 def test_person_of_each_photo(name):
-    person = person_from_photo(media.path(name))
+    person = load_person(media.path(name))
     _, height, width = person.image.shape
     assert person.mask.shape == (height, width)
     assert 0.05 < person.mask.mean() < 0.3
@@ -42,7 +42,7 @@ def test_person_of_each_photo(name):
 @pytest.mark.assets
 def test_the_woman_is_where_she_is():
     """Joints read off the image by eye."""
-    person = person_from_photo(media.path("woman-walking.jpg"))
+    person = load_person(media.path("woman-walking.jpg"))
     seen = {
         "nose": (252, 137),
         "left_wrist": (372, 300),
@@ -61,7 +61,7 @@ def test_the_mirror_image_has_the_mirrored_pose(name):
     image = read_image(media.path("man-standing.jpg"))
     here, there = (pose_estimator(name).estimate(i[None])[0][0] for i in (image, image[:, :, ::-1]))
     _, height, width = image.shape
-    back = skeleton.mirrored(Pose(there.keypoints[None], height, width)).keypoints[0]
+    back = mirrored(Pose(there.keypoints[None], height, width)).keypoints[0]
     assert np.median(np.linalg.norm(back[:, :2] - here.keypoints[:, :2], axis=-1)) < 5
 
 
@@ -75,14 +75,14 @@ def test_two_estimators_agree():
 @pytest.mark.assets
 def test_several_people():
     photo = media.path("two-people.jpg")
-    largest, second = person_from_photo(photo), person_from_photo(photo, 1)
+    largest, second = load_person(photo), load_person(photo, 1)
     assert "2 people" in largest.notes[0] and second.notes == ()
     assert not (largest.mask & second.mask).any()
-    np.testing.assert_array_equal(person_from_photo(photo, 0).mask, largest.mask)
+    np.testing.assert_array_equal(load_person(photo, 0).mask, largest.mask)
     with pytest.raises(UserError, match=r"--person-index: 2, but the photo shows 2.*from 0 to 1"):
-        person_from_photo(photo, 2)
+        load_person(photo, 2)
     with pytest.raises(UserError, match="--person-index"):
-        person_from_photo(photo, -1)
+        load_person(photo, -1)
 
 
 @pytest.mark.assets
@@ -90,15 +90,15 @@ def test_nobody(tmp_path):
     Image.new("RGB", (300, 200), "skyblue").save(tmp_path / "sky.png")
     for photo in (tmp_path / "sky.png", media.path("palace.jpg"), media.path("park.jpg")):
         with pytest.raises(UserError, match=r"--person .*no person found"):
-            person_from_photo(photo)
+            load_person(photo)
 
 
 def test_bad_photos(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff not an image")
     with pytest.raises(UserError, match=r"--person .*a\.jpg"):
-        person_from_photo(tmp_path / "a.jpg")
+        load_person(tmp_path / "a.jpg")
     with pytest.raises(UserError, match="--person nobody.png: no such file"):
-        person_from_photo("nobody.png")
+        load_person("nobody.png")
 
 
 @pytest.mark.assets
@@ -112,7 +112,7 @@ def test_mask_of_nobody_is_empty_and_of_the_largest_is_not():
 def test_the_main_person_of_a_video(tmp_path):
     photo = read_image(media.path("two-people.jpg"))
     write_video(tmp_path / "pan.mp4", np.stack([photo[:, :, 4 * i : 4 * i + 920] for i in range(6)]), 10)
-    motion = motion_from(tmp_path / "pan.mp4", max_frames=6, fps=10)
+    motion = load_motion(tmp_path / "pan.mp4", max_frames=6, fps=10)
     assert motion.pose.frames == 6 and motion.fps == 10 and motion.audio is None
     assert "2 people" in motion.notes[0]
     assert motion.pose.visible.all()
@@ -123,24 +123,24 @@ def test_the_main_person_of_a_video(tmp_path):
 def test_a_video_of_nobody(tmp_path):
     write_video(tmp_path / "sky.mp4", np.full((5, 3, 64, 64), 200, np.uint8), 25)
     with pytest.raises(UserError, match=r"--motion .*sky\.mp4: no person in any of 5 frames"):
-        motion_from(tmp_path / "sky.mp4")
+        load_motion(tmp_path / "sky.mp4")
 
 
 @pytest.mark.assets
 def test_nobody_is_left_in_the_photos_own_background():
-    person = person_from_photo(media.path("woman-walking.jpg"))
-    plate = background_from("photo", 256, 256, person)
+    person = load_person(media.path("woman-walking.jpg"))
+    plate = load_background("photo", 256, 256, person)
     assert plate.shape == (3, 256, 256)
-    assert real_people(pose_estimator("rtmpose").estimate(plate[None])[0]) == []
+    assert confident_people(pose_estimator("rtmpose").estimate(plate[None])[0]) == []
 
 
 @pytest.mark.assets
 @pytest.mark.parametrize("name", ["woman-walking.jpg", "woman-by-a-wall.jpg"])
 def test_another_estimators_joints_show_the_mask_network_where_to_look(name):
-    from idol.prepare.estimators.blazepose import _landmarks, window_of
+    from idol.prepare.estimators.blazepose import _landmarks, crop_of_person
 
     image = read_image(media.path(name))
-    person = real_people(pose_estimator("rtmpose").estimate(image[None])[0])[0]
+    person = confident_people(pose_estimator("rtmpose").estimate(image[None])[0])[0]
     usual = mask_estimator("mediapipe").estimate(image[None], [person])[0] > 0.5
-    other = _landmarks(image, window_of(person))[1] > 0.5
+    other = _landmarks(image, crop_of_person(person))[1] > 0.5
     assert (usual & other).sum() / (usual | other).sum() > 0.9

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from idol.assets import ASSETS
-from idol.pose.skeleton import WHOLEBODY_133
+from idol.pose.joints import WHOLEBODY_133
 from idol.prepare.estimators.rtmpose import (
     DWPOSE,
+    decode_detections,
     decode_grid,
     decode_simcc,
     mirror_order,
-    people_boxes,
     session,
 )
 
@@ -53,7 +53,7 @@ def test_grid_equals_a_literal_loop():
 
 def test_boxes_that_the_network_suppressed_itself():
     dets = np.array([[[1, 2, 3, 4, 0.9], [5, 6, 7, 8, 0.8], [9, 9, 9, 9, 0.1]]], np.float32)
-    boxes, scores = people_boxes([dets, np.array([[0, 3, 0]])], 416, 0.4)
+    boxes, scores = decode_detections([dets, np.array([[0, 3, 0]])], 416, 0.4)
     assert boxes.tolist() == [[1, 2, 3, 4]] and scores.tolist() == pytest.approx([0.9])
 
 

@@ -5,11 +5,11 @@ import pytest
 import scipy.sparse as sparse
 
 from idol.errors import UserError
-from idol.synthesis.clips import see_joints
-from idol.synthesis.human.person import Part, Person
-from idol.synthesis.rendering.camera import FAR, NEAR, Camera, look_at
+from idol.synthesis.clips import visible_joints
+from idol.synthesis.human.person import MeshPart, SyntheticPerson
+from idol.synthesis.rendering.camera import FAR, NEAR, SceneCamera, look_at
 from idol.synthesis.rendering.framing import frame_points
-from idol.synthesis.rendering.rasterizer import Raster, Rendering
+from idol.synthesis.rendering.rasterizer import Rasterizer, Rendering
 from idol.synthesis.scene.scene import Light, Quad, Scene, harmonics
 
 SIZE = 96
@@ -29,13 +29,13 @@ def ball(rings: int = 64, around: int = 128) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def ball_person() -> Person:
+def ball_person() -> SyntheticPerson:
     normals, triangles = ball()
     white = np.full((2, 2, 4), 255, np.uint8)
     none = np.zeros((0, 3), np.float32)
-    part = Part("cloth", triangles.astype(np.int32), white, None)
+    part = MeshPart("cloth", triangles.astype(np.int32), white, None)
     count = len(normals)
-    return Person(
+    return SyntheticPerson(
         subject="ball",
         body=None,  # type: ignore[arg-type]  # a ball has no bones
         parts=(part,),
@@ -67,25 +67,25 @@ def wall() -> Scene:
 
 
 @pytest.fixture(scope="module")
-def camera() -> Camera:
+def camera() -> SceneCamera:
     eye = np.array([0.6, 1.4, 4.0])
-    return Camera(eye, look_at(eye, np.array([0.0, 1.0, 0.0])), 110.0, SIZE)
+    return SceneCamera(eye, look_at(eye, np.array([0.0, 1.0, 0.0])), 110.0, SIZE)
 
 
 @pytest.fixture(scope="module")
 def drawn(camera) -> tuple[Rendering, Rendering]:
     try:
-        raster = Raster(SIZE, 4)
+        raster = Rasterizer(SIZE, 4)
     except UserError as missing:
         pytest.skip(str(missing))
     person = ball_person()
     raster.load_person(person)
-    raster.set_stage(wall(), camera)
+    raster.set_scene(wall(), camera)
     shot = raster.draw(person.vertices, person.normals, (CENTER, 1.0))
     return shot, raster.plate()
 
 
-def rays(camera: Camera) -> np.ndarray:
+def rays(camera: SceneCamera) -> np.ndarray:
     """World directions (s, s, 3) of the pixels' centers, of view depth 1."""
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     center = SIZE / 2 - 0.5
@@ -173,7 +173,7 @@ def test_a_joint_behind_the_surface_is_not_seen(camera, drawn):
     joints[3] = CENTER - toward * RADIUS  # an elbow on the far side
     joints[0] = CENTER + toward * (RADIUS - 0.1)  # a nose a hand's breadth under the surface
     joints[4] = [50.0, 1.0, 0.0]  # out of the image
-    seen = see_joints(camera, joints, drawn[0], 0.3)
+    seen = visible_joints(camera, joints, drawn[0], 0.3)
     assert seen.dtype == np.float32
     np.testing.assert_array_equal(np.flatnonzero(seen[:, 2] == 0), [0, 3, 4, 14, 15, 16, 17])
     np.testing.assert_array_equal(seen[seen[:, 2] == 0], 0)
@@ -197,10 +197,10 @@ def test_light_of_a_white_sky_is_white_from_everywhere():
 
 
 def test_rasters_of_several_sizes_live_side_by_side(camera, drawn):
-    small = Raster(32)
-    small.set_stage(wall(), Camera(camera.eye, camera.view, camera.focal / 3, 32))
-    again = Raster(SIZE, 4)
-    again.set_stage(wall(), camera)
+    small = Rasterizer(32)
+    small.set_scene(wall(), SceneCamera(camera.eye, camera.view, camera.focal / 3, 32))
+    again = Rasterizer(SIZE, 4)
+    again.set_scene(wall(), camera)
     first = small.plate()  # drawn after the other was made
     np.testing.assert_array_equal(again.plate().image, drawn[1].image)
     np.testing.assert_allclose(first.z, drawn[1].z.reshape(32, 3, 32, 3).mean((1, 3)), rtol=1e-3)

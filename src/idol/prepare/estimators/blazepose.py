@@ -16,9 +16,9 @@ from scipy.special import expit
 
 from idol.assets import asset_path
 from idol.errors import UserError
-from idol.pose import skeleton
-from idol.prepare.estimators.crop_transform import Float, Window, fitted, strongest
-from idol.prepare.estimators.detection import Detection, largest_first
+from idol.pose.joints import from_coco17
+from idol.prepare.estimators.crop_transform import CropTransform, Float, crop_around, non_max_suppression
+from idol.prepare.estimators.detection import PersonDetection, sort_by_area
 
 _SIDE_FOUND, _SIDE_LANDMARKS = 224, 256  # what the two networks take
 _COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)  # of BlazePose's 33 landmarks
@@ -34,20 +34,20 @@ class BlazePose:
 
     threshold: float = 0.5
 
-    def estimate(self, frames: NDArray[np.uint8]) -> list[list[Detection]]:
+    def estimate(self, frames: NDArray[np.uint8]) -> list[list[PersonDetection]]:
         """The people of each frame, largest first.
 
         Args:
             frames: (f, 3, h, w) uint8 sRGB.
         """
-        return [largest_first([person for person, _ in self._look(frame, _whole(frame))]) for frame in frames]
+        return [sort_by_area([person for person, _ in self._look(frame, _whole(frame))]) for frame in frames]
 
-    def _look(self, frame: NDArray[np.uint8], view: Window) -> list[tuple[Detection, Float]]:
+    def _look(self, frame: NDArray[np.uint8], view: CropTransform) -> list[tuple[PersonDetection, Float]]:
         """People seen through a window, each with the mask (h, w) in [0, 1]."""
-        windows, scores = find_windows(view.cut(frame), view, self.threshold)
+        windows, scores = detect_bodies(view.cut(frame), view, self.threshold)
         looked = [_landmarks(frame, window) for window in windows]
         return [
-            (Detection(_box_of(joints, frame.shape), float(score), joints), mask)
+            (PersonDetection(_box_of(joints, frame.shape), float(score), joints), mask)
             for (joints, mask, present), score in zip(looked, scores, strict=True)
             if present > 0.5
         ]
@@ -60,7 +60,7 @@ class BlazeMask:
     threshold: float = 0.3
 
     def estimate(
-        self, frames: NDArray[np.uint8], people: list[Detection | None] | None = None
+        self, frames: NDArray[np.uint8], people: list[PersonDetection | None] | None = None
     ) -> NDArray[np.float32]:
         """How much each pixel belongs to the person.
 
@@ -74,12 +74,12 @@ class BlazeMask:
         wanted = people if people is not None else [None] * len(frames)
         return np.stack([self._one(frame, person) for frame, person in zip(frames, wanted, strict=True)])
 
-    def _one(self, frame: NDArray[np.uint8], person: Detection | None) -> Float:
+    def _one(self, frame: NDArray[np.uint8], person: PersonDetection | None) -> Float:
         if person is None:
             seen = BlazePose(self.threshold)._look(frame, _whole(frame))
             empty = np.zeros(frame.shape[1:], np.float32)
             return max(seen, key=lambda found: found[0].area)[1] if seen else empty
-        seen = BlazePose(self.threshold)._look(frame, fitted(person.box, _SIDE_FOUND, _SIDE_FOUND, 1.4))
+        seen = BlazePose(self.threshold)._look(frame, crop_around(person.box, _SIDE_FOUND, _SIDE_FOUND, 1.4))
         far, mask = min(
             ((_distance(found, person), mask) for found, mask in seen),
             key=lambda pair: pair[0],
@@ -87,32 +87,34 @@ class BlazeMask:
         )
         if mask is not None and far < 0.2 * max(person.box[2:] - person.box[:2]):
             return mask
-        return _landmarks(frame, window_of(person))[1]  # not found again here, but it is known where to look
+        return _landmarks(frame, crop_of_person(person))[
+            1
+        ]  # not found again here, but it is known where to look
 
 
-def window_of(person: Detection) -> Window:
+def crop_of_person(person: PersonDetection) -> CropTransform:
     """The window that the detector would choose, from joints that another estimator found."""
     joints = person.keypoints[:18]
     seen = joints[:, 2] > 0.3
     middle, half = (person.box[:2] + person.box[2:]) / 2, (person.box[2:] - person.box[:2]).max() / 2
     if not seen[[1, 8, 11]].all():  # neck and hips
-        return body_window(middle, middle - np.array([0, half], np.float32))
+        return body_crop(middle, middle - np.array([0, half], np.float32))
     hips = joints[[8, 11], :2].mean(0)
     reach = 1.15 * np.linalg.norm(joints[seen, :2] - hips, axis=-1).max()
     upward = joints[1, :2] - hips
-    return body_window(hips, hips + upward / max(float(np.linalg.norm(upward)), 1e-6) * reach)
+    return body_crop(hips, hips + upward / max(float(np.linalg.norm(upward)), 1e-6) * reach)
 
 
-def _distance(a: Detection, b: Detection) -> float:
+def _distance(a: PersonDetection, b: PersonDetection) -> float:
     """Median distance in pixels of the joints that both have found."""
     both = (a.keypoints[:18, 2] > 0.3) & (b.keypoints[:18, 2] > 0.3)
     apart = np.linalg.norm(a.keypoints[:18, :2] - b.keypoints[:18, :2], axis=-1)
     return float(np.median(apart[both])) if both.any() else np.inf
 
 
-def _whole(frame: NDArray[np.uint8]) -> Window:
+def _whole(frame: NDArray[np.uint8]) -> CropTransform:
     _, height, width = frame.shape
-    return fitted(np.array([0, 0, width, height], np.float32), _SIDE_FOUND, _SIDE_FOUND, 1.0)
+    return crop_around(np.array([0, 0, width, height], np.float32), _SIDE_FOUND, _SIDE_FOUND, 1.0)
 
 
 def anchors() -> Float:
@@ -125,19 +127,21 @@ def anchors() -> Float:
     return np.concatenate(levels).astype(np.float32)
 
 
-def find_windows(small: NDArray[np.uint8], view: Window, threshold: float) -> tuple[list[Window], Float]:
+def detect_bodies(
+    small: NDArray[np.uint8], view: CropTransform, threshold: float
+) -> tuple[list[CropTransform], Float]:
     """Windows upright round the people in the small image that `view` cut out, and their scores."""
     raw, logits = _run("blazepose-detection", small.astype(np.float32) / 127.5 - 1)
     scores = expit(logits[0, :, 0])
     sure = scores > threshold
     raw, scores, cells = raw[0][sure] / _SIDE_FOUND, scores[sure], anchors()[sure]
     boxes = np.concatenate([cells + raw[:, :2] - raw[:, 2:4] / 2, cells + raw[:, :2] + raw[:, 2:4] / 2], -1)
-    kept = strongest(boxes, scores, limit=0.3)
+    kept = non_max_suppression(boxes, scores, limit=0.3)
     points = (cells[:, None] + raw[:, 4:8].reshape(-1, 2, 2))[kept] * _SIDE_FOUND
-    return [body_window(*view.outward(pair - 0.5)) for pair in points], scores[kept]
+    return [body_crop(*view.to_image(pair - 0.5)) for pair in points], scores[kept]
 
 
-def body_window(hips: NDArray, rim: NDArray) -> Window:
+def body_crop(hips: NDArray, rim: NDArray) -> CropTransform:
     """The upright square round a body.
 
     Args:
@@ -147,20 +151,20 @@ def body_window(hips: NDArray, rim: NDArray) -> Window:
     x, y = (float(v) for v in rim - hips)
     side = 2.5 * max(float(np.hypot(x, y)), 1.0)  # the circle's diameter, and a quarter more
     angle = np.pi / 2 - np.arctan2(-y, x)
-    return Window(
+    return CropTransform(
         (float(hips[0]) + 0.5, float(hips[1]) + 0.5), (side, side), _SIDE_LANDMARKS, _SIDE_LANDMARKS, angle
     )
 
 
-def _landmarks(frame: NDArray[np.uint8], window: Window) -> tuple[Float, Float, float]:
+def _landmarks(frame: NDArray[np.uint8], window: CropTransform) -> tuple[Float, Float, float]:
     """Joints (18, 3), mask (h, w) and the probability that a person is there."""
     points, present, mask = _run("blazepose-landmarks", window.cut(frame).astype(np.float32) / 255)[:3]
     found = points.reshape(39, 5)[:33]
     confidence = expit(found[:, 3:4])
-    joints = np.concatenate([window.outward(found[:, :2] - 0.5), confidence], -1).astype(np.float32)
+    joints = np.concatenate([window.to_image(found[:, :2] - 0.5), confidence], -1).astype(np.float32)
     joints[..., 2] *= _inside(joints, frame.shape)
     whole = window.paste(expit(mask[0, :, :, 0]), *frame.shape[1:])
-    body = skeleton.from_coco17(joints[None, list(_COCO)], *frame.shape[1:]).keypoints[0]
+    body = from_coco17(joints[None, list(_COCO)], *frame.shape[1:]).keypoints[0]
     return body, whole, float(present.ravel()[0])
 
 
@@ -193,7 +197,7 @@ def _interpreter(asset: str) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise UserError(
-            "--mask", "ai-edge-litert is not installed", "pip install 'idol-diffusion[prepare]'"
+            "mask", "ai-edge-litert is not installed", "pip install 'idol-diffusion[prepare]'"
         ) from error
     import torch
 

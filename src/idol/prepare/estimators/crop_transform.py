@@ -12,7 +12,7 @@ Float = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Window:
+class CropTransform:
     """A rotated rectangle of an image, seen as an upright small image.
 
     Attributes:
@@ -37,7 +37,7 @@ class Window:
         middle = np.array([self.width / 2, self.height / 2])
         return np.column_stack([linear, np.asarray(self.center) - linear @ middle])
 
-    def outward(self, points: NDArray) -> Float:
+    def to_image(self, points: NDArray) -> Float:
         """(..., 2) points of the small image as points of the image; 0, 0 is the first pixel's middle."""
         matrix = self.matrix()
         return ((points + 0.5) @ matrix[:, :2].T + matrix[:, 2] - 0.5).astype(np.float32)
@@ -68,12 +68,12 @@ class Window:
         return np.asarray(back)
 
 
-def fitted(box: Float, width: int, height: int, margin: float) -> Window:
+def crop_around(box: Float, width: int, height: int, margin: float) -> CropTransform:
     """The window round a box (x0, y0, x1, y1), widened by `margin` and to the shape `width` : `height`."""
     x0, y0, x1, y1 = (float(v) for v in box)
     w, h = max(x1 - x0, 1.0) * margin, max(y1 - y0, 1.0) * margin
     w, h = max(w, h * width / height), max(h, w * height / width)
-    return Window(((x0 + x1) / 2, (y0 + y1) / 2), (w, h), width, height)
+    return CropTransform(((x0 + x1) / 2, (y0 + y1) / 2), (w, h), width, height)
 
 
 def letterbox(image: NDArray[np.uint8], size: int, fill: int) -> tuple[NDArray[np.uint8], float]:
@@ -96,7 +96,7 @@ def letterbox(image: NDArray[np.uint8], size: int, fill: int) -> tuple[NDArray[n
     return square, scale
 
 
-def overlap(a: Float, b: Float) -> Float:
+def box_iou(a: Float, b: Float) -> Float:
     """Intersection over union of boxes (n, 4) and (k, 4), x0 y0 x1 y1 -> (n, k) in [0, 1]."""
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(-1)
@@ -108,11 +108,11 @@ def overlap(a: Float, b: Float) -> Float:
     return (common / np.maximum(union, 1e-9)).astype(np.float32)
 
 
-def strongest(boxes: Float, scores: Float, limit: float) -> NDArray[np.int64]:
+def non_max_suppression(boxes: Float, scores: Float, limit: float) -> NDArray[np.int64]:
     """Greedy non-maximum suppression: the kept indices, best score first, none overlapping beyond `limit`."""
     left, kept = np.argsort(-scores, kind="stable"), []
     while len(left):
         best, left = left[0], left[1:]
         kept.append(best)
-        left = left[overlap(boxes[best : best + 1], boxes[left])[0] <= limit]
+        left = left[box_iou(boxes[best : best + 1], boxes[left])[0] <= limit]
     return np.array(kept, np.int64)

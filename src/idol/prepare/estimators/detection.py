@@ -8,11 +8,11 @@ import numpy as np
 
 from idol.prepare.estimators.crop_transform import Float
 
-SEEN = 0.3  # confidence from which a joint counts as found
+MIN_CONFIDENCE = 0.3  # confidence from which a joint counts as found
 
 
 @dataclass(frozen=True)
-class Detection:
+class PersonDetection:
     """One person in one frame.
 
     Attributes:
@@ -31,11 +31,11 @@ class Detection:
         return float(np.clip(self.box[2:] - self.box[:2], 0, None).prod())
 
     @property
-    def joints_seen(self) -> int:
+    def num_confident_joints(self) -> int:
         """How many joints were found with confidence."""
-        return int((self.keypoints[:, 2] >= SEEN).sum())
+        return int((self.keypoints[:, 2] >= MIN_CONFIDENCE).sum())
 
 
-def largest_first(people: list[Detection]) -> list[Detection]:
+def sort_by_area(people: list[PersonDetection]) -> list[PersonDetection]:
     """The people of a frame ordered by the area of their box."""
     return sorted(people, key=lambda person: -person.area)

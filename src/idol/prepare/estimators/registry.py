@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idol.errors import UserError
-from idol.prepare.estimators.detection import Detection
+from idol.prepare.estimators.detection import PersonDetection
 
 PoseName = Literal["rtmpose", "mediapipe", "dwpose"]
 MaskName = Literal["mediapipe"]
@@ -17,7 +17,7 @@ MaskName = Literal["mediapipe"]
 class PoseEstimator(Protocol):
     """Finds people and their joints."""
 
-    def estimate(self, frames: NDArray[np.uint8]) -> list[list[Detection]]:
+    def estimate(self, frames: NDArray[np.uint8]) -> list[list[PersonDetection]]:
         """Frames (f, 3, h, w) uint8 sRGB -> the people of each frame, largest first."""
         ...
 
@@ -26,7 +26,7 @@ class MaskEstimator(Protocol):
     """Tells a person's pixels from the rest."""
 
     def estimate(
-        self, frames: NDArray[np.uint8], people: list[Detection | None] | None = None
+        self, frames: NDArray[np.uint8], people: list[PersonDetection | None] | None = None
     ) -> NDArray[np.float32]:
         """Frames (f, 3, h, w) uint8 sRGB -> (f, h, w) float32 in [0, 1]: of `people`, or the largest one."""
         ...
@@ -50,7 +50,7 @@ def pose_estimator(name: str) -> PoseEstimator:
             return rtmpose.DWPOSE
         case "mediapipe":
             return blazepose.BlazePose()
-    raise UserError("--estimator", f"{name!r}", f"choose one of {', '.join(get_args(PoseName))}")
+    raise UserError("estimator", f"{name!r}", f"choose one of {', '.join(get_args(PoseName))}")
 
 
 def mask_estimator(name: str) -> MaskEstimator:
@@ -67,4 +67,4 @@ def mask_estimator(name: str) -> MaskEstimator:
     match name:
         case "mediapipe":
             return blazepose.BlazeMask()
-    raise UserError("--mask", f"{name!r}", f"choose one of {', '.join(get_args(MaskName))}")
+    raise UserError("mask", f"{name!r}", f"choose one of {', '.join(get_args(MaskName))}")

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from idol.assets import asset_path
 from idol.clip import Pose
 from idol.errors import UserError
-from idol.pose import skeleton
-from idol.prepare.estimators.crop_transform import Float, fitted, letterbox, strongest
-from idol.prepare.estimators.detection import Detection, largest_first
+from idol.pose.joints import from_halpe26, from_wholebody, mirrored
+from idol.prepare.estimators.crop_transform import Float, crop_around, letterbox, non_max_suppression
+from idol.prepare.estimators.detection import PersonDetection, sort_by_area
 
 _MEAN = np.array(
     [123.675, 116.28, 103.53], np.float32
@@ -41,7 +41,7 @@ class TopDown:
     threshold: float = 0.4
     most: int = 8
 
-    def estimate(self, frames: NDArray[np.uint8]) -> list[list[Detection]]:
+    def estimate(self, frames: NDArray[np.uint8]) -> list[list[PersonDetection]]:
         """The people of each frame, largest first.
 
         Args:
@@ -49,11 +49,11 @@ class TopDown:
         """
         return [self._people(frame) for frame in frames]
 
-    def _people(self, frame: NDArray[np.uint8]) -> list[Detection]:
+    def _people(self, frame: NDArray[np.uint8]) -> list[PersonDetection]:
         boxes, scores = self._boxes(frame)
         order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(-1))[: self.most]
-        return largest_first(
-            [Detection(boxes[i], float(scores[i]), self._joints(frame, boxes[i])) for i in order]
+        return sort_by_area(
+            [PersonDetection(boxes[i], float(scores[i]), self._joints(frame, boxes[i])) for i in order]
         )
 
     def _boxes(self, frame: NDArray[np.uint8]) -> tuple[Float, Float]:
@@ -62,7 +62,7 @@ class TopDown:
         square, scale = letterbox(frame, size, fill=114)
         blue_first = square[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)
         outputs = net.run(None, {net.get_inputs()[0].name: np.ascontiguousarray(blue_first)})
-        boxes, scores = people_boxes(outputs, size, self.threshold)
+        boxes, scores = decode_detections(outputs, size, self.threshold)
         _, height, width = frame.shape
         limits = np.array([width, height, width, height], np.float32)
         return np.clip(boxes / scale, 0, limits).astype(np.float32), scores
@@ -70,7 +70,7 @@ class TopDown:
     def _joints(self, frame: NDArray[np.uint8], box: Float) -> Float:
         net = session(self.pose)
         height, width = network_size(net)
-        window = fitted(box, width, height, margin=1.25)
+        window = crop_around(box, width, height, margin=1.25)
         small = ((window.cut(frame).astype(np.float32) - _MEAN) / _STD).transpose(2, 0, 1)
         # Seen in the mirror as well: left and right is what networks are least sure of.
         x, y = _run_both(net, np.stack([small, small[..., ::-1]]))
@@ -78,12 +78,12 @@ class TopDown:
         split = x.shape[-1] / width
         mirrored = np.roll(x[1, order, ::-1], 1 - int(split), axis=-1)
         found = decode_simcc((x[0] + mirrored) / 2, (y[0] + y[1, order]) / 2, split)
-        found[:, :2] = window.outward(found[:, :2])
+        found[:, :2] = window.to_image(found[:, :2])
         match self.joints:
             case "halpe26":
-                return skeleton.from_halpe26(found[None], *frame.shape[1:]).keypoints[0]
+                return from_halpe26(found[None], *frame.shape[1:]).keypoints[0]
             case "wholebody133":
-                return skeleton.from_wholebody(found[None], *frame.shape[1:]).keypoints[0]
+                return from_wholebody(found[None], *frame.shape[1:]).keypoints[0]
 
 
 RTMPOSE = TopDown("yolox-tiny", "rtmpose-s", "halpe26")
@@ -117,7 +117,7 @@ def mirror_order(joints: Literal["halpe26", "wholebody133"]) -> NDArray[np.int64
         case "wholebody133":  # mirror a pose whose heights are its joints' numbers
             numbers = np.ones((1, 133, 3), np.float32)
             numbers[0, :, 1] = np.arange(133)
-            return skeleton.mirrored(Pose(numbers, 1, 1)).keypoints[0, :, 1].astype(np.int64)
+            return mirrored(Pose(numbers, 1, 1)).keypoints[0, :, 1].astype(np.int64)
 
 
 def decode_simcc(x: Float, y: Float, split: float = 2.0) -> Float:
@@ -136,7 +136,7 @@ def decode_simcc(x: Float, y: Float, split: float = 2.0) -> Float:
     return np.column_stack([place, confidence]).astype(np.float32)
 
 
-def people_boxes(outputs: list[NDArray], size: int, threshold: float) -> tuple[Float, Float]:
+def decode_detections(outputs: list[NDArray], size: int, threshold: float) -> tuple[Float, Float]:
     """Boxes (n, 4) in pixels of the network's input and scores (n,) from either kind of YOLOX export.
 
     One kind suppresses overlaps inside the network and returns (1, n, 5) and labels; the other returns raw
@@ -149,7 +149,7 @@ def people_boxes(outputs: list[NDArray], size: int, threshold: float) -> tuple[F
     boxes, scores = decode_grid(found, size)
     sure = scores > threshold
     boxes, scores = boxes[sure], scores[sure]
-    kept = strongest(boxes, scores, limit=0.45)
+    kept = non_max_suppression(boxes, scores, limit=0.45)
     return boxes[kept], scores[kept]
 
 
@@ -191,7 +191,7 @@ def _open(path: Path) -> Any:
         import onnxruntime
     except ImportError as error:
         raise UserError(
-            "--estimator", "onnxruntime is not installed", "pip install 'idol-diffusion[prepare]'"
+            "estimator", "onnxruntime is not installed", "pip install 'idol-diffusion[prepare]'"
         ) from error
     import torch
 

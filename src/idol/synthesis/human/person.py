@@ -30,7 +30,7 @@ _RACES = ("african", "asian", "caucasian")
 
 
 @dataclass(frozen=True)
-class Part:
+class MeshPart:
     """A piece of the mesh with one texture.
 
     Attributes:
@@ -47,7 +47,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Person:
+class SyntheticPerson:
     """A clothed person at rest.
 
     Attributes:
@@ -63,7 +63,7 @@ class Person:
 
     subject: str
     body: Body
-    parts: tuple[Part, ...]
+    parts: tuple[MeshPart, ...]
     vertices: np.ndarray
     normals: np.ndarray
     uv: np.ndarray
@@ -87,7 +87,7 @@ class Person:
         return np.array([((weights @ r[:, :3] * rest).sum(1) + weights @ r[:, 3]).min() for r in rows])
 
 
-def make_person(rng: np.random.Generator, subject: str) -> Person:
+def make_person(rng: np.random.Generator, subject: str) -> SyntheticPerson:
     """A random adult in random everyday clothes."""
     female = bool(rng.uniform() < 0.5)
     race = str(rng.choice(_RACES))
@@ -201,7 +201,7 @@ def _texture(rng: np.random.Generator, kind: str, proxy: Proxy, race: str, gray:
             return wardrobe.repaint(texture, "dye" if rng.uniform() < 0.5 else "keep", rng)
 
 
-def _merge(subject: str, body: Body, pieces: list[_Piece], credits: tuple[str, ...]) -> Person:
+def _merge(subject: str, body: Body, pieces: list[_Piece], credits: tuple[str, ...]) -> SyntheticPerson:
     points, normals, uvs, weights, parts, contact = [], [], [], [], [], []
     start = 0
     for piece in pieces:
@@ -210,13 +210,15 @@ def _merge(subject: str, body: Body, pieces: list[_Piece], credits: tuple[str, .
         normals.append(_normals(piece)[point])
         uvs.append(piece.uv[uv])
         weights.append(piece.weights[point])
-        parts.append(Part(piece.material, (triangles + start).astype(np.int32), piece.texture, piece.normals))
+        parts.append(
+            MeshPart(piece.material, (triangles + start).astype(np.int32), piece.texture, piece.normals)
+        )
         if piece.touches:
             low = piece.material == "shoe" or point < SKIN_VERTICES
             contact.append(start + np.flatnonzero(np.broadcast_to(low, point.shape))[::6])
         start += len(point)
     reference = rig()
-    return Person(
+    return SyntheticPerson(
         subject=subject,
         body=body,
         parts=tuple(parts),

@@ -12,7 +12,7 @@ SKY = 1000.0  # meters: stands for infinity where a finite depth must be named
 
 
 @dataclass(frozen=True)
-class Camera:
+class SceneCamera:
     """A square camera.
 
     Attributes:

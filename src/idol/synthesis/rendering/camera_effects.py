@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 
 @dataclass(frozen=True)
-class Film:
+class CameraEffects:
     """Treatment shared by all images of a clip, the clean plate included; only the grain differs.
 
     Attributes:
@@ -42,10 +42,10 @@ class Film:
         return np.clip(np.rint(x), 0, 255).astype(np.uint8).transpose(2, 0, 1).copy()
 
 
-def random_film(rng: np.random.Generator, size: int) -> Film:
+def random_camera_effects(rng: np.random.Generator, size: int) -> CameraEffects:
     """A random treatment; half of the clips have no grain."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
-    return Film(
+    return CameraEffects(
         blur=float(rng.uniform(0, 0.6)),
         gain=(1 - rng.uniform(0, 0.25) * (x * x + y * y) / 2)[..., None].astype(np.float32),
         saturation=float(rng.uniform(0.75, 1.15)),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from idol.synthesis.rendering.camera import Camera, look_at
+from idol.synthesis.rendering.camera import SceneCamera, look_at
 
 
 def frame_points(
     rng: np.random.Generator, points: Float[np.ndarray, "n 3"], size: int, floor: float = 0.25
-) -> Camera:
+) -> SceneCamera:
     """A random camera whose image holds all points (n, 3), with a random margin.
 
     The camera looks from the front (+Z), up to 30 degrees from either side, from a person's height or lower.
@@ -32,7 +32,7 @@ def frame_points(
     for _ in range(4):
         eye = center + distance * way
         eye[1] = max(eye[1], floor)
-        camera = Camera(eye, look_at(eye, center), focal, size)
+        camera = SceneCamera(eye, look_at(eye, center), focal, size)
         at = camera.project(points)
         # recenter on the points as seen, then step back until they fit
         middle = (at[:, :2].min(0) + at[:, :2].max(0)) / 2 - (size - 1) / 2
@@ -44,4 +44,4 @@ def frame_points(
     center = center + camera.view[0, :3] * moved[0] + camera.view[1, :3] * moved[1]
     eye = center + distance * way
     eye[1] = max(eye[1], floor)
-    return Camera(eye, look_at(eye, center), focal, size)
+    return SceneCamera(eye, look_at(eye, center), focal, size)

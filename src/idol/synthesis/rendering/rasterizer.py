@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from idol.errors import UserError
-from idol.synthesis.human.person import Material, Person
+from idol.synthesis.human.person import Material, SyntheticPerson
 from idol.synthesis.rendering import shaders
-from idol.synthesis.rendering.camera import Camera, look_at, orthographic
+from idol.synthesis.rendering.camera import SceneCamera, look_at, orthographic
 from idol.synthesis.scene.scene import Quad, Scene
 
 _SHADOW_SIZE = 768
@@ -50,7 +50,7 @@ class _Draw:
     material: Material
 
 
-class Raster:
+class Rasterizer:
     """An off-screen OpenGL context that draws square images.
 
     Load a person, set the stage, then draw frame after frame.
@@ -93,9 +93,9 @@ class Raster:
         self._quads: list[_Draw] = []
         self._person_keeps: list[Any] = []
         self._scene_keeps: list[Any] = []
-        self._loaded: Person | None = None
+        self._loaded: SyntheticPerson | None = None
 
-    def load_person(self, person: Person) -> None:
+    def load_person(self, person: SyntheticPerson) -> None:
         """Upload a person's mesh and textures; a person loaded before is dropped."""
         if self._loaded is person:
             return
@@ -115,7 +115,7 @@ class Raster:
             self._person.append(_Draw(surface, shadow, image, bumps, part.material))
         self._loaded = person
 
-    def set_stage(self, scene: Scene, camera: Camera) -> None:
+    def set_scene(self, scene: Scene, camera: SceneCamera) -> None:
         """Upload a scene, look at it through a camera of the raster's size, and draw it empty."""
         _release(self._scene_keeps)
         keep = self._scene_keeps

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from idol.assets import asset_path
-from idol.synthesis.rendering.camera import SKY, Camera
+from idol.synthesis.rendering.camera import SKY, SceneCamera
 from idol.synthesis.scene import textures
 
 _Numbers = tuple[float | int, ...]
@@ -116,8 +116,8 @@ def make_scene(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray, k
     return Scene(kind, (floor,), light, (panorama * rng.uniform(0.9, 1.4)).astype(np.float32))
 
 
-def with_surroundings(
-    scene: Scene, camera: Camera, z: Float[np.ndarray, "f h w"], mask: Bool[np.ndarray, "f h w"]
+def add_background_depth(
+    scene: Scene, camera: SceneCamera, z: Float[np.ndarray, "f h w"], mask: Bool[np.ndarray, "f h w"]
 ) -> Float[np.ndarray, "f h w"]:
     """Metric depth of the whole frame, from what the raster drew.
 
