@@ -7,12 +7,12 @@ from scipy.spatial import ConvexHull, Delaunay
 
 from idol.clip import Clip, Pose
 from idol.pose.joints import COCO_17, OPENPOSE_18, WHOLEBODY_133, body_18, mirrored
-from idol.synthesis.clips import motions_of, see_joints
+from idol.synthesis.clips import read_motions, visible_joints
 from idol.synthesis.human.body import Body, Phenotype, base_mesh, rig, shape_body
 from idol.synthesis.human.keypoints import FACE_VERTICES, FINGERTIPS, whole_body_points
 from idol.synthesis.motion.motion import Motion
 from idol.synthesis.motion.retarget import retarget
-from idol.synthesis.rendering.camera import Camera, look_at
+from idol.synthesis.rendering.camera import SceneCamera, look_at
 from idol.synthesis.rendering.rasterizer import Rendering
 
 pytestmark = pytest.mark.assets
@@ -33,7 +33,7 @@ def bodies() -> list[Body]:
 
 @pytest.fixture(scope="module")
 def stretch() -> Motion:
-    motion = next(m for m in motions_of("train") if m.name == "humanoid3d_spinkick")
+    motion = next(m for m in read_motions("train") if m.name == "humanoid3d_spinkick")
     return motion.at(np.linspace(0.2, 0.8 * motion.seconds, 4), 10.0)
 
 
@@ -195,12 +195,12 @@ def test_hands_and_face_lie_on_the_person(clips):
 def test_hidden_joints_follow_the_rule_of_the_body():
     """Before a wall at 5 m: a joint may lie deeper than the surface, but a point of the face only by 6 cm."""
     eye = np.array([0.0, 1.0, 5.0])
-    camera = Camera(eye, look_at(eye, np.array([0.0, 1.0, 0.0])), 100.0, 64)
+    camera = SceneCamera(eye, look_at(eye, np.array([0.0, 1.0, 0.0])), 100.0, 64)
     wall = Rendering(
         np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 5.0, np.float32), np.zeros((64, 64), bool)
     )
     seen = {
-        behind: see_joints(camera, np.tile([0.0, 1.0, -behind], (133, 1)), wall, 0.3)[:, 2] > 0
+        behind: visible_joints(camera, np.tile([0.0, 1.0, -behind], (133, 1)), wall, 0.3)[:, 2] > 0
         for behind in (0.05, 0.1, 0.32, 0.4)
     }
     on_face = np.array(

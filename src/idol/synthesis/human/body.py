@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from idol.assets import cache_folder
-from idol.pose.skeleton import OPENPOSE_18
+from idol.pose.joints import OPENPOSE_18
 from idol.synthesis.motion.rotations import transpose
 
 ADULT = 2 / 3
