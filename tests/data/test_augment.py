@@ -11,7 +11,7 @@ from idol.data.augment import (
     outpaint_background,
     square_box,
 )
-from idol.pose.skeleton import OPENPOSE_18
+from idol.pose.joints import OPENPOSE_18
 from support.drawn import drawn_clip
 
 

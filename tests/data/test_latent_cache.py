@@ -7,12 +7,12 @@ import torch
 
 from idol.data.batch import CachedSamples, DataConfig, ImageSamples, batches, collate
 from idol.data.dataset import ImageConfig, WindowConfig
-from idol.data.latent_cache import Copy, LatentCache, copies, weights_sha256
+from idol.data.latent_cache import DatasetCopy, LatentCache, dataset_copies, weights_sha256
 from idol.data.shards import ShardReader, ShardWriter
 from idol.model.autoencoder import Autoencoder
 from support.drawn import drawn_clip
 
-STRAIGHT = (Copy(0, False),)
+STRAIGHT = (DatasetCopy(0, False),)
 IMAGES = ImageConfig(size=64, foreground_size=32)
 
 
@@ -48,7 +48,7 @@ def test_cached_latents_are_those_of_the_images(config, vae):
     cached = CachedSamples([cache], config, seed=3)
     direct = ImageSamples([ShardReader(config.folders[0])], dataclasses.replace(config, flip=False), seed=3)
     for number in range(12):
-        left, right = cached[number], direct[number].encoded(vae.encode)
+        left, right = cached[number], direct[number].encode(vae.encode)
         for field in dataclasses.fields(left):
             a, b = getattr(left, field.name), getattr(right, field.name)
             if field.name in ("latents", "background", "foreground"):
@@ -58,7 +58,7 @@ def test_cached_latents_are_those_of_the_images(config, vae):
 
 
 def test_mirrored_copies_follow_the_clips(config, vae):
-    cache = open_cache(config, vae, copies(1, mirrored=True))
+    cache = open_cache(config, vae, dataset_copies(1, mirrored=True))
     cache.build(vae.encode)
     assert len(cache) == 10 and cache.lengths.tolist() == [3, 4, 3, 4, 3] * 2
     plain, mirrored = cache.get(1, [0], 1), cache.get(6, [0], 1)
@@ -81,7 +81,7 @@ def test_another_autoencoder_or_image_has_another_cache(config, vae):
     other = Autoencoder(latent_channels=4, channels=(8, 8), encoder_blocks=1, decoder_blocks=1)
     assert weights_sha256(other) != weights_sha256(vae)
     folders = {open_cache(config, network).folder for network in (vae, other)}
-    changed = dataclasses.replace(config, images=dataclasses.replace(IMAGES, margin=0.2))
+    changed = dataclasses.replace(config, images=dataclasses.replace(IMAGES, foreground_margin=0.2))
     assert len(folders | {open_cache(changed, vae).folder}) == 3
 
 
@@ -108,7 +108,7 @@ def test_workers_change_nothing(config, vae):
 def test_with_drafts_each_copy_has_one_reference_and_its_draft(config, vae, tmp_path):
     drafts = dataclasses.replace(IMAGES, draft=True)
     config = dataclasses.replace(config, cache=tmp_path, images=drafts, flip=False, variants=2)
-    cache = open_cache(config, vae, copies(2, mirrored=False))
+    cache = open_cache(config, vae, dataset_copies(2, mirrored=False))
     cache.build(vae.encode)
     whole = cache.get(1, [0, 1, 2, 3], 0)
     assert whole.draft.shape == (2, *whole.video.shape) == (2, 4, 4, 8, 8)
@@ -118,5 +118,5 @@ def test_with_drafts_each_copy_has_one_reference_and_its_draft(config, vae, tmp_
     assert len({tuple(r.flatten().tolist()) for r in references}) > 5
     batch = collate([CachedSamples([cache], config, seed=0)[n] for n in range(3)])
     assert batch.draft.shape == (3, 2, 2, 4, 8, 8)
-    direct = ImageSamples([ShardReader(config.folders[0])], config, seed=0)[0].encoded(vae.encode)
+    direct = ImageSamples([ShardReader(config.folders[0])], config, seed=0)[0].encode(vae.encode)
     assert direct.draft.shape == (1, 2, 2, 4, 8, 8)

@@ -58,7 +58,7 @@ def test_processes_write_what_one_process_writes(tmp_path):
         process.start()
     for process in started:
         process.join()
-    ShardWriter(tmp_path / "many").finalise()
+    ShardWriter(tmp_path / "many").finalize()
     ShardWriter(tmp_path / "one", samples_per_shard=2).write(drawn_clip(seed) for seed in range(4))
     for name in ("00000.tar", "00001.tar", "manifest.json"):
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
@@ -82,7 +82,7 @@ def test_complete_shards_are_skipped_and_unfinished_ones_made(tmp_path):
         writer.write_shard(1, breaks())
     assert not writer.is_complete(1) and not list(tmp_path.glob("*.partial"))
     writer.write_shard(1, [drawn_clip(1)])
-    writer.finalise()
+    writer.finalize()
     assert len(ShardReader(tmp_path)) == 2
 
 
@@ -130,5 +130,5 @@ def test_some_frames_are_those_of_the_whole_clip(tmp_path):
         for name in ("video", "depth", "mask"):
             assert np.array_equal(getattr(some, name), getattr(reader[i], name)[[3, 1]])
         assert np.array_equal(some.pose.keypoints, clip.pose.keypoints[[3, 1]])
-        plate = clip.background[[3, 1]] if clip.background.ndim == 4 else clip.background
-        assert np.array_equal(some.background, plate)
+        background = clip.background[[3, 1]] if clip.background.ndim == 4 else clip.background
+        assert np.array_equal(some.background, background)

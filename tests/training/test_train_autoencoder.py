@@ -124,9 +124,9 @@ def test_killed_while_saving_it_goes_on_to_the_same_model(torn, config, monkeypa
 def test_training_improves_on_the_linear_code(config):
     longer = dataclasses.replace(config, out=config.out.with_name("longer"), steps=60, lr=3e-3, ema=0.9)
     trained = Autoencoder.from_pretrained(fit_autoencoder(longer))
-    data = config.images.draw(np.random.default_rng(1), 8).pixels
+    data = config.images.sample(np.random.default_rng(1), 8).pixels
     linear = Autoencoder(**vars(config.model))
-    linear.fit_patches(config.images.draw(np.random.default_rng(0), 4).pixels)
+    linear.fit_patches(config.images.sample(np.random.default_rng(0), 4).pixels)
     with torch.no_grad():
         before, after = ((model(data) - data).abs().mean() for model in (linear, trained))
     assert after < 0.95 * before
@@ -174,7 +174,7 @@ def test_the_widened_autoencoder_starts_from_stable_diffusions_loss(stable):
 
 def test_the_widened_autoencoder_learns_depth_and_is_gone_on_with(stable):
     longer = dataclasses.replace(stable, out=stable.out.with_name("longer-wide"), steps=25, lr=3e-3, ema=0.9)
-    images = stable.images.draw(np.random.default_rng(1), 8).pixels
+    images = stable.images.sample(np.random.default_rng(1), 8).pixels
 
     def errors(source):
         vae = load_autoencoder("kl", str(source))

@@ -1,1 +1,1 @@
-"""Clips to batches: shards on disk, windows of frames, augmentation, cached latents."""
+"""Conversion of clips to training batches: shards on disk, selection, augmentation, cached latents."""

@@ -1,7 +1,7 @@
-"""What is done to clips before they are learned from: square crops, mirroring, and attribute outpainting.
+"""Augmentation of clips: square crops, mirroring, and attribute outpainting.
 
 Human attribute outpainting (HAOP, Sec. 3.3 of the paper) *dilates* the hole cut into the background, so that
-the model must fill in what lies round the person, and randomly crops and resizes the foreground, so that it
+the model must fill in what surrounds the person, and randomly crops and resizes the foreground, so that it
 must extrapolate the person. DisCo's pre-training (HAP) is the same with no dilation and no crop.
 """
 
@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from idol.clip import Clip, Pose
 from idol.pose.foreground_crop import GRAY
-from idol.pose.skeleton import COCO_17, OPENPOSE_18
+from idol.pose.joints import COCO_17, OPENPOSE_18
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 are one past the end."""
@@ -27,12 +27,17 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class OutpaintingConfig:
-    """How far a sample of attribute pre-training departs from the image it must reproduce."""
+    """Strength of the augmentation in attribute pre-training (Eq. 8).
+
+    Attributes:
+        dilation: Range of the dilation of the background's hole, as a fraction of the longer side of the
+            image, in [0, 1); (0, 0) is HAP.
+        foreground_area: Range of the fraction of the foreground image's area that is kept and resized, in
+            (0, 1]; (1, 1) is HAP.
+    """
 
     dilation: tuple[float, float] = (0.02, 0.12)
-    """Range of the dilation of the background's hole, as a fraction of the image's side; (0, 0) is HAP."""
     foreground_area: tuple[float, float] = (0.35, 1.0)
-    """Range of the part of the foreground image that is kept and resized; (1, 1) is HAP."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.dilation[0] <= self.dilation[1] < 1:
@@ -44,13 +49,13 @@ class OutpaintingConfig:
 
 
 def square_box(height: int, width: int, scale: tuple[float, float], rng: Generator | None) -> Box:
-    """A square of an image: centered when `rng` is None or the scale leaves no room.
+    """Choose a square crop of an image.
 
     Args:
-        height: Of the image, pixels.
-        width: Of the image, pixels.
-        scale: Range of the square's side as a fraction of the shorter side.
-        rng: Draws the side and the place; None takes the whole shorter side in the middle.
+        height: Image height, pixels.
+        width: Image width, pixels.
+        scale: Range of the square's side, as a fraction of the image's shorter side, in (0, 1].
+        rng: Draws side and position; None gives the largest centered square.
     """
     short = min(height, width)
     if rng is None:
@@ -62,10 +67,16 @@ def square_box(height: int, width: int, scale: tuple[float, float], rng: Generat
 
 
 def crop_resize(clip: Clip, box: Box, size: int) -> Clip:
-    """Cut a box out of every image of a clip and resize it to `size` x `size`.
+    """Crop every image of a clip to a box and resize it.
 
-    Video and background are resized with antialiasing. Depth is averaged over the person alone, so that what
-    was exactly 0 outside of the person stays so; of the mask, pixels that are at least half person remain.
+    Video and background are resized with antialiasing. Person depth is averaged over the person's pixels
+    only, so that it stays exactly 0 outside of the person; mask pixels are kept where at least half of their
+    area is person.
+
+    Args:
+        clip: The clip.
+        box: Crop, pixels of the clip.
+        size: Height and width of the result, pixels.
     """
     x0, y0, x1, y1 = box
     if (x0, y0, x1, y1) == (0, 0, clip.width, clip.height) and clip.height == clip.width == size:
@@ -83,7 +94,7 @@ def crop_resize(clip: Clip, box: Box, size: int) -> Clip:
 
 
 def flip(clip: Clip) -> Clip:
-    """Mirror a clip left to right; the person's left and right joints change names."""
+    """Mirror a clip left to right and swap the person's left and right joints."""
     return dataclasses.replace(
         clip,
         video=np.ascontiguousarray(clip.video[..., ::-1]),
@@ -95,7 +106,7 @@ def flip(clip: Clip) -> Clip:
 
 
 def flip_pose(pose: Pose) -> Pose:
-    """Mirror a pose within its frame: x becomes width - 1 - x, and paired joints are exchanged."""
+    """Mirror a pose within its frame: x becomes width - 1 - x, and left and right joints are swapped."""
     keypoints = pose.keypoints[:, mirrored_joints(pose.keypoints.shape[1])]
     seen = keypoints[..., 2] > 0
     keypoints[..., 0] = np.where(seen, pose.width - 1 - keypoints[..., 0], keypoints[..., 0])
@@ -103,10 +114,10 @@ def flip_pose(pose: Pose) -> Pose:
 
 
 def mirrored_joints(joints: int) -> list[int]:
-    """Index of the joint that each joint becomes in a mirror.
+    """Return the index of each joint's left-right counterpart.
 
     Args:
-        joints: 18 (OpenPose) or 133 (COCO whole body: body, feet, 68 points of the face, both hands).
+        joints: 18 (OpenPose) or 133 (COCO whole body: body, feet, 68 facial landmarks, both hands).
     """
     if joints == len(OPENPOSE_18):
         return _mirrored_names(OPENPOSE_18)
@@ -121,12 +132,12 @@ def _mirrored_names(names: tuple[str, ...]) -> list[int]:
 
 
 def _mirrored_face() -> list[int]:
-    """The 68 points in their usual order: within each of these runs, first and last change places."""
+    """Return the counterparts of the 68 facial landmarks: each (first, last) run is reversed."""
     runs = ((0, 16), (17, 26), (31, 35), (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46))
     mouth = ((48, 54), (55, 59), (60, 64), (65, 67))
     mirrored = list(range(68))
     for first, last in (*runs, *mouth):
-        # the eyes are given point by point: only their ends change places
+        # eye landmarks run around each eye, so they are listed as single pairs: only their ends are swapped
         inside = range(first, last + 1) if not 36 <= first <= 41 else (first, last)
         for i in inside:
             mirrored[i] = first + last - i
@@ -139,26 +150,53 @@ def outpaint_background(
     rng: Generator,
     config: OutpaintingConfig,
 ) -> UInt8[np.ndarray, "3 h w"]:
-    """The image with a gray hole over the person, dilated by a random amount (b_aug of Eq. 8)."""
+    """Fill the person, dilated by a random radius, with gray (b_aug of Eq. 8).
+
+    Args:
+        image: Frame, sRGB.
+        mask: True on the person.
+        rng: Draws the radius.
+        config: Range of the radius.
+    """
     radius = rng.uniform(*config.dilation) * max(mask.shape)
+    # distance to the nearest person pixel: a disc-shaped dilation whose cost does not depend on the radius
     hole = mask if radius < 1 else ndimage.distance_transform_edt(~mask) <= radius
     return np.where(hole, np.uint8(GRAY), image)
 
 
 def foreground_box(size: int, rng: Generator, config: OutpaintingConfig) -> Box:
-    """The random square of a foreground image that is kept (f_aug of Eq. 8); resize it back to `size`."""
+    """Choose the square of the foreground image that is kept (f_aug of Eq. 8).
+
+    Args:
+        size: Height and width of the foreground image, pixels.
+        rng: Draws side and position.
+        config: Range of the area that is kept.
+    """
+    # the range is given in area, the square's side scales with its root
     scale = np.sqrt(np.asarray(config.foreground_area))
     return square_box(size, size, (float(scale[0]), float(scale[1])), rng)
 
 
 def crop_resize_image(image: UInt8[np.ndarray, "c h w"], box: Box, size: int) -> UInt8[np.ndarray, "c s s"]:
-    """Cut a box out of one image and resize it with antialiasing."""
+    """Crop one image and resize it with antialiasing.
+
+    Args:
+        image: Image, sRGB.
+        box: Crop, pixels.
+        size: Height and width of the result, pixels.
+    """
     x0, y0, x1, y1 = box
     return _resize_rgb(image[:, y0:y1, x0:x1], size)
 
 
 def crop_resize_mask(mask: Bool[np.ndarray, "h w"], box: Box, size: int) -> Bool[np.ndarray, "s s"]:
-    """Cut a box out of one mask and resize it; pixels that are at least half covered remain."""
+    """Crop one mask and resize it; pixels of which at least half is covered are kept.
+
+    Args:
+        mask: Mask.
+        box: Crop, pixels.
+        size: Height and width of the result, pixels.
+    """
     x0, y0, x1, y1 = box
     return _resize_planes(mask[y0:y1, x0:x1].astype(np.float32), size) >= 0.5
 
@@ -170,6 +208,7 @@ def _resize_rgb(image: np.ndarray, size: int) -> np.ndarray:
 def _resize_depth(depth: np.ndarray, mask: np.ndarray, size: int, person: bool) -> np.ndarray:
     if not person:
         return _resize_planes(depth, size).clip(0, 1)
+    # normalized averaging: background zeros must not pull down the depth at the person's outline
     weight = _resize_planes(mask.astype(np.float32), size)
     total = _resize_planes(np.where(mask, depth, 0), size)
     return np.where(weight >= 0.5, total / np.maximum(weight, 0.5), 0).clip(0, 1).astype(np.float32)

@@ -1,8 +1,8 @@
-"""From clips to the images a training sample is made of, and which image each sample gets.
+"""Selection and images of training samples.
 
-A sample has a number, counted over the whole run. The number and the seed alone decide which clip, window,
-reference frame and augmentation it is (`draw`), so any process can make any sample, in any order, and a run
-that is stopped and resumed sees what an uninterrupted one would.
+A sample has an index, counted over the whole run. The index and the seed alone decide its clip, window,
+reference frame and augmentation (`choose_sample`), so any process can make any sample, in any order, and a
+run that is stopped and resumed sees the same data as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -37,53 +37,65 @@ from idol.pose.limb_warp import draft
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """How a clip becomes images; together with the autoencoder it decides what the latent cache holds."""
+    """Conversion of a clip to images; with the autoencoder it decides the content of the latent cache.
+
+    Attributes:
+        size: Height and width of frames and backgrounds, pixels.
+        foreground_size: Height and width of the reference image, pixels.
+        modalities: 2 for video and depth, 1 for video only (attribute pre-training).
+        colormap: Colormap of the depth images.
+        stacked: Store depth as three additional channels of every image, in one modality (LDM3D).
+        foreground: Reference image: a square crop around the person, or the whole frame; gray outside of the
+            person in both.
+        foreground_margin: Margin around the person in the crop, as a fraction of the crop's side.
+        background: The clip's background without the person (`clean`), or the frame itself with a gray hole
+            over the person (`hole`; attribute pre-training).
+        outpainting: Dilation of the hole and crop of the foreground; used with `background: hole`.
+        draft: Also make the draft: the reference's person warped onto the frames' skeletons
+            (`idol.pose.limb_warp`).
+        other_clip_probability: With a draft, probability in [0, 1] that the reference comes from another clip
+            of the same person, if there is one.
+        crop_scale: Range of the side of a random square crop, as a fraction of the frame's shorter side;
+            (1, 1) is the largest centered square.
+    """
 
     size: int = 256
-    """Height and width of frames and backgrounds, pixels."""
     foreground_size: int = 128
-    """Height and width of the reference image, pixels."""
     modalities: Literal[1, 2] = 2
-    """2 for video and depth, 1 for video alone (attribute pre-training)."""
     colormap: Literal["hot", "gray"] = "hot"
-    """Color map of the depth images."""
     stacked: bool = False
-    """Depth as three channels more of every image, in one stream (LDM3D)."""
     foreground: Literal["crop", "frame"] = "crop"
-    """The reference: a square crop round the person, or the whole frame; gray outside of the person."""
-    margin: float = 0.1
-    """Room round the person in the crop, as a fraction of its side."""
-    background: Literal["plate", "hole"] = "plate"
-    """The clean plate, or the frame itself with a hole over the person (attribute pre-training)."""
+    foreground_margin: float = 0.1
+    background: Literal["clean", "hole"] = "clean"
     outpainting: OutpaintingConfig = field(default_factory=OutpaintingConfig)
-    """Dilation of the hole and crop of the foreground; used with `background: hole`."""
     draft: bool = False
-    """Also draw the draft: the reference's person laid onto the frames' skeletons (`idol.pose.limb_warp`)."""
-    other_clip: float = 0.25
-    """With a draft, share of samples whose reference is from another clip of the person, if there is one."""
+    other_clip_probability: float = 0.25
     crop_scale: tuple[float, float] = (1.0, 1.0)
-    """Range of the side of the random square, of the frame's shorter side; (1, 1) is the middle square."""
 
     def __post_init__(self) -> None:
         if self.stacked and self.modalities != 2:
             raise ValueError("stacked images have depth: modalities must be 2")
 
     @property
-    def streams(self) -> int:
-        """Streams of latents that these images become."""
+    def latent_modalities(self) -> int:
+        """Modalities of the latents: 1 where depth is stacked onto the frames."""
         return 1 if self.stacked else self.modalities
 
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """Which frames of a clip a sample takes."""
+    """Selection of the frames of a sample from its clip.
+
+    Attributes:
+        frames: Frames of a sample; 1 for images.
+        interval: Distance between consecutive frames of a sample, frames of the clip.
+        reference: Frame that shows the person's appearance: a `random` other one, the clip's `first`, or the
+            `same` frame as the sample's first.
+    """
 
     frames: int = 1
-    """Frames of a sample: 1 for images."""
     interval: int = 1
-    """Distance of neighboring frames of a sample."""
     reference: Literal["random", "first", "same"] = "random"
-    """The frame that shows the person: another one, the clip's first, or the sample's own first frame."""
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.interval < 1:
@@ -91,51 +103,73 @@ class WindowConfig:
 
     @property
     def span(self) -> int:
-        """Frames from the first to the last of a sample."""
+        """Frames of the clip from the first to the last of a sample, both included."""
         return (self.frames - 1) * self.interval + 1
 
 
 @dataclass(frozen=True)
 class SkeletonConfig:
-    """How poses are drawn, pixels at the model's size."""
+    """Drawing style of skeletons.
+
+    Attributes:
+        stick_width: Width of limbs, pixels at the model's size.
+        radius: Radius of joints, pixels at the model's size.
+        parts: `whole_body` also draws hands and face of poses that have them (DWPose).
+    """
 
     stick_width: float = 2.5
     radius: float = 2.5
     parts: skeleton.Parts = "body"
-    """whole_body draws hands and face of poses that have them (DWPose)."""
 
     def draw(self, pose: Pose, size: int) -> UInt8[np.ndarray, "f 3 s s"]:
-        """Skeleton images of every frame of a pose."""
+        """Draw the skeleton of every frame of a pose.
+
+        Args:
+            pose: Joints.
+            size: Height and width of the images, pixels.
+        """
         return skeleton.draw(pose, size, size, **vars(self), at="model")
 
 
 @dataclass(frozen=True)
-class Images:
-    """The images of some frames of a clip, and of the person in some reference frames of it.
+class SampleImages:
+    """Images of some frames of a clip, and of the person in some reference frames.
 
-    k is 3, or 6 where depth is stacked behind the colors.
+    Channels k are 3, or 6 where depth is stacked onto the colors.
+
+    Attributes:
+        video: Frames.
+        depth: Colored depth; None with one modality.
+        background: One image (g = 1), or one per frame (g = f).
+        pose: Joints of the frames.
+        foreground: Reference images.
+        foreground_mask: True on the person of the reference images.
+        foreground_pose: Joints of the reference images.
+        draft: Person of the first reference in the frames' poses, in every modality; None without drafts.
     """
 
     video: UInt8[np.ndarray, "f k h w"]
     depth: UInt8[np.ndarray, "f 3 h w"] | None
-    """Depth in colors; None with one stream."""
     background: UInt8[np.ndarray, "g k h w"]
-    """One image, or one a frame."""
     pose: Pose
     foreground: UInt8[np.ndarray, "r k s s"]
     foreground_mask: Bool[np.ndarray, "r s s"]
     foreground_pose: Pose
     draft: UInt8[np.ndarray, "m f k h w"] | None = None
-    """The first reference's person in the frames' poses, in every modality; None without."""
 
-    def stacked(self, empty: UInt8[np.ndarray, " 3"]) -> Images:
-        """Depth behind the colors of every image; `empty` is the color of no depth."""
+    def stacked(self, empty: UInt8[np.ndarray, " 3"]) -> SampleImages:
+        """Append depth to the channels of every image.
+
+        Args:
+            empty: Color of depth 0, which background and foreground get.
+        """
         assert self.depth is not None
-        nobody = empty[:, None, None]
+        no_depth = empty[:, None, None]
         background, foreground = (
-            np.concatenate([x, np.broadcast_to(nobody, x.shape)], 1)
+            np.concatenate([x, np.broadcast_to(no_depth, x.shape)], 1)
             for x in (self.background, self.foreground)
         )
+        # m f 3 h w -> 1 f (m 3) h w
         draft = None if self.draft is None else np.concatenate(list(self.draft), 1)[None]
         video = np.concatenate([self.video, self.depth], 1)
         return dataclasses.replace(
@@ -144,28 +178,36 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What a sample's number decides."""
+class SampleChoice:
+    """Clip and frames of one sample.
+
+    Attributes:
+        clip: Index of the clip.
+        frames: Indices of the frames.
+        reference: Index of the frame that shows the person.
+    """
 
     clip: int
     frames: tuple[int, ...]
     reference: int
 
 
-def draw(number: int, seed: int, lengths: Int[np.ndarray, " clips"], window: WindowConfig) -> Draw:
-    """Choose clip, frames and reference frame of sample `number`.
+def choose_sample(
+    index: int, seed: int, lengths: Int[np.ndarray, " clips"], window: WindowConfig
+) -> SampleChoice:
+    """Choose clip, frames and reference frame of a sample.
 
-    Every clip comes once in each round of as many samples as there are clips, in an order of its own.
+    Every clip comes once in each epoch, and every epoch has its own order.
 
     Args:
-        number: Counted over the whole run, from 0.
-        seed: Of the run.
+        index: Sample index, counted over the whole run from 0.
+        seed: Seed of the run.
         lengths: Frames of each clip; all at least `window.span`.
-        window: How frames are taken.
+        window: Selection of the frames.
     """
     clips = len(lengths)
-    clip = int(_order(seed, number // clips, clips)[number % clips])
-    rng = generator(seed, number)
+    clip = int(_order(seed, index // clips, clips)[index % clips])
+    rng = generator(seed, index)
     length = int(lengths[clip])
     start = int(rng.integers(length - window.span + 1))
     frames = tuple(range(start, start + window.span, window.interval))
@@ -175,13 +217,19 @@ def draw(number: int, seed: int, lengths: Int[np.ndarray, " clips"], window: Win
         case "same":
             reference = frames[0]
         case "random":
+            # a clip of one frame is its own reference
             others = [f for f in range(length) if f not in frames[:1]] or [0]
             reference = others[int(rng.integers(len(others)))]
-    return Draw(clip, frames, reference)
+    return SampleChoice(clip, frames, reference)
 
 
 def generator(seed: int, *numbers: int) -> Generator:
-    """Independent random numbers for each (seed, numbers...)."""
+    """Return a generator that is independent for each combination of its arguments.
+
+    Args:
+        seed: Seed of the run.
+        numbers: Further non-negative integers, such as a sample index and a purpose.
+    """
     return np.random.default_rng((seed, *numbers))
 
 
@@ -190,7 +238,7 @@ def _order(seed: int, epoch: int, clips: int) -> np.ndarray:
     return generator(seed, epoch, clips, 1).permutation(clips)
 
 
-def images(
+def make_images(
     clip: Clip,
     frames: Sequence[int],
     references: Sequence[int],
@@ -198,26 +246,31 @@ def images(
     rng: Generator,
     mirrored: bool = False,
     person: Clip | None = None,
-) -> Images:
-    """The images of the chosen frames and reference frames of a clip.
+) -> SampleImages:
+    """Make the images of some frames and reference frames of a clip.
 
     Args:
-        clip: Any size; a square of it is resized to `config.size`.
-        frames: Frames to learn.
-        references: Frames that show the person; one without it gives way to the nearest with it.
-        config: How images are made.
-        rng: Draws crops, dilation and foreground crops; the same state gives the same images.
-        mirrored: Left to right.
-        person: The clip that the reference frames are of, if it is another one.
+        clip: Clip of any size; a square of it is resized to `config.size`.
+        frames: Indices of the frames to learn.
+        references: Indices of the reference frames; one without the person is replaced by the nearest frame
+            with it.
+        config: Sizes and augmentation.
+        rng: Draws crops and dilation; the same state gives the same images.
+        mirrored: Mirror all images left to right.
+        person: Clip of the reference frames, if it is not `clip`.
+
+    Raises:
+        UserError: If depth is asked for and the clip has none.
+        ValueError: If no frame shows the person.
     """
     clip = _square(clip, config, rng, mirrored)
     person = clip if person is None else _square(person, config, rng, mirrored)
-    frames, shown = list(frames), [showing(person.mask, frame) for frame in references]
+    frames, shown = list(frames), [nearest_visible_frame(person.mask, frame) for frame in references]
     persons = [_person(person, frame, config, rng) for frame in shown]
     colored = None
     if config.modalities == 2:
-        colored = colorize(clip.known_depth()[frames], config.colormap)
-    made = Images(
+        colored = colorize(clip.require_depth()[frames], config.colormap)
+    made = SampleImages(
         video=clip.video[frames],
         depth=colored,
         background=_background(clip, frames, config, rng),
@@ -233,21 +286,34 @@ def images(
 
 
 def other_clips(subjects: Sequence[str]) -> list[list[int]]:
-    """For each clip the other clips of its subject; none where the subject is not named."""
-    of: dict[str, list[int]] = {}
+    """List for each clip the other clips of its subject; none where the subject is unknown ("")."""
+    by_subject: dict[str, list[int]] = {}
     for i, subject in enumerate(subjects):
-        of.setdefault(subject, []).append(i)
-    return [[j for j in of[subject] if j != i and subject] for i, subject in enumerate(subjects)]
+        by_subject.setdefault(subject, []).append(i)
+    return [[j for j in by_subject[subject] if j != i and subject] for i, subject in enumerate(subjects)]
 
 
 def choose_clip(others: Sequence[int], config: ImageConfig, rng: Generator) -> int | None:
-    """The other clip that the reference is taken from, or None for the clip itself."""
-    elsewhere = config.draft and rng.random() < config.other_clip
+    """Choose the clip of the reference frame.
+
+    Args:
+        others: Indices of the other clips of the same person.
+        config: Probability of another clip.
+        rng: Draws the choice; not advanced without drafts.
+
+    Returns:
+        Index of another clip, or None for the sample's own clip.
+    """
+    elsewhere = config.draft and rng.random() < config.other_clip_probability
     return int(rng.choice(others)) if elsewhere and others else None
 
 
-def showing(mask: Bool[np.ndarray, "f h w"], frame: int) -> int:
-    """The frame nearest to `frame` whose mask is not empty.
+def nearest_visible_frame(mask: Bool[np.ndarray, "f h w"], frame: int) -> int:
+    """Return the frame nearest to `frame` that shows the person.
+
+    Args:
+        mask: True on the person.
+        frame: Index of the wanted frame.
 
     Raises:
         ValueError: If no frame shows the person.
@@ -265,9 +331,11 @@ def _square(clip: Clip, config: ImageConfig, rng: Generator, mirrored: bool) -> 
 
 
 def _draft(person: Clip, reference: int, clip: Clip, frames: list[int], config: ImageConfig) -> np.ndarray:
-    """From a crop of the frames' size, as at inference."""
+    """Make the draft from a crop of the frames' size, as at inference."""
     pose = person.pose.select([reference])
-    crop = foreground_crop(person.video[reference], person.mask[reference], pose, config.size, config.margin)
+    crop = foreground_crop(
+        person.video[reference], person.mask[reference], pose, config.size, config.foreground_margin
+    )
     background = clip.background if clip.background.ndim == 3 else clip.background[frames]
     made = draft(*crop, clip.pose.select(frames), background)
     return np.stack([made.video, colorize(made.depth, config.colormap)][: config.modalities])
@@ -286,20 +354,20 @@ def _person(
 ) -> tuple[np.ndarray, np.ndarray, Pose]:
     image, mask, pose = clip.video[frame], clip.mask[frame], clip.pose.select([frame])
     side = config.foreground_size
-    if config.foreground == "crop" and config.background == "plate":
-        return foreground_crop(image, mask, pose, side, config.margin)  # as at inference, to the pixel
+    if config.foreground == "crop" and config.background == "clean":
+        return foreground_crop(image, mask, pose, side, config.foreground_margin)  # as at inference, exactly
     if config.foreground == "crop":
-        image, mask, pose = foreground_crop(image, mask, pose, config.size, config.margin)
+        image, mask, pose = foreground_crop(image, mask, pose, config.size, config.foreground_margin)
     else:
         image = np.where(mask, image, np.uint8(GRAY))
     outpainted = config.background == "hole"
-    box = foreground_box(config.size, rng, config.outpainting) if outpainted else _whole(config.size)
+    box: Box = (
+        foreground_box(config.size, rng, config.outpainting)
+        if outpainted
+        else (0, 0, config.size, config.size)
+    )
     image, mask = crop_resize_image(image, box, side), crop_resize_mask(mask, box, side)
     return image, mask, pose.cropped(*box).resized(side, side)
-
-
-def _whole(size: int) -> Box:
-    return 0, 0, size, size
 
 
 def _joined(poses: list[Pose]) -> Pose:

@@ -1,9 +1,9 @@
-"""Latents of a whole data set, computed once: training then needs neither images nor the autoencoder.
+"""Latents of a complete data set, computed once: training then needs neither images nor the autoencoder.
 
 One safetensors file per shard and copy (mirrored or not, one per variant of a random augmentation), half
-precision, memory-mapped. Files are named after what they were made from (the autoencoder's weights, the
-image settings, the shard's checksum), so a stale cache is never read. Poses are kept as joints and drawn
-per sample. A draft belongs to one reference: with drafts, each copy of a clip has one reference of its own.
+precision, memory-mapped. File names contain hashes of the inputs (the autoencoder's weights, the image
+settings, the shard's checksum), so an outdated cache is never read. Poses are stored as joints and drawn
+per sample. A draft belongs to one reference frame: with drafts, each copy of a clip has a single reference.
 """
 
 from __future__ import annotations
@@ -24,18 +24,23 @@ from torch.utils.data import DataLoader, Dataset
 
 from idol.clip import Pose
 from idol.config import to_dict
-from idol.data.dataset import ImageConfig, Images, choose_clip, generator, images, other_clips
+from idol.data.dataset import ImageConfig, SampleImages, choose_clip, generator, make_images, other_clips
 from idol.data.shards import ShardEntry, ShardReader
 
 VERSION = 3
 
 Encode = Callable[[Tensor], Tensor]
-"""(n, 3 or 6, h, w) images in [-1, 1] -> (n, c, h', w') latents as the frozen autoencoder gives them."""
+"""(n, 3 or 6, h, w) images in [-1, 1] -> (n, c, h', w') raw latents of the frozen autoencoder."""
 
 
 @dataclass(frozen=True)
-class Copy:
-    """One pass over a data set: its augmentation seed and whether clips are mirrored."""
+class DatasetCopy:
+    """One pass over a data set.
+
+    Attributes:
+        variant: Seed of the random augmentation.
+        mirrored: Whether clips are mirrored left to right.
+    """
 
     variant: int
     mirrored: bool
@@ -43,31 +48,42 @@ class Copy:
 
 @dataclass(frozen=True)
 class ClipLatents:
-    """Latents of some frames and one reference of a cached clip; float16, joints float32."""
+    """Latents of some frames and one reference of a cached clip; float16, joints float32.
+
+    Attributes:
+        video: (f, c, h, w).
+        depth: (f, c, h, w), or None with one modality.
+        background: (1, c, h, w) or (f, c, h, w).
+        foreground: (c, h', w') of the reference image.
+        foreground_mask: (s, s) bool.
+        pose: Joints of the frames.
+        foreground_pose: Joints of the reference image.
+        draft: (m, f, c, h, w), or None without drafts.
+    """
 
     video: Tensor
-    """(f, c, h, w)"""
     depth: Tensor | None
-    """(f, c, h, w), or None with one modality."""
     background: Tensor
-    """(1, c, h, w) or (f, c, h, w)"""
     foreground: Tensor
-    """(c, h, w) of the reference's image"""
     foreground_mask: Tensor
-    """(s, s) bool"""
     pose: Pose
     foreground_pose: Pose
     draft: Tensor | None = None
-    """(m, f, c, h, w), or None without drafts"""
 
 
-def copies(variants: int, mirrored: bool) -> tuple[Copy, ...]:
-    """All copies of a data set with so many variants, each mirrored too when asked."""
-    return tuple(Copy(v, m) for m in ((False, True) if mirrored else (False,)) for v in range(variants))
+def dataset_copies(variants: int, mirrored: bool) -> tuple[DatasetCopy, ...]:
+    """List the copies of a data set.
+
+    Args:
+        variants: Augmented variants of each clip, at least 1.
+        mirrored: Also mirror each variant.
+    """
+    flips = (False, True) if mirrored else (False,)
+    return tuple(DatasetCopy(variant, flip) for flip in flips for variant in range(variants))
 
 
 def weights_sha256(module: nn.Module) -> str:
-    """SHA-256 over names, shapes and values of a module's state, the same on every device."""
+    """Return the SHA-256 of names, shapes and values of a module's state, equal on every device."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         array = tensor.detach().float().cpu().contiguous().numpy()
@@ -81,10 +97,13 @@ class LatentCache:
 
     Args:
         reader: The clips.
-        folder: Where latents are kept.
+        folder: Folder of the latents.
         autoencoder: `weights_sha256` of the autoencoder.
-        config: How images are made.
-        copies: The copies of the data set; clip `i` of copy `k` has index `k * len(reader) + i`.
+        config: Sizes and augmentation of the images.
+        copies: Copies of the data set; clip `i` of copy `k` has index `k * len(reader) + i`.
+
+    Attributes:
+        lengths: (clips,) frames of each clip of each copy.
     """
 
     def __init__(
@@ -93,14 +112,14 @@ class LatentCache:
         folder: Path,
         autoencoder: str,
         config: ImageConfig,
-        copies: Sequence[Copy] = (Copy(0, False),),
+        copies: Sequence[DatasetCopy] = (DatasetCopy(0, False),),
     ) -> None:
         self.reader, self.config, self.copies = reader, config, tuple(copies)
         made_from = json.dumps([VERSION, autoencoder, to_dict(config)], sort_keys=True)
         self.folder = folder / hashlib.sha256(made_from.encode()).hexdigest()[:16]
         lengths = [reader.entry(i).frames for i in range(len(reader))]
         self.lengths = np.asarray(lengths * len(self.copies))
-        self._places = [_place(lengths, reader, i) for i in range(len(reader))]
+        self._rows = [_rows(lengths, reader, i) for i in range(len(reader))]
         self._open: dict[Path, safe_open] = {}
 
     def __len__(self) -> int:
@@ -112,17 +131,17 @@ class LatentCache:
     def build(
         self, encode: Encode, *, rank: int = 0, world: int = 1, workers: int = 0, chunk: int = 32
     ) -> int:
-        """Make the files that are missing; of several processes each makes its share.
+        """Encode the files that are missing; of several processes each encodes its share.
 
         Args:
             encode: The frozen autoencoder.
-            rank: Of this process.
+            rank: Index of this process.
             world: Number of processes.
-            workers: Processes that decode clips and make images.
-            chunk: Images encoded at once.
+            workers: Worker processes that decode clips and make images.
+            chunk: Images per call of `encode`.
 
         Returns:
-            Number of clips encoded.
+            Number of clips encoded by this process.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         files = [(c, s) for c in self.copies for s in range(len(self.reader.shards))]
@@ -132,7 +151,7 @@ class LatentCache:
             _ImageDataset(self.reader, self.config, todo),
             batch_size=None,
             num_workers=workers,
-            collate_fn=_as_is,
+            collate_fn=_identity,
         )
         made = iter(loader)
         for copy, shard in missing:
@@ -140,21 +159,25 @@ class LatentCache:
         return len(todo)
 
     def get(self, index: int, frames: Sequence[int], reference: int) -> ClipLatents:
-        """Latents of the chosen frames (evenly spaced) and of the person in frame `reference`.
+        """Read the latents of some frames and of one reference frame.
 
-        With drafts the copy's own reference is shown, whatever `reference` says.
+        Args:
+            index: Index of the clip, counted over all copies.
+            frames: Indices of the frames, evenly spaced.
+            reference: Index of the reference frame; ignored with drafts, where a copy has one reference.
         """
         copy, clip = divmod(index, len(self.reader))
-        shard, start, row = self._places[clip]
+        shard, start, row = self._rows[clip]
         file = self._file(self._path(self.reader.shards[shard], self.copies[copy]))
         step = frames[1] - frames[0] if len(frames) > 1 else 1
         window = slice(start + frames[0], start + frames[-1] + 1)
-        person = self.reader.places[clip][1] if self.config.draft else start + reference
+        # with drafts the file has one reference per clip, otherwise one per frame
+        person = row if self.config.draft else start + reference
         first, last = (int(v) for v in file.get_slice("background_rows")[row])
         per_frame = (
             slice(first + frames[0], first + frames[-1] + 1) if last - first > 1 else slice(first, last)
         )
-        two = self.config.streams == 2
+        two = self.config.latent_modalities == 2
         return ClipLatents(
             video=file.get_slice("video")[window][::step],
             depth=file.get_slice("depth")[window][::step] if two else None,
@@ -169,14 +192,17 @@ class LatentCache:
         )
 
     def _draft(self, file: safe_open, window: slice, step: int) -> Tensor:
-        names = ("draft_video", "draft_depth")[: self.config.streams]
+        names = ("draft_video", "draft_depth")[: self.config.latent_modalities]
         return torch.stack([file.get_slice(name)[window][::step] for name in names])
 
-    def _build_file(self, made: Iterator[Images], copy: Copy, shard: int, encode: Encode, chunk: int) -> None:
+    def _build_file(
+        self, made: Iterator[SampleImages], copy: DatasetCopy, shard: int, encode: Encode, chunk: int
+    ) -> None:
         clips = [_encode_clip(next(made), encode, chunk) for _ in self._clips_of(shard)]
         tensors = {name: torch.cat([clip[name] for clip in clips]) for name in clips[0]}
         ends = torch.tensor([len(clip["background"]) for clip in clips]).cumsum(0)
         starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+        # a still background has one row and a moving one a row per frame, so rows must be looked up
         tensors["background_rows"] = torch.stack([starts, ends], 1)
         path = self._path(self.reader.shards[shard], copy)
         partial = path.with_suffix(".partial")
@@ -184,9 +210,9 @@ class LatentCache:
         partial.replace(path)
 
     def _clips_of(self, shard: int) -> list[int]:
-        return [i for i, (s, _) in enumerate(self.reader.places) if s == shard]
+        return [i for i, (s, _) in enumerate(self.reader.positions) if s == shard]
 
-    def _path(self, shard: ShardEntry, copy: Copy) -> Path:
+    def _path(self, shard: ShardEntry, copy: DatasetCopy) -> Path:
         mirrored = "-mirrored" if copy.mirrored else ""
         return self.folder / f"{shard.sha256[:16]}-{copy.variant}{mirrored}.safetensors"
 
@@ -200,30 +226,30 @@ class LatentCache:
         return torch.from_numpy(np.unpackbits(bits.numpy(), count=size * size)).view(size, size).bool()
 
 
-class _ImageDataset(Dataset[Images]):
-    """All frames of clips, each also as a reference; with drafts, one reference."""
+class _ImageDataset(Dataset[SampleImages]):
+    """Images of complete clips: every frame is also a reference; with drafts, one random frame is."""
 
-    def __init__(self, reader: ShardReader, config: ImageConfig, todo: list[tuple[int, Copy]]) -> None:
+    def __init__(self, reader: ShardReader, config: ImageConfig, todo: list[tuple[int, DatasetCopy]]) -> None:
         self.reader, self.config, self.todo = reader, config, todo
         self.others = other_clips([reader.entry(i).subject for i in range(len(reader))])
 
     def __len__(self) -> int:
         return len(self.todo)
 
-    def __getitem__(self, position: int) -> Images:
+    def __getitem__(self, position: int) -> SampleImages:
         index, copy = self.todo[position]
         clip = self.reader[index]
         frames, rng = range(clip.frames), generator(copy.variant, index)
         if not self.config.draft:
-            return images(clip, frames, frames, self.config, rng, copy.mirrored)
+            return make_images(clip, frames, frames, self.config, rng, copy.mirrored)
         elsewhere = choose_clip(self.others[index], self.config, rng)
         person = None if elsewhere is None else self.reader[elsewhere]
         reference = int(rng.integers((person or clip).frames))
-        return images(clip, frames, [reference], self.config, rng, copy.mirrored, person)
+        return make_images(clip, frames, [reference], self.config, rng, copy.mirrored, person)
 
 
-def _encode_clip(made: Images, encode: Encode, chunk: int) -> dict[str, Tensor]:
-    """Rows of the clip in its shard's file: one per frame; of `background` one, or one per frame."""
+def _encode_clip(made: SampleImages, encode: Encode, chunk: int) -> dict[str, Tensor]:
+    """Encode a clip to the rows of its shard's file: one per frame; of `background` one, or one per frame."""
     stacks = {"video": made.video, "background": made.background, "foreground": made.foreground}
     stacks |= {"depth": made.depth} if made.depth is not None else {}
     if made.draft is not None:
@@ -245,11 +271,11 @@ def _pose(keypoints: Tensor, size: int) -> Pose:
     return Pose(keypoints.numpy(), height=size, width=size)
 
 
-def _place(lengths: list[int], reader: ShardReader, index: int) -> tuple[int, int, int]:
-    """Shard of a clip, the row of its first frame in the shard's file, and its place in the shard."""
-    shard, position = reader.places[index]
+def _rows(lengths: list[int], reader: ShardReader, index: int) -> tuple[int, int, int]:
+    """Return a clip's shard, the row of its first frame in that shard's file, and its position there."""
+    shard, position = reader.positions[index]
     return shard, sum(lengths[index - position : index]), position
 
 
-def _as_is(made: Any) -> Any:
+def _identity(made: Any) -> Any:  # a lambda could not be sent to the workers
     return made

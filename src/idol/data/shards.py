@@ -2,7 +2,7 @@
 
 A shard is one tar file; a sample in it is one clip, its files named ``<key>.<part>``: ``frames/00000.jpg`` of
 the clip's folder form becomes ``<key>.frames.00000.jpg`` (a WebDataset extension cannot hold a slash).
-Beside each tar lies its index (``00000.json``); `ShardWriter.finalise` merges the indices into
+Beside each tar lies its index (``00000.json``); `ShardWriter.finalize` merges the indices into
 ``manifest.json``, which is all a reader needs for random access.
 """
 
@@ -28,7 +28,16 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class SampleEntry:
-    """Where one clip lies in its shard, and what can be known of it without reading it."""
+    """Location of one clip in its shard, with the metadata that is available without decoding it.
+
+    Attributes:
+        key: WebDataset key, shard and position as ten digits.
+        subject: Identity of the person; empty if unknown.
+        frames: Number of frames.
+        height: Frame height, pixels.
+        width: Frame width, pixels.
+        files: File name in the clip's folder form -> (byte offset in the tar, size in bytes).
+    """
 
     key: str
     subject: str
@@ -36,12 +45,18 @@ class SampleEntry:
     height: int
     width: int
     files: dict[str, tuple[int, int]]
-    """File name in the clip's folder form -> (byte offset in the tar, size)."""
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One tar file: its name, size in bytes, SHA-256 and samples."""
+    """One tar file of a shard folder.
+
+    Attributes:
+        name: File name.
+        bytes: File size, bytes.
+        sha256: Checksum, hexadecimal.
+        samples: Its clips, in order.
+    """
 
     name: str
     bytes: int
@@ -50,13 +65,16 @@ class ShardEntry:
 
 
 class ShardWriter:
-    """Writes clips into tar shards; several processes may write distinct shard indices at once.
+    """Writer of clips into tar shards; several processes may write distinct shard indices at once.
 
     Args:
-        folder: Made if missing.
+        folder: Folder of the shards; created if missing.
         samples_per_shard: Clips per tar when `write` fills shards one after the other.
-        image: How frames are stored.
+        image: Encoding of the frames.
         quality: JPEG quality, 1 to 100.
+
+    Raises:
+        ValueError: If `samples_per_shard` is less than 1.
     """
 
     def __init__(
@@ -75,7 +93,7 @@ class ShardWriter:
         self.quality = quality
 
     def is_complete(self, index: int) -> bool:
-        """Whether shard `index` was written to its end (its index file appears last, by rename)."""
+        """Return whether shard `index` was written completely (its index file appears last)."""
         record = self._index_path(index)
         if not record.exists():
             return False
@@ -83,11 +101,11 @@ class ShardWriter:
         return tar.exists() and tar.stat().st_size == _read_shard(record).bytes
 
     def write_shard(self, index: int, clips: Iterable[Clip]) -> ShardEntry:
-        """Write one whole shard, or return the entry of a shard that is complete already.
+        """Write one complete shard, or return the entry of a shard that is already complete.
 
         Args:
             index: Number of the shard; its file is ``{index:05d}.tar``.
-            clips: Clips of the shard, in order; not touched when the shard is complete.
+            clips: Clips of the shard, in order; not consumed when the shard is already complete.
 
         Returns:
             The shard's entry.
@@ -106,7 +124,7 @@ class ShardWriter:
         return entry
 
     def write(self, clips: Iterable[Clip]) -> list[ShardEntry]:
-        """Write clips into consecutive shards from 0 on, then finalise."""
+        """Write clips into consecutive shards, starting at 0, then write the manifest."""
         pending: list[Clip] = []
         index = 0
         for clip in clips:
@@ -116,10 +134,10 @@ class ShardWriter:
                 pending, index = [], index + 1
         if pending:
             self.write_shard(index, pending)
-        return self.finalise()
+        return self.finalize()
 
-    def finalise(self) -> list[ShardEntry]:
-        """Merge the indices of all shards into the manifest; may be called again after more shards."""
+    def finalize(self) -> list[ShardEntry]:
+        """Merge the indices of all shards into the manifest; may be called again after adding shards."""
         shards = [_read_shard(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
         manifest = {"version": VERSION, "shards": [asdict(shard) for shard in shards]}
         _write_atomic(self.folder / MANIFEST, json.dumps(manifest))
@@ -131,10 +149,10 @@ class ShardWriter:
             for position, clip in enumerate(clips):
                 key = f"{index:05d}{position:05d}"
                 files = clip_to_files(clip, image=self.image, quality=self.quality)
-                places = {
+                offsets = {
                     name: _add_member(tar, f"{key}.{_to_part(name)}", data) for name, data in files.items()
                 }
-                samples.append(SampleEntry(key, clip.subject, clip.frames, clip.height, clip.width, places))
+                samples.append(SampleEntry(key, clip.subject, clip.frames, clip.height, clip.width, offsets))
         return tuple(samples)
 
     def _tar_path(self, index: int) -> Path:
@@ -150,27 +168,36 @@ class ShardReader:
     Picklable, and safe to use from several processes: files are opened on first use and read by position.
 
     Args:
-        folder: A folder that `ShardWriter.finalise` completed.
+        folder: A folder that `ShardWriter.finalize` completed.
+
+    Attributes:
+        shards: Entries of the tar files.
+        positions: (shard, position in the shard) of each clip.
 
     Raises:
-        UserError: No manifest, an unreadable one, or a shard is missing.
+        UserError: If the manifest is missing or unreadable, or a shard is missing.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.shards = read_manifest(self.folder)
-        self.places = [(s, n) for s, shard in enumerate(self.shards) for n in range(len(shard.samples))]
+        self.positions = [(s, n) for s, shard in enumerate(self.shards) for n in range(len(shard.samples))]
         self._handles: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
     def __getitem__(self, index: int) -> Clip:
-        """The clip at `index`, decoded."""
+        """Decode the clip at `index`."""
         return clip_from_files(self.files(index))
 
     def frames(self, index: int, frames: Sequence[int]) -> Clip:
-        """Some frames of the clip at `index`; the others are not decoded."""
+        """Decode some frames of a clip.
+
+        Args:
+            index: Index of the clip.
+            frames: Indices of the frames, in any order; the other frames are not decoded.
+        """
         return clip_from_files(self.files(index), frames)
 
     def __iter__(self) -> Iterator[Clip]:
@@ -184,13 +211,13 @@ class ShardReader:
             os.close(handle)
 
     def entry(self, index: int) -> SampleEntry:
-        """What the manifest says of the clip at `index`."""
-        shard, sample = self.places[index]
+        """Return the manifest's entry of the clip at `index`."""
+        shard, sample = self.positions[index]
         return self.shards[shard].samples[sample]
 
     def files(self, index: int) -> dict[str, bytes]:
-        """The encoded files of the clip at `index`, by their names in the clip's folder form."""
-        handle = self._open(self.shards[self.places[index][0]].name)
+        """Return the encoded files of the clip at `index`, by their names in the clip's folder form."""
+        handle = self._open(self.shards[self.positions[index][0]].name)
         return {
             name: os.pread(handle, size, offset) for name, (offset, size) in self.entry(index).files.items()
         }
@@ -199,16 +226,13 @@ class ShardReader:
         """Compare every shard with its checksum.
 
         Raises:
-            UserError: A shard differs from what was written.
+            UserError: If a shard differs from what was written.
         """
         for shard in self.shards:
             found = sha256_of(self.folder / shard.name)
             if found != shard.sha256:
-                raise UserError(
-                    str(self.folder / shard.name),
-                    "a checksum that is not the manifest's",
-                    "write the shard again",
-                )
+                found = f"its SHA-256 is {found[:12]}..., the manifest has {shard.sha256[:12]}..."
+                raise UserError(str(self.folder / shard.name), found, "write the shard again")
 
     def _open(self, name: str) -> int:
         if name not in self._handles:
@@ -220,11 +244,12 @@ def read_manifest(folder: Path) -> tuple[ShardEntry, ...]:
     """Read the manifest of a shard folder.
 
     Raises:
-        UserError: No manifest, another version of it, or a tar file that is missing or cut short.
+        UserError: If the manifest is missing, unreadable or of another version, or a tar file is missing
+            or truncated.
     """
     path = folder / MANIFEST
     if not path.exists():
-        raise UserError(str(folder), f"no {MANIFEST}", "name a folder of finished shards")
+        raise UserError(str(folder), f"no {MANIFEST}", "give a folder of complete shards")
     try:
         manifest = json.loads(path.read_text())
         version, shards = manifest["version"], tuple(_shard_from(raw) for raw in manifest["shards"])
@@ -242,7 +267,10 @@ def read_manifest(folder: Path) -> tuple[ShardEntry, ...]:
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:
-    """Append a file; return (offset, size). Owner and time are fixed, so equal clips give equal tars."""
+    """Append a file and return its (offset, size).
+
+    Owner and time stay at their defaults, so that equal clips give equal tars.
+    """
     info = tarfile.TarInfo(name)
     info.size = len(data)
     start = tar.offset + tarfile.BLOCKSIZE  # a USTAR header is one block
@@ -253,7 +281,7 @@ def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]
 def _to_part(name: str) -> str:
     part = name.replace("/", ".")
     if part.count(".") > 2 or part != part.lower():
-        raise ValueError(f"file name {name!r} does not survive as a WebDataset extension")
+        raise ValueError(f"file name {name!r} cannot be represented as a WebDataset extension")
     return part
 
 

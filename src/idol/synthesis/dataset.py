@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
+from idol.progress import SILENT, ProgressCallback
 from idol.synthesis.choices import DEPTHS, JOINT_SETS, DepthOf, JointSet
 from idol.synthesis.splits import SPLITS, Split
 
@@ -72,7 +73,7 @@ def generate(
     samples_per_shard: int = 32,
     depth: DepthOf = "person",
     joints: JointSet = "body",
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback = SILENT,
 ) -> Path:
     """Draw synthetic clips into shards.
 
@@ -91,7 +92,7 @@ def generate(
         samples_per_shard: Clips in a shard; best a multiple of the four clips that show one person.
         depth: "person" for the person's alone, "scene" for the whole frame's; the images are the same.
         joints: "body" for OpenPose's 18, "whole-body" for 133 with feet, face and hands.
-        progress: Called with (clips done, clips wanted) after each shard.
+        progress: Receives one step per clip.
 
     Returns:
         `out`, with a manifest in it.
@@ -118,12 +119,10 @@ def generate(
     counts = [min(samples_per_shard, clips - at) for at in range(0, clips, samples_per_shard)]
     wanted = [(i, count) for i, count in enumerate(counts) if not _holds(writer, i, count)]
     done = clips - sum(count for _, count in wanted)
-    if progress:
-        progress(done, clips)
+    progress.step(done, clips)
     for count in _run(out, settings, motion_dir, wanted, workers or _cores()):
         done += count
-        if progress:
-            progress(done, clips)
+        progress.step(done, clips)
     writer.finalize()
     return out
 

@@ -86,6 +86,8 @@ def load_state(path: Path) -> State:
     try:
         raw = json.loads((path / STATE).read_text())
         return State(raw["step"], raw["config"], from_dict(LatentConfig, raw["latents"], str(path)))
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(str(path), f"no readable {STATE}", "name a checkpoint folder of a run") from error
 

@@ -116,5 +116,5 @@ def settled(generation: GenerationConfig, data: DataConfig) -> GenerationConfig:
         pose_parts=data.skeleton.parts,
         draw_at="model",
         foreground_size=data.images.foreground_size,
-        foreground_margin=data.images.margin,
+        foreground_margin=data.images.foreground_margin,
     )

@@ -79,7 +79,7 @@ def measure(
 @torch.no_grad()
 def as_latents(batch: Any, vae: nn.Module) -> Batch:
     """The batch itself, or a batch of images with its latents."""
-    return batch if isinstance(batch, Batch) else batch.encoded(lambda images: encode_raw(vae, images))
+    return batch if isinstance(batch, Batch) else batch.encode(lambda images: encode_raw(vae, images))
 
 
 def _unit(batch: Batch, offset: Offset, colormap: Colormap) -> LatentConfig:

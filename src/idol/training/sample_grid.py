@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from idol.clip.video import write_image
+from idol.clip.images import write_image
 from idol.data.batch import Batch
 from idol.diffusion.latents import decode_raw
 from idol.diffusion.schedule import Schedule, guidance, sampler, set_steps

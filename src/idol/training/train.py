@@ -117,7 +117,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.accumulate, self.save_every, self.keep, self.log_every) < 1:
             raise ValueError("steps, batch, accumulate, save_every, keep and log_every must be at least 1")
-        if self.model.unet.num_modalities != self.data.images.streams:
+        if self.model.unet.num_modalities != self.data.images.latent_modalities:
             raise ValueError("model.unet.num_modalities must be data.images.modalities, or 1 if stacked")
         if self.data.window.frames > 1 and self.model.unet.temporal is None:
             raise ValueError("clips of several frames need model.unet.temporal")
@@ -250,7 +250,7 @@ def _newest(config: TrainConfig, resume: bool) -> Path | None:
     """The checkpoint to go on from, if any."""
     found = checkpoints(config.out / "checkpoints")
     if found and not resume:
-        raise UserError("--resume", f"{config.out} holds a run", "add --resume, or choose another out")
+        raise UserError("resume", f"{config.out} holds a run", "pass `resume=True`, or choose another `out`")
     return found[-1] if found else None
 
 

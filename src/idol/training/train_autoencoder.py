@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from idol.atomic_io import FolderKind, staged_folder
 from idol.clip.depth import Colormap
 from idol.config import dump
-from idol.data.autoencoder_crops import ImageBatches, Images, SquareConfig
+from idol.data.autoencoder_crops import AutoencoderCrops, CropBatch, CropConfig
 from idol.diffusion.latents import decode_raw, encode_raw
 from idol.errors import UserError
 from idol.evaluation.networks.lpips import LPIPS
@@ -131,10 +131,10 @@ class AutoencoderConfig:
         return "idol" if isinstance(self.model, AutoencoderSize) else "kl"
 
     @property
-    def images(self) -> ImageBatches:
+    def images(self) -> AutoencoderCrops:
         """What the run learns from."""
-        squares = SquareConfig(self.side, self.colormap, self.model.in_channels == 6)
-        return ImageBatches(self.data, self.steps, self.seed, self.clips_per_step, squares)
+        squares = CropConfig(self.side, self.colormap, self.model.in_channels == 6)
+        return AutoencoderCrops(self.data, self.steps, self.seed, self.clips_per_step, squares)
 
 
 def fit_autoencoder(config: AutoencoderConfig, resume: bool = False) -> Path:
@@ -152,7 +152,7 @@ def fit_autoencoder(config: AutoencoderConfig, resume: bool = False) -> Path:
     """
     out = Path(config.out)
     if (out / _STATE).exists() and not resume:
-        raise UserError("--resume", f"{out} holds a run", "add --resume, or choose another out")
+        raise UserError("resume", f"{out} holds a run", "pass `resume=True`, or choose another `out`")
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(dump(config))
     torch.manual_seed(config.seed)
@@ -174,7 +174,7 @@ def fit_autoencoder(config: AutoencoderConfig, resume: bool = False) -> Path:
     return out / "autoencoder"
 
 
-def _batches(config: AutoencoderConfig, first: int) -> Iterator[Images]:
+def _batches(config: AutoencoderConfig, first: int) -> Iterator[CropBatch]:
     loader = DataLoader(
         config.images,
         batch_size=None,
@@ -209,7 +209,7 @@ class _Run:
             self.config.lr * min(1.0, (step + 1) / self.config.warmup) * 0.5 * (1 + math.cos(math.pi * share))
         )
 
-    def step(self, step: int, images: Images) -> dict[str, float]:
+    def step(self, step: int, images: CropBatch) -> dict[str, float]:
         """One optimizer step; returns what to log."""
         config = self.config
         random = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
@@ -279,7 +279,7 @@ def _network(config: AutoencoderConfig) -> Autoencoder | AutoencoderKL:
         case AutoencoderSize():
             model = Autoencoder(**vars(config.model))
             random = np.random.default_rng(config.seed)
-            model.fit_patches(config.images.draw(random, config.patch_clips).pixels)
+            model.fit_patches(config.images.sample(random, config.patch_clips).pixels)
             return model
         case StableDiffusionAutoencoder(stable_diffusion=source):
             vae: AutoencoderKL = load_autoencoder("kl", autoencoder_folder(source))
