@@ -1,4 +1,4 @@
-"""The record that travels between all stages, and how it lies on disk: frames, depth, poses, masks."""
+"""The clip: the record that all stages exchange, its depth encoding, and its files."""
 
 from idol.clip.clip import Clip, DepthKind
 from idol.clip.pose import Pose

@@ -1,4 +1,4 @@
-"""The record that travels: a clip of video, depth, mask, pose and background."""
+"""The clip record: video, depth, mask, pose and background of one person, and its files."""
 
 import io
 import json
@@ -22,20 +22,20 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Clip:
-    """One person's clip with everything that training, rendering and evaluation ask of it.
+    """A clip of one person, with all that training, rendering and evaluation need.
 
     Attributes:
         video: (f, 3, h, w) uint8 sRGB.
         depth: (f, h, w) float32 in [0, 1] over the clip, larger is nearer.
         mask: (f, h, w) bool: the person.
         pose: Joints, in pixels of the video.
-        background: (3, h, w) uint8 clean plate, or (f, 3, h, w) if the camera moves.
+        background: (3, h, w) uint8 sRGB, the scene without the person, or (f, 3, h, w) if the camera moves.
         fps: Frames per second.
-        depth_kind: `person` (person in [0.2, 1], exactly 0 elsewhere), `scene` (the whole frame), or `none`:
-            a video without depth, whose `depth` is 0 everywhere and has no range.
+        depth_kind: `person` (person in [0.2, 1], exactly 0 elsewhere), `scene` (the whole frame in [0, 1]),
+            or `none` (a video without depth: `depth` is 0 everywhere, `depth_range` is None).
         depth_range: (near, far) in meters where known: `idol.clip.depth.to_meters` then inverts exactly.
-        source: Where the clip came from.
-        subject: Who it shows; splits never share a subject.
+        source: Origin of the clip, for people to read.
+        subject: Identifier of the person; splits never share a subject.
 
     Raises:
         ValueError: If shapes, types or ranges disagree with the above.
@@ -56,11 +56,11 @@ class Clip:
         if self.video.ndim != 4 or self.video.shape[1] != 3 or 0 in self.video.shape:
             raise ValueError(f"video: found {self.video.shape}, expected (f, 3, h, w), none of them 0")
         f, _, h, w = self.video.shape
-        plate = (f, 3, h, w) if self.background.ndim == 4 else (3, h, w)
+        background = (f, 3, h, w) if self.background.ndim == 4 else (3, h, w)
         _expect("video", self.video, np.uint8, (f, 3, h, w))
         _expect("depth", self.depth, np.float32, (f, h, w))
         _expect("mask", self.mask, np.bool_, (f, h, w))
-        _expect("background", self.background, np.uint8, plate)
+        _expect("background", self.background, np.uint8, background)
         if not (self.depth.min() >= 0 and self.depth.max() <= 1):  # NaN fails both
             raise ValueError(f"depth: found {self.depth.min()} to {self.depth.max()}, expected [0, 1]")
         if (self.pose.frames, self.pose.height, self.pose.width) != (f, h, w):
@@ -85,10 +85,10 @@ class Clip:
         return self.video.shape[0]
 
     def require_depth(self) -> np.ndarray:
-        """The depth, (f, h, w).
+        """Return the depth, (f, h, w) float32 in [0, 1].
 
         Raises:
-            UserError: If the clip has none.
+            UserError: If the clip has no depth.
         """
         if self.depth_kind == "none":
             raise UserError(self.source or "clip", "has no depth", "give clips with depth")
@@ -105,7 +105,7 @@ class Clip:
         return self.video.shape[3]
 
     def select(self, frames: slice | Sequence[int] | np.ndarray) -> "Clip":
-        """The clip of some frames, by slice or by indices; at least one must remain."""
+        """Return the clip of some frames, given by slice or by indices; at least one must remain."""
         index = frames if isinstance(frames, slice) else list(frames)
         return replace(
             self,
@@ -117,15 +117,15 @@ class Clip:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Writes the clip as a folder of PNG files and `clip.json`.
+        """Write the clip as a folder of PNG files and `clip.json`.
 
-        The folder appears whole, by rename, or not at all; one that exists already is replaced.
+        The folder appears complete or not at all; an existing one is replaced.
 
         Args:
-            folder: Where to.
+            folder: Path of the folder.
 
         Raises:
-            UserError: If it cannot be written, a full disk for instance; what was there before then stays.
+            UserError: If it cannot be written (a full disk, for instance); an existing folder then stays.
         """
         folder = Path(folder)
         try:
@@ -141,10 +141,10 @@ class Clip:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Clip":
-        """Reads what `save` wrote.
+        """Read a clip that `save` wrote.
 
         Args:
-            folder: The clip's folder; files that are not a clip's are ignored.
+            folder: Path of the folder; files that do not belong to a clip are ignored.
 
         Raises:
             UserError: If the folder is not a clip, or one of its files is missing or broken.
@@ -153,7 +153,7 @@ class Clip:
         if not (folder / "clip.json").is_file():
             raise UserError(str(folder), "no clip.json", "give the folder of a clip")
         names = ["clip.json", "background.png", "background.jpg"]
-        names += [f"{part}/*.{kind}" for part in _PARTS for kind in ("png", "jpg")]
+        names += [f"{part}/*.{kind}" for part in _FOLDERS for kind in ("png", "jpg")]
         files = {str(p.relative_to(folder)): p.read_bytes() for name in names for p in folder.glob(name)}
         try:
             return clip_from_files(files)
@@ -161,7 +161,7 @@ class Clip:
             raise UserError(str(folder), str(wrong), "make the clip again") from wrong
 
 
-_PARTS = ("frames", "depth", "mask", "background")
+_FOLDERS = ("frames", "depth", "mask", "background")
 
 
 def _expect(name: str, array: np.ndarray, dtype: Any, shape: tuple[int, ...]) -> None:
@@ -171,7 +171,7 @@ def _expect(name: str, array: np.ndarray, dtype: Any, shape: tuple[int, ...]) ->
 
 
 def _replace_folder(fresh: Path, folder: Path, aside: Path) -> None:
-    """Renames `fresh` to `folder`; an old folder steps aside first, as a rename cannot replace a full one."""
+    """Rename `fresh` to `folder`, moving an old folder aside: a rename cannot replace a full one."""
     if not folder.exists():
         os.rename(fresh, folder)
         return
@@ -186,17 +186,17 @@ def _replace_folder(fresh: Path, folder: Path, aside: Path) -> None:
 def clip_to_files(
     clip: Clip, image: Literal["jpeg", "png"] = "jpeg", quality: int = 95, first: int = 0
 ) -> dict[str, bytes]:
-    """The files of a clip.
+    """Encode a clip as files.
 
-    They are `frames/00000.jpg` and so on, `depth/00000.png` (16 bit; not for `depth_kind` none),
+    The files are `frames/00000.jpg` and so on, `depth/00000.png` (16 bit; not for `depth_kind` none),
     `mask/00000.png` (1 bit), `background.jpg` (`background/00000.jpg` and so on if it moves) and `clip.json`,
-    which holds the rest.
+    which holds everything else.
 
     Args:
         clip: The clip.
-        image: How frames and background are stored: "png" is lossless.
-        quality: Of JPEG, 1 to 100; colors are not subsampled.
-        first: Number of the first frame, where the clip is a part of a longer one (`idol.clip.writer`).
+        image: Format of frames and background: "jpeg", or "png", which is lossless.
+        quality: JPEG quality, 1 to 100; chroma is not subsampled.
+        first: Index of the first frame, if the clip is a part of a longer one (`idol.clip.writer`).
 
     Returns:
         Bytes by relative file name.
@@ -211,28 +211,28 @@ def clip_to_files(
     if clip.background.ndim == 3:
         files[f"background.{suffix}"] = _encode(clip.background, image, quality)
     else:
-        for number, plate in enumerate(clip.background, first):
-            files[f"background/{number:05d}.{suffix}"] = _encode(plate, image, quality)
+        for number, background in enumerate(clip.background, first):
+            files[f"background/{number:05d}.{suffix}"] = _encode(background, image, quality)
     return files
 
 
 def clip_from_files(files: Mapping[str, bytes], frames: Sequence[int] | None = None) -> Clip:
-    """The clip of what `clip_to_files` made.
+    """Decode a clip from the files that `clip_to_files` made.
 
     Args:
-        files: Bytes by relative file name; names it does not know are ignored.
-        frames: Decode these frames alone; all by default. A depth range stays that of the whole clip.
+        files: Bytes by relative file name; unknown names are ignored.
+        frames: Indices of the frames to decode; None decodes all. `depth_range` stays that of the whole clip.
 
     Returns:
         The clip.
 
     Raises:
-        ValueError: If a file is missing or broken, or the record was written by a later version.
+        ValueError: If a file is missing or broken, or `clip.json` was written by a later version.
     """
     record = _read_record(files)
     f = range(record["frames"]) if frames is None else frames
-    plates = ["background"] if record["background"] == "still" else [f"background/{i:05d}" for i in f]
-    background = np.stack([_decode(files, name, "RGB") for name in plates])
+    stems = ["background"] if record["background"] == "still" else [f"background/{i:05d}" for i in f]
+    background = np.stack([_decode(files, name, "RGB") for name in stems])
     return Clip(
         video=np.stack([_decode(files, f"frames/{i:05d}", "RGB") for i in f]),
         depth=_depth_of(files, record, f),
@@ -248,7 +248,7 @@ def clip_from_files(files: Mapping[str, bytes], frames: Sequence[int] | None = N
 
 
 def _depth_of(files: Mapping[str, bytes], record: Mapping[str, Any], frames: Sequence[int]) -> np.ndarray:
-    """(f, h, w) float32: what the files hold, or 0 where the clip has no depth."""
+    """Decode the depth, (f, h, w) float32: zeros if the clip has none."""
     if record["depth_kind"] == "none":
         return np.zeros((len(frames), record["height"], record["width"]), np.float32)
     return np.stack([_decode(files, f"depth/{i:05d}", "I;16") for i in frames])
@@ -275,7 +275,7 @@ def _to_json(clip: Clip) -> dict[str, Any]:
 
 
 def _read_record(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """What `_to_json` wrote, with all its keys."""
+    """Parse `clip.json` and check its version and keys."""
     if "clip.json" not in files:
         raise ValueError("clip.json: missing")
     try:
@@ -306,7 +306,7 @@ def _to_png(image: Image.Image) -> bytes:
 
 
 def _decode(files: Mapping[str, bytes], stem: str, mode: Literal["RGB", "I;16", "1"]) -> np.ndarray:
-    """One image of a clip: RGB (3, h, w) uint8, I;16 (h, w) float32 in [0, 1], 1 (h, w) bool."""
+    """Decode one image: RGB to (3, h, w) uint8, I;16 to (h, w) float32 in [0, 1], 1 to (h, w) bool."""
     data = files.get(f"{stem}.png", files.get(f"{stem}.jpg"))
     if data is None:
         raise ValueError(f"{stem}: missing")

@@ -1,7 +1,7 @@
-"""Depth: meters, [0, 1] and color, and the ways back.
+"""Conversions of depth between meters, normalized disparity in [0, 1] and color.
 
-Everywhere in the package depth is a normalized disparity: a number in [0, 1] that is linear in
-1 / meters and *larger where nearer*. This module alone knows about units and color maps.
+Throughout the package depth is a normalized disparity: a value in [0, 1] that is linear in 1 / meters and
+*larger where nearer*. Only this module knows about units and colormaps.
 """
 
 from typing import Literal
@@ -13,52 +13,53 @@ from torch import Tensor
 
 Colormap = Literal["hot", "gray"]
 PERSON_FLOOR = 0.2
-"""Depth of the farthest point of the person; below it there is only the exact 0 of "no person"."""
+"""Depth of the person's farthest point; below it lies only the exact 0 of "no person"."""
 
-# The three axis-aligned edges of "hot": dark red to red, to yellow, to white. Knots and colors are those
-# of matplotlib's map, but it starts at exactly 11 / 255 (there 0.0416): so depth 0 survives 8 bits exactly.
+# "hot" runs along three edges of the RGB cube: dark red to red, to yellow, to white. Knots and colors are
+# matplotlib's, except that red starts at exactly 11 / 255 (there 0.0416): depth 0 then survives 8 bits
+# exactly.
 _HOT_KNOTS = (0.0, 0.365079, 0.746032, 1.0)
 _HOT_START = 11 / 255
 
 
 def colorize_tensor(depth: Float[Tensor, "*b h w"], colormap: Colormap = "hot") -> Float[Tensor, "*b 3 h w"]:
-    """Colors of a depth map, as the autoencoder wants them.
+    """Color a depth map for the autoencoder.
 
     Args:
-        depth: Values in [0, 1], larger is nearer; values outside are clamped.
-        colormap: "hot" (black-red-yellow-white, the paper's) or "gray".
+        depth: (..., h, w) in [0, 1], larger is nearer; values outside are clamped.
+        colormap: "hot" (black, red, yellow, white, as in the paper) or "gray".
 
     Returns:
-        RGB in [-1, 1].
+        (..., 3, h, w) RGB in [-1, 1].
     """
     return _curve(depth.clamp(0, 1), colormap) * 2 - 1
 
 
 def decolorize_tensor(rgb: Float[Tensor, "*b 3 h w"], colormap: Colormap = "hot") -> Float[Tensor, "*b h w"]:
-    """Depth of a colored depth map: the parameter of the nearest point of the color curve.
+    """Recover depth from a colored depth map, by the nearest point of the color curve.
 
-    Exact on colors of the map; for others (what a decoder really emits) it is the Euclidean projection
-    onto the continuous curve, found in closed form because the curve's pieces are straight.
+    Exact on colors of the map. Other colors, such as a decoder emits, are projected onto the continuous
+    curve; the projection has a closed form because the curve is piecewise straight.
 
     Args:
-        rgb: Colors in [-1, 1]; values outside are clamped.
-        colormap: The map they were made with.
+        rgb: (..., 3, h, w) RGB in [-1, 1]; values outside are clamped.
+        colormap: The colormap the colors were made with.
 
     Returns:
-        Depth in [0, 1].
+        (..., h, w) depth in [0, 1].
     """
     return _project((rgb.clamp(-1, 1) + 1) / 2, colormap)
 
 
 def colorize(depth: Float[np.ndarray, "*b h w"], colormap: Colormap = "hot") -> UInt8[np.ndarray, "*b 3 h w"]:
-    """Colors of a depth map as 8-bit RGB, rounded.
+    """Color a depth map as 8-bit RGB, rounded to the nearest level.
 
     Args:
-        depth: Values in [0, 1], larger is nearer; values outside are clamped.
+        depth: (..., h, w) in [0, 1], larger is nearer; values outside are clamped.
         colormap: "hot" or "gray".
 
     Returns:
-        RGB, 0 to 255.
+        (..., 3, h, w) uint8 RGB.
 
     Raises:
         ValueError: If a value is not finite.
@@ -72,14 +73,14 @@ def colorize(depth: Float[np.ndarray, "*b h w"], colormap: Colormap = "hot") -> 
 def decolorize(
     rgb: Shaped[np.ndarray, "*b 3 h w"], colormap: Colormap = "hot"
 ) -> Float32[np.ndarray, "*b h w"]:
-    """Depth of an RGB depth map: the parameter of the nearest point of the color curve.
+    """Recover depth from an RGB depth map, by the nearest point of the color curve.
 
     Args:
-        rgb: uint8 in 0 to 255, or floats in [0, 1].
-        colormap: The map it was made with.
+        rgb: (..., 3, h, w) uint8, or floats in [0, 1].
+        colormap: The colormap the colors were made with.
 
     Returns:
-        Depth in [0, 1]; within half a gray level (1 / 510) of what `colorize` was given.
+        (..., h, w) depth in [0, 1], within half a gray level (1 / 510) of the input of `colorize`.
 
     Raises:
         ValueError: If `rgb` is neither uint8 nor floating point.
@@ -92,7 +93,7 @@ def decolorize(
 
 
 def _curve(depth: Tensor, colormap: Colormap) -> Tensor:
-    """Points of the color curve, (..., h, w) in [0, 1] to (..., 3, h, w) in [0, 1]."""
+    """Map depth to the color curve, (..., h, w) in [0, 1] to (..., 3, h, w) in [0, 1]."""
     match colormap:
         case "gray":
             return depth.unsqueeze(-3).repeat_interleave(3, dim=-3)
@@ -104,7 +105,7 @@ def _curve(depth: Tensor, colormap: Colormap) -> Tensor:
 
 
 def _project(rgb: Tensor, colormap: Colormap) -> Tensor:
-    """Curve parameter of the point nearest to each color, (..., 3, h, w) in [0, 1] to (..., h, w)."""
+    """Project colors onto the curve, (..., 3, h, w) in [0, 1] to its parameter (..., h, w) in [0, 1]."""
     match colormap:
         case "gray":
             return rgb.mean(dim=-3)
@@ -114,9 +115,11 @@ def _project(rgb: Tensor, colormap: Colormap) -> Tensor:
 
 
 def _project_hot(rgb: Tensor) -> Tensor:
-    """Projection onto the edges of "hot"; colors are inside the cube, so only red needs a clamp."""
+    """Project onto the nearest of the three edges of "hot"; inside the RGB cube only red needs a clamp."""
     red, green, blue = rgb.unbind(dim=-3)
     _, a, b, _ = _HOT_KNOTS
+    # Squared distance to each edge: black-red (g = b = 0), red-yellow (r = 1, b = 0), yellow-white (r = g =
+    # 1).
     along_red = red.clamp_min(_HOT_START)
     not_red, green2, blue2 = (1 - red).square(), green.square(), blue.square()
     to_red = (red - along_red).square() + green2 + blue2
@@ -130,21 +133,22 @@ def _project_hot(rgb: Tensor) -> Tensor:
 def from_meters(
     z: Float[np.ndarray, "*b h w"], mask: Bool[np.ndarray, "*b h w"] | None, depth_range: tuple[float, float]
 ) -> Float32[np.ndarray, "*b h w"]:
-    """Normalized disparity of metric depth.
+    """Convert metric depth to normalized disparity.
 
     With a mask the result is of kind `person`: the person's disparities run linearly from 0.2 (far) to 1
-    (near) and everything else is exactly 0. Without one it is of kind `scene`: the whole frame from 0 to 1.
+    (near), and everything else is exactly 0. Without a mask it is of kind `scene`: the whole frame from 0 to
+    1.
 
     Args:
-        z: Distances along the view axis in meters, positive where they count.
-        mask: The person, or None for the whole scene.
-        depth_range: (near, far) in meters; what lies outside is clamped to it.
+        z: (..., h, w) distances along the view axis in meters, positive inside the mask.
+        mask: (..., h, w) the person, or None for the whole scene.
+        depth_range: (near, far) in meters; distances outside are clamped to it.
 
     Returns:
-        Depth in [0, 1], larger is nearer.
+        (..., h, w) depth in [0, 1], larger is nearer.
 
     Raises:
-        ValueError: If the range is not 0 < near < far, or a distance that counts is NaN or not positive.
+        ValueError: If the range is not 0 < near < far, or a distance inside the mask is NaN or not positive.
     """
     near, far = _checked_range(depth_range)
     counts = np.ones_like(z, bool) if mask is None else mask
@@ -162,16 +166,16 @@ def to_meters(
     depth_range: tuple[float, float],
     kind: Literal["person", "scene"] = "person",
 ) -> Float32[np.ndarray, "*b h w"]:
-    """Metric depth of a normalized disparity: the inverse of `from_meters`.
+    """Convert normalized disparity to metric depth: the inverse of `from_meters`.
 
     Args:
-        depth: Values in [0, 1], larger is nearer.
+        depth: (..., h, w) in [0, 1], larger is nearer.
         depth_range: (near, far) in meters.
-        kind: `person`: values from 0.2 up are the person, values below half of 0.2 are nothing, what a
-            network leaves between the two counts as far. `scene`: everything counts.
+        kind: Kind of the depth. `person`: values below 0.1 mean "no person"; values from there to 0.2, which
+            only networks produce, mean far. `scene`: every value is a distance.
 
     Returns:
-        Meters; infinity where there is no person.
+        (..., h, w) in meters; infinity where there is no person.
 
     Raises:
         ValueError: If the range is not 0 < near < far.
@@ -196,17 +200,18 @@ def _checked_range(depth_range: tuple[float, float]) -> tuple[float, float]:
 def normalize_person(
     z: Float[np.ndarray, "*b h w"], mask: Bool[np.ndarray, "*b h w"]
 ) -> tuple[Float32[np.ndarray, "*b h w"], tuple[float, float]]:
-    """Depth of kind `person` over a whole clip, from meters.
+    """Convert metric depth of a whole clip to depth of kind `person`.
 
-    Near and far are the extremes of the person over *all* frames: normalizing each frame by itself would make
-    the depth flicker.
+    Near and far are the person's extremes over *all* frames: normalizing frame by frame would make the depth
+    flicker.
 
     Args:
-        z: Distances along the view axis in meters.
-        mask: The person.
+        z: (f, h, w) distances along the view axis in meters.
+        mask: (f, h, w) the person.
 
     Returns:
-        Depth (the person in [0.2, 1], 0 elsewhere) and (near, far) in meters, for `to_meters` to invert it.
+        Depth (the person in [0.2, 1], 0 elsewhere) and (near, far) in meters, with which `to_meters` inverts
+        it.
 
     Raises:
         ValueError: If the mask is empty, or the person's distances are not positive or all the same.
@@ -221,13 +226,13 @@ def normalize_person(
 def normalize_scene(
     z: Float[np.ndarray, "*b h w"],
 ) -> tuple[Float32[np.ndarray, "*b h w"], tuple[float, float]]:
-    """Depth of kind `scene` over a whole clip, from meters.
+    """Convert metric depth of a whole clip to depth of kind `scene`.
 
     Args:
-        z: Distances along the view axis in meters, all positive and finite.
+        z: (f, h, w) distances along the view axis in meters, all positive and finite.
 
     Returns:
-        Depth in [0, 1] and (near, far) in meters.
+        Depth in [0, 1], and (near, far) in meters.
 
     Raises:
         ValueError: If a distance is not positive and finite, or all are the same.
@@ -239,11 +244,14 @@ def normalize_scene(
 def normalize_disparity(
     disparity: Float32[np.ndarray, "f h w"], person: Bool[np.ndarray, "f h w"] | None = None
 ) -> Float32[np.ndarray, "f h w"]:
-    """Estimated disparity, known up to scale and shift, as depth over a whole clip.
+    """Convert estimated disparity of a whole clip, known up to scale and shift, to depth.
 
     Args:
-        disparity: Larger is nearer.
-        person: The person's mask, for depth of kind `person`: 0 everywhere if nobody is there. None: `scene`.
+        disparity: (f, h, w), larger is nearer.
+        person: (f, h, w) mask of the person for depth of kind `person`; None for kind `scene`.
+
+    Returns:
+        (f, h, w) depth in [0, 1], spread over the full range; all 0 if the mask is empty.
     """
     seen = disparity if person is None else disparity[person]
     if seen.size == 0:
@@ -264,16 +272,16 @@ def align(
     mask: Bool[np.ndarray, "*b"] | None = None,
     mode: Alignment = "scale_shift",
 ) -> Float[np.ndarray, "*b"]:
-    """Prediction brought onto the target's scale: s * prediction + o, least squares over the mask.
+    """Align a prediction with a target: s * prediction + o, least squares over the mask.
 
     Args:
-        prediction: Disparities of unknown scale and shift.
-        target: Disparities to compare with.
-        mask: Where to fit; everywhere if None.
-        mode: "scale_shift", or "none" to leave the prediction alone.
+        prediction: Disparities of unknown scale and shift, any shape.
+        target: Disparities to compare with, same shape.
+        mask: Where to fit, same shape; None fits everywhere.
+        mode: "scale_shift", or "none" to return the prediction unchanged.
 
     Returns:
-        The prediction, aligned (a constant one becomes the target's mean).
+        The aligned prediction; a constant prediction becomes the target's mean.
 
     Raises:
         ValueError: If the mask is empty or a value under it is not finite.

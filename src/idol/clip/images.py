@@ -16,15 +16,16 @@ _log = logging.getLogger(__name__)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image as RGB.
+    """Read an image as RGB.
 
-    The camera's orientation tag is honored; transparency is laid onto white, and the log says so.
+    The orientation tag of cameras is applied; transparent pixels are composited onto white, with a warning in
+    the log.
 
     Args:
-        path: Any image Pillow can read.
+        path: Any image that Pillow can read.
 
     Returns:
-        (3, h, w) uint8.
+        (3, h, w) uint8 sRGB.
 
     Raises:
         UserError: If the file is missing or not a readable image.
@@ -42,7 +43,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bit: Pillow's own conversion would clip instead of scale
+    if image.mode.startswith("I"):  # 16 bit: Pillow's own conversion clips instead of scaling
         return Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().astype(np.uint8)).convert(
             "RGB"
         )
@@ -55,15 +56,15 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Writes an image; the suffix chooses the format; the file appears whole or not at all.
+    """Write an image; the file appears complete or not at all.
 
     Args:
-        path: Where to.
+        path: The file; its suffix chooses the format.
         image: (3, h, w) or (h, w) uint8, or (h, w) bool.
 
     Raises:
-        ValueError: If the image is none of these.
-        UserError: If the suffix is no image's, or the file cannot be written.
+        ValueError: If the image has another type or shape.
+        UserError: If the suffix is unknown, or the file cannot be written.
     """
     if image.dtype not in (np.uint8, np.bool_) or not (
         image.ndim == 2 or (image.ndim == 3 and len(image) == 3)
@@ -74,7 +75,13 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
 
 
 def encode_depth16(depth: np.ndarray) -> bytes:
-    """The bytes of a 16-bit PNG of depth, (h, w) in [0, 1], rounded to 1 / 65535.
+    """Encode depth as a 16-bit PNG, rounded to 1 / 65535.
+
+    Args:
+        depth: (h, w) in [0, 1].
+
+    Returns:
+        The content of the PNG file.
 
     Raises:
         ValueError: If a value is NaN or outside [0, 1].

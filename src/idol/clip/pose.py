@@ -1,4 +1,4 @@
-"""Joints of one person over the frames of a clip."""
+"""The pose record: joints of one person over the frames of a clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,10 @@ class Pose:
         keypoints: (f, k, 3) float32: x and y in pixels (0, 0 is the *center* of the top-left pixel) and
             confidence in [0, 1]; a missing joint has confidence 0. k is 18 (OpenPose) or 133 (whole body).
         height: Height in pixels of the frames the coordinates refer to.
-        width: Their width.
+        width: Width in pixels of those frames.
+
+    Raises:
+        ValueError: If shape, dtype, confidences or size are not as above.
     """
 
     keypoints: np.ndarray
@@ -37,22 +40,35 @@ class Pose:
 
     @property
     def visible(self) -> np.ndarray:
-        """(f, k) bool: which joints are there."""
+        """(f, k) bool: which joints are present."""
         return self.keypoints[..., 2] > 0
 
     def resized(self, height: int, width: int) -> "Pose":
-        """The pose after its frames have been resized to `height` x `width`."""
+        """Return the pose in frames resized to `height` x `width`.
+
+        Args:
+            height: New height of the frames in pixels.
+            width: New width in pixels.
+        """
         keypoints = self.keypoints.copy()
         scale = np.array([width / self.width, height / self.height], np.float32)
+        # Coordinates refer to pixel centers; sizes scale from the edges, half a pixel away.
         keypoints[..., :2] = (keypoints[..., :2] + 0.5) * scale - 0.5
         return Pose(keypoints, height, width)
 
     def cropped(self, x0: int, y0: int, x1: int, y1: int) -> "Pose":
-        """The pose in the window [x0, x1) x [y0, y1) of its frames, which may reach outside them."""
+        """Return the pose in the window [x0, x1) x [y0, y1) of its frames.
+
+        Args:
+            x0: Left edge of the window in pixels; the window may reach outside the frames.
+            y0: Top edge.
+            x1: Right edge, exclusive.
+            y1: Bottom edge, exclusive.
+        """
         keypoints = self.keypoints.copy()
         keypoints[..., :2] -= np.array([x0, y0], np.float32)
         return Pose(keypoints, y1 - y0, x1 - x0)
 
     def select(self, frames: slice | Sequence[int] | np.ndarray) -> "Pose":
-        """The pose of some frames, by slice or by indices."""
+        """Return the pose of some frames, given by slice or by indices."""
         return replace(self, keypoints=self.keypoints[frames if isinstance(frames, slice) else list(frames)])

@@ -1,4 +1,4 @@
-"""Frames, sound and images: disk to arrays and back."""
+"""Video files to arrays and back, with their sound (PyAV, H.264)."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ class Video:
     Attributes:
         frames: (f, 3, h, w) uint8 sRGB.
         fps: Frames per second.
-        audio: The file whose sound belongs to it, None if there is no sound.
+        audio: File that holds the sound, or None if there is no sound.
     """
 
     frames: np.ndarray
@@ -36,19 +36,20 @@ class Video:
 def read_video(
     path: str | Path, max_frames: int | None = None, fps: float | None = None, *, max_side: int | None = None
 ) -> Video:
-    """Decodes a video.
+    """Decode a video.
 
-    The rotation that phones write into the file is applied. Frames are taken by their time stamps, so that
-    another frame rate (or a variable one) keeps the motion's speed.
+    The rotation that phones store in the file is applied. Frames are sampled by their time stamps, so that a
+    variable or different frame rate keeps the speed of the motion.
 
     Args:
-        path: Any file FFmpeg can decode.
-        max_frames: Stop after so many frames of the result.
-        fps: Wanted rate: frames are dropped or repeated; None keeps the file's average rate.
-        max_side: Shrink frames whose longer side exceeds this many pixels.
+        path: Any file that FFmpeg can decode.
+        max_frames: Largest number of frames to return; None returns all.
+        fps: Frames per second of the result: frames are dropped or repeated. None keeps the file's average
+            rate.
+        max_side: Shrink frames whose longer side exceeds this many pixels; None keeps their size.
 
     Returns:
-        The frames, their rate and the file again if it has sound.
+        The frames, their rate, and the file itself as `audio` if it has sound.
 
     Raises:
         UserError: If the file is missing, cannot be decoded, has no frames, or breaks off half-way.
@@ -96,17 +97,17 @@ def _collect(
 
 
 def _announced_frames(container: Any, stream: Any, rate: float) -> int:
-    """How many frames the file says it has, 0 if it does not say."""
+    """Return the number of frames that the file announces, 0 if it does not."""
     if stream.frames:
         return int(stream.frames)
     if stream.duration is not None:
         return round(float(stream.duration * stream.time_base) * rate)
-    alone = len(container.streams) == 1  # else the duration may be that of longer sound
+    alone = len(container.streams) == 1  # otherwise the duration may be that of a longer sound track
     return round(container.duration / av.time_base * rate) if alone and container.duration else 0
 
 
 def _frames_due(frame: Any, start: float | None, rate: float, fps: float | None, decoded: int) -> int:
-    """How many frames of the result are due once this frame is shown: all sampling times up to its middle."""
+    """Count the sampling times of the result that lie before the middle of this frame."""
     if fps is None:
         return decoded
     time = frame.time - start if frame.time is not None and start is not None else (decoded - 1) / rate
@@ -136,16 +137,16 @@ def write_video(
     crf: int = 16,
     preset: str = "medium",
 ) -> None:
-    """Encodes H.264 in yuv420p (BT.709), which plays everywhere; the file appears whole or not at all.
+    """Encode a video as H.264 in yuv420p (BT.709); the file appears complete or not at all.
 
     Args:
-        path: Where to; the suffix chooses the container (.mp4, .mov, .mkv).
-        frames: (f, 3, h, w) uint8 sRGB. An odd height or width gets its last row or column once more, as
-            the format has none.
+        path: The file; its suffix chooses the container (.mp4, .mov, .mkv).
+        frames: (f, 3, h, w) uint8 sRGB. An odd height or width is extended by repeating the last row or
+            column, as yuv420p needs even sizes.
         fps: Frames per second.
-        audio_from: A file whose sound is kept, cut to the length of the video.
-        crf: Quality: 0 is best, 51 worst.
-        preset: x264's: faster ones make larger files.
+        audio_from: A file whose sound is copied, cut to the length of the video.
+        crf: x264's constant rate factor: 0 is lossless, 51 the worst quality.
+        preset: x264's speed preset; faster ones make larger files.
 
     Raises:
         ValueError: If the frames are not uint8 (f, 3, h, w) with at least one frame, or fps is not positive.
@@ -159,18 +160,33 @@ def write_video(
 
 
 class VideoWriter:
-    """A video that grows; made by `video_writer`."""
+    """A video file that is being written; create it with `video_writer`."""
 
     def __init__(self, out: Any, height: int, width: int, fps: float, crf: int, preset: str) -> None:
         self._out, self._size = out, (height, width)
         self._stream = _add_video_stream(out, height + height % 2, width + width % 2, fps, crf, preset)
 
     def add_sound(self, source: Path, seconds: float) -> None:
-        """The first `seconds` of the sound of a file, before any frame; `UserError` if it cannot be read."""
+        """Copy the sound of a file; to be called before the first frame is added.
+
+        Args:
+            source: File with the sound; without any, the video stays silent.
+            seconds: Length to copy.
+
+        Raises:
+            UserError: If the sound cannot be decoded.
+        """
         _encode_sound(self._out, source, seconds)
 
     def add(self, frames: np.ndarray) -> None:
-        """More frames (f, 3, h, w) uint8; `ValueError` if they are not, or of another size."""
+        """Append frames.
+
+        Args:
+            frames: (f, 3, h, w) uint8 sRGB.
+
+        Raises:
+            ValueError: If they have another type or size.
+        """
         _check_frames(frames)
         h, w = self._size
         if frames.shape[2:] != (h, w):
@@ -181,7 +197,7 @@ class VideoWriter:
             self._out.mux(self._stream.encode(_to_frame(frame)))
 
     def finish(self) -> None:
-        """No more frames come."""
+        """Flush the encoder after the last frame."""
         self._out.mux(self._stream.encode())
 
 
@@ -189,7 +205,20 @@ class VideoWriter:
 def video_writer(
     path: str | Path, height: int, width: int, fps: float, crf: int = 16, preset: str = "medium"
 ) -> Iterator[VideoWriter]:
-    """As `write_video`, for frames that come a few at a time; the file appears when the block ends well."""
+    """Open a video for writing a few frames at a time; the file appears when the block ends without error.
+
+    Args:
+        path: The file; its suffix chooses the container (.mp4, .mov, .mkv).
+        height: Height of the frames in pixels.
+        width: Width in pixels.
+        fps: Frames per second.
+        crf: x264's constant rate factor: 0 is lossless, 51 the worst quality.
+        preset: x264's speed preset; faster ones make larger files.
+
+    Raises:
+        ValueError: If fps is not positive.
+        UserError: If the file cannot be written.
+    """
     if not 0 < fps < np.inf:
         raise ValueError(f"fps: found {fps}, expected a positive number")
     with _appearing(Path(path)) as fresh, _open_for_writing(fresh) as out:
@@ -206,7 +235,7 @@ def _check_frames(frames: np.ndarray) -> None:
 def _open_for_writing(path: Path) -> Any:
     try:
         return av.open(str(path), "w")
-    except ValueError as wrong:  # PyAV's word for a suffix it does not know
+    except ValueError as wrong:  # what PyAV raises for an unknown suffix
         raise UserError(
             path.suffix or "no suffix", str(wrong), "end the name in .mp4, .mov or .mkv"
         ) from wrong
@@ -214,7 +243,7 @@ def _open_for_writing(path: Path) -> Any:
 
 def _add_video_stream(out: Any, height: int, width: int, fps: float, crf: int, preset: str) -> Any:
     rate = Fraction(fps).limit_denominator(1001)
-    # x264 keeps the frames it looks ahead at: 40 by default, more of a long clip than all else that is kept
+    # x264 buffers the frames it looks ahead at, 40 by default: for large frames that dominates the memory
     options = {"crf": str(crf), "preset": preset, "rc-lookahead": "16"}
     stream = out.add_stream("libx264", rate=rate, options=options)
     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
@@ -225,12 +254,12 @@ def _add_video_stream(out: Any, height: int, width: int, fps: float, crf: int, p
 
 
 def _to_frame(rgb: np.ndarray) -> Any:
-    frame = av.VideoFrame.from_ndarray(rgb.transpose(1, 2, 0), format="gbrp")  # planes, as they come
+    frame = av.VideoFrame.from_ndarray(rgb.transpose(1, 2, 0), format="gbrp")  # planar: no interleaving
     return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
 
 
 def _encode_sound(out: Any, source: Path, seconds: float) -> None:
-    """Copies the first `seconds` of the sound as AAC; a source without sound leaves the video silent."""
+    """Copy the first `seconds` of the sound as AAC; a source without sound leaves the video silent."""
     try:
         with av.open(str(source)) as container:
             if not container.streams.audio:
@@ -252,7 +281,7 @@ def _encode_sound(out: Any, source: Path, seconds: float) -> None:
 
 
 def _encode_part(out: Any, stream: Any, part: Any, left: int) -> int:
-    """Encodes at most `left` samples of one audio frame; returns how many are left then."""
+    """Encode at most `left` samples of one audio frame; return how many remain to be encoded."""
     if left <= 0:
         return left
     if part.samples > left:
@@ -265,7 +294,7 @@ def _encode_part(out: Any, stream: Any, part: Any, left: int) -> int:
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
-    """A file under a temporary name beside `path` that takes its place at the end, if all went well."""
+    """Yield a temporary file beside `path` that replaces it when the block ends without error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)

@@ -1,4 +1,4 @@
-"""A clip's folder that grows by a few frames at a time: a long clip need not fit into memory."""
+"""Write a clip's folder a few frames at a time: a long clip need not fit into memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _RECORD = "clip.json"
 
 
 class ClipWriter:
-    """Writes what `Clip.save` writes, part by part.
+    """Writes the same folder as `Clip.save`, part by part.
 
     Args:
-        folder: A new folder. It is a clip's only after `finish`.
+        folder: A new folder. It can be loaded as a clip only after `finish`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,10 +25,13 @@ class ClipWriter:
         self._record: dict[str, Any] = {}
 
     def add(self, part: Clip) -> None:
-        """The next frames; all parts are of one size, background and kind.
+        """Append frames; all parts must agree in size, background, rate and kind of depth.
+
+        Args:
+            part: The next frames as a clip.
 
         Raises:
-            ValueError: If this part is not as the first one.
+            ValueError: If this part disagrees with the first one.
             UserError: If its files cannot be written.
         """
         files = clip_to_files(part, image="png", first=self.frames)
@@ -47,10 +50,10 @@ class ClipWriter:
         self.frames += part.frames
 
     def finish(self) -> None:
-        """Write the record of the whole clip.
+        """Write `clip.json` of the whole clip.
 
         Raises:
-            ValueError: If there are no frames.
+            ValueError: If no frames were added.
             UserError: If it cannot be written.
         """
         if not self.frames:
