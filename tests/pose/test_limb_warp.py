@@ -5,7 +5,7 @@ import pytest
 
 from idol.clip import Pose
 from idol.pose.joints import OPENPOSE_18
-from idol.pose.limb_warp import DRAFT_DEPTH, body_scale, draft, warp_limbs
+from idol.pose.limb_warp import DRAFT_DEPTH, LimbWarp, body_scale
 from support.drawn import drawn_clip
 
 SIZE = 96
@@ -39,7 +39,7 @@ def _image(pose):
 def test_onto_its_own_skeleton_the_person_is_unchanged():
     pose = _standing()
     image, mask = _image(pose)
-    colors, covered = warp_limbs(image, mask, pose, pose)
+    colors, covered = LimbWarp.from_image(image, mask, pose).warp(pose)
     assert (covered[0][mask] > 0.99).mean() > 0.97 and covered[0][~mask].max() < 1e-3
     sure = covered[0] > 0.99
     assert np.abs(colors[0][:, sure] - image[:, sure]).max() < 1
@@ -49,7 +49,7 @@ def test_onto_its_own_skeleton_the_person_is_unchanged():
 def test_a_rigid_motion_of_the_skeleton_moves_the_person_rigidly(scale, shift, turn):
     pose, target = _standing(), _standing(scale, shift, turn)
     image, mask = _image(pose)
-    colors, covered = warp_limbs(image, mask, pose, target)
+    colors, covered = LimbWarp.from_image(image, mask, pose).warp(target)
     rows, columns = np.mgrid[:SIZE, :SIZE]
     back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
     points = (np.stack([columns, rows], -1) - 48 - np.array(shift)) @ back.T + 48
@@ -72,7 +72,7 @@ def test_a_raised_arm_takes_its_colors_along():
     forearm[40:56, 26:37] = True
     image[:, forearm] = np.array([255, 0, 0])[:, None]
     target.keypoints[0, 3, :2], target.keypoints[0, 4, :2] = (28, 18), (24, 6)
-    colors, covered = warp_limbs(image, mask, pose, target)
+    colors, covered = LimbWarp.from_image(image, mask, pose).warp(target)
     middle = (slice(None), 11, 26)
     assert covered[0][middle[1:]] > 0.9
     assert colors[0][middle][0] > 200 and colors[0][middle][2] < 60
@@ -82,10 +82,10 @@ def test_parts_without_joints_are_missing_and_nobody_is_nobody():
     pose, target = _standing(), _standing()
     image, mask = _image(pose)
     target.keypoints[0, [9, 10, 12, 13], 2] = 0
-    _, covered = warp_limbs(image, mask, pose, target)
+    _, covered = LimbWarp.from_image(image, mask, pose).warp(target)
     assert covered[0][70:].max() < 0.05 and covered[0][30:45, 44:52].min() > 0.9
     target.keypoints[..., 2] = 0
-    assert warp_limbs(image, mask, pose, target)[1].max() == 0
+    assert LimbWarp.from_image(image, mask, pose).warp(target)[1].max() == 0
 
 
 def test_scale_is_that_of_most_bones():
@@ -97,7 +97,8 @@ def test_scale_is_that_of_most_bones():
 
 def test_draft_stands_before_the_background():
     clip = drawn_clip(0, 3)
-    made, depth = draft(clip.video[0], clip.mask[0], clip.pose.select([0]), clip.pose, clip.background)
+    warp = LimbWarp.from_image(clip.video[0], clip.mask[0], clip.pose.select([0]))
+    made, depth = warp.draft(clip.pose, clip.background)
     assert made.shape == clip.video.shape and made.dtype == np.uint8
     plate = clip.background if clip.background.ndim == 4 else clip.background[None]
     same = (made == plate).all(1)
@@ -111,4 +112,4 @@ def test_pose_of_another_image_is_refused():
     pose = _standing()
     image, mask = _image(pose)
     with pytest.raises(ValueError, match="expected 1 of 96 x 96"):
-        warp_limbs(image, mask, pose.resized(48, 48), pose)
+        LimbWarp.from_image(image, mask, pose.resized(48, 48))

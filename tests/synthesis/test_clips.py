@@ -14,6 +14,7 @@ from idol.errors import UserError
 from idol.synthesis import generate
 from idol.synthesis.human import wardrobe
 from idol.synthesis.human.body import Phenotype
+from support.recorded_progress import RecordedProgress
 
 SIZE, FRAMES = 128, 3
 FACE = (0, 14, 15, 16, 17)
@@ -114,9 +115,9 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def test_workers_and_interruptions_change_nothing(tmp_path):
     settings = {"size": 64, "frames": 2, "samples_per_shard": 2}
-    calls: list[tuple[int, int]] = []
-    one = generate(tmp_path / "one", 4, 5, workers=1, progress=lambda *n: calls.append(n), **settings)
-    assert calls[0] == (0, 4) and calls[-1] == (4, 4)
+    progress = RecordedProgress()
+    one = generate(tmp_path / "one", 4, 5, workers=1, progress=progress, **settings)
+    assert progress.steps[0] == (0, 4) and progress.steps[-1] == (4, 4)
     two = generate(tmp_path / "two", 4, 5, workers=2, **settings)
     first = hashes(one)
     assert len(first) == 2 and hashes(two) == first

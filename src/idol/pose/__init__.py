@@ -1,1 +1,1 @@
-"""Joints: their layouts, skeleton images, retargeting, and the person's image moved by them."""
+"""Poses: joint layouts, skeleton images, retargeting, and limb warps of a person's image."""

@@ -1,4 +1,4 @@
-"""The person's square crop: what the foreground encoder is shown."""
+"""The square crop of the person: the input of the foreground encoder."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,11 @@ from PIL import Image
 from idol.clip import Pose
 
 GRAY = 127
-"""What stands where the person does not: 0 in [-1, 1], to the nearest 8-bit level."""
+"""Gray level outside the person: 0 in [-1, 1], to the nearest 8-bit level."""
 
 
 class ForegroundCrop(NamedTuple):
-    """A person alone in a square.
+    """A person cut out and centered in a square.
 
     Attributes:
         image: (3, s, s) uint8, gray outside the person.
@@ -33,17 +33,17 @@ def foreground_crop(
     size: int,
     margin: float = 0.1,
 ) -> ForegroundCrop:
-    """Square crop centered on the person, proportions kept, everything else gray.
+    """Crop a square centered on the person, with the aspect ratio kept and everything else gray.
 
     Args:
-        image: The image.
-        mask: The person in it.
+        image: (3, h, w) uint8 sRGB.
+        mask: (h, w) bool: the person.
         pose: The person's joints in pixels of the image, one frame.
-        size: Side of the result in pixels.
-        margin: Room left on each side, as a share of the longer side of the person's box.
+        size: Side of the crop in pixels.
+        margin: Room on each side, as a share of the longer side of the person's bounding box.
 
     Returns:
-        The crop, its mask and the pose in it. Joints may lie outside if the mask does not cover them.
+        The crop, its mask and its pose. Joints may lie outside the crop if the mask does not cover them.
 
     Raises:
         ValueError: If the mask is empty or the pose does not belong to the image.
@@ -58,7 +58,7 @@ def foreground_crop(
     bottom, right = min(y0 + side, mask.shape[0]), min(x0 + side, mask.shape[1])
     person = mask[top:bottom, left:right]
     target = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
-    # Cut out before resizing: no color of the old background bleeds over the edge.
+    # Cut out before resizing, so that no color of the old background bleeds over the edge.
     window[target][person] = image[:, top:bottom, left:right].transpose(1, 2, 0)[person]
     inside[target][person] = 255
     pixels = np.asarray(Image.fromarray(window).resize((size, size), Image.Resampling.BICUBIC))
@@ -69,7 +69,14 @@ def foreground_crop(
 
 
 def bounding_square(mask: Bool[np.ndarray, "h w"], margin: float) -> tuple[int, int, int]:
-    """Smallest square round the mask with its margin, (x0, y0, side) in pixels; it may leave the frame.
+    """Return the smallest square around the mask and its margin; it may extend beyond the image.
+
+    Args:
+        mask: (h, w) bool.
+        margin: Room on each side, as a share of the longer side of the mask's bounding box.
+
+    Returns:
+        x0, y0 of the top-left corner and the side, in pixels.
 
     Raises:
         ValueError: If the mask is empty.

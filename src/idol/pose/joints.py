@@ -1,4 +1,4 @@
-"""Joints: their names and orders, and conversions between them."""
+"""Joint layouts (OpenPose-18, COCO-17, COCO-WholeBody-133) and conversions between them."""
 
 import numpy as np
 from jaxtyping import Float
@@ -35,17 +35,19 @@ WHOLEBODY_133 = _whole_body_names()
 """Joint names of COCO-WholeBody: body 17, feet 6, face 68, left hand 21, right hand 21."""
 
 COCO_OF_OPENPOSE = tuple(COCO_17.index(name) if name != "neck" else -1 for name in OPENPOSE_18)
-"""Index in COCO's order of each joint of `OPENPOSE_18`; -1 for the neck, which COCO lacks."""
+"""Index in `COCO_17` of each joint of `OPENPOSE_18`; -1 for the neck, which COCO lacks."""
 
 _NECK = OPENPOSE_18.index("neck")
 _SHOULDERS = (COCO_17.index("left_shoulder"), COCO_17.index("right_shoulder"))
 
 
 def from_coco17(keypoints: Float[np.ndarray, "f 17 3"], height: int, width: int) -> Pose:
-    """OpenPose-18 of COCO-17: the neck is the middle of the shoulders, and missing if one of them is.
+    """Convert COCO-17 to OpenPose-18.
+
+    The neck is the midpoint of the shoulders, and missing if one of them is.
 
     Args:
-        keypoints: x, y in pixels and confidence; missing joints have a confidence <= 0.
+        keypoints: (f, 17, 3) x, y in pixels and confidence; missing joints have a confidence <= 0.
         height: Height of the frames in pixels.
         width: Width of the frames in pixels.
 
@@ -62,10 +64,10 @@ def from_coco17(keypoints: Float[np.ndarray, "f 17 3"], height: int, width: int)
 
 
 def from_halpe26(keypoints: Float[np.ndarray, "f 26 3"], height: int, width: int) -> Pose:
-    """OpenPose-18 of Halpe-26, whose own neck steps in only where a shoulder is missing.
+    """Convert Halpe-26 to OpenPose-18; Halpe's own neck is used only where a shoulder is missing.
 
     Args:
-        keypoints: x, y in pixels and confidence; missing joints have a confidence <= 0.
+        keypoints: (f, 26, 3) x, y in pixels and confidence; missing joints have a confidence <= 0.
         height: Height of the frames in pixels.
         width: Width of the frames in pixels.
 
@@ -80,12 +82,16 @@ def from_halpe26(keypoints: Float[np.ndarray, "f 26 3"], height: int, width: int
 
 
 def from_wholebody(keypoints: Float[np.ndarray, "f 133 3"], height: int, width: int) -> Pose:
-    """The whole-body pose, 133 joints, of an estimator's output; missing joints become all zeros.
+    """Convert an estimator's whole-body output to a pose.
 
     Args:
-        keypoints: x, y in pixels and confidence in the order of `WHOLEBODY_133`.
+        keypoints: (f, 133, 3) x, y in pixels and confidence, in the order of `WHOLEBODY_133`; missing joints
+            have a confidence <= 0.
         height: Height of the frames in pixels.
         width: Width of the frames in pixels.
+
+    Returns:
+        The pose, 133 joints; missing joints are all zeros.
     """
     body = keypoints.astype(np.float32)
     body[..., 2] = body[..., 2].clip(0, 1)
@@ -94,23 +100,23 @@ def from_wholebody(keypoints: Float[np.ndarray, "f 133 3"], height: int, width: 
 
 
 def body_18(pose: Pose) -> Pose:
-    """The 18 body joints of a pose, whichever kind it is."""
+    """Return the 18 OpenPose body joints of a pose of 18 or 133 joints."""
     if pose.keypoints.shape[1] == 18:
         return pose
     return from_coco17(pose.keypoints[:, :17], pose.height, pose.width)
 
 
 def mirrored(pose: Pose) -> Pose:
-    """The pose of the horizontally mirrored frames: left and right change names too."""
+    """Return the pose of the horizontally mirrored frames; left and right joints exchange names."""
     order = _OPENPOSE_MIRROR if pose.keypoints.shape[1] == 18 else _WHOLEBODY_MIRROR
     keypoints = pose.keypoints[:, order]
-    there = keypoints[..., 2] > 0
-    keypoints[there, 0] = pose.width - 1 - keypoints[there, 0]
+    visible = keypoints[..., 2] > 0
+    keypoints[visible, 0] = pose.width - 1 - keypoints[visible, 0]
     return Pose(keypoints, pose.height, pose.width)
 
 
 def _mirror_order(names: tuple[str, ...]) -> list[int]:
-    """Index of each joint's mirror image; the 68 face points pair up by the usual 300-W numbering."""
+    """Return the index of each joint's mirror image; the 68 face points are numbered as in 300-W."""
     swapped = {"left": "right", "right": "left"}
     order = []
     for name in names:
@@ -122,13 +128,13 @@ def _mirror_order(names: tuple[str, ...]) -> list[int]:
     return order
 
 
-def _runs(*pairs: tuple[int, int]) -> list[int]:
-    """The concatenated ranges first, first +- 1, ..., last."""
+def _ranges(*pairs: tuple[int, int]) -> list[int]:
+    """Concatenate the ranges first, first +- 1, ..., last."""
     return [i for a, b in pairs for i in range(a, b + (1 if b >= a else -1), 1 if b >= a else -1)]
 
 
-# Jaw, brows, bridge, nostrils, right and left eye (upper lid, lower lid), lips: each mirrored in place.
-_FACE_MIRROR = _runs(
+# Jaw, brows, bridge, nostrils, right and left eye (upper lid, lower lid), lips: each is its own mirror image.
+_FACE_MIRROR = _ranges(
     (16, 0), (26, 17), (27, 30), (35, 31), (45, 42), (47, 46), (39, 36), (41, 40), (54, 48), (59, 55),
     (64, 60), (67, 65),
 )  # fmt: skip

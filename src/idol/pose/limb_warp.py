@@ -1,9 +1,10 @@
-"""The person of an image laid limb by limb onto other skeletons: a paper doll, the draft of a clip.
+"""Warps of a person's image, limb by limb, onto other skeletons: the draft of a clip.
 
-Every body part is cut out round its bones and moved by one affine map from the image's joints to a frame's:
-along the bone as the bone is stretched, across it as the whole body is scaled. The parts are laid over one
-another, arms last. What is hidden in the image, turned away or foreshortened comes out wrong; colors,
-prints and the face are where they belong. A network sees the draft and has the rest to do.
+Every body part is cut out around its bones and moved by an affine map from the image's joints to a frame's:
+along the bone by the ratio of the bone's lengths, across it by the scale of the whole body. The parts are
+composited over one another, arms last. What the image hides, what is turned away or foreshortened comes out
+wrong; colors, prints and the face are where they belong. The network is given the draft and corrects the
+rest.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from idol.pose.joints import body_18
 
 _SHOULDERS, _HIPS = (2, 5), (8, 11)
 DRAFT_DEPTH = 0.6
-"""Depth of every draft's person: midway from the person's farthest point, 0.2, to the nearest, 1."""
+"""Depth of the person in every draft: midway between the farthest, 0.2, and the nearest point, 1."""
 
 
 class Draft(NamedTuple):
-    """The warp_limbs person, in both modalities."""
+    """The warped person in front of the background, in both modalities."""
 
     video: UInt8[np.ndarray, "f 3 y x"]
-    """Before the background."""
+    """sRGB, in front of the background."""
     depth: Float32[np.ndarray, "f y x"]
-    """`DRAFT_DEPTH` on the person, else 0."""
+    """`DRAFT_DEPTH` on the person, 0 elsewhere."""
 
 
 @dataclass(frozen=True)
 class BodyPart:
-    """One piece of the paper doll.
+    """A rigid part of the body.
 
     Attributes:
-        joints: Whose positions move it; of a bone, from where it hangs to where it ends.
+        joints: `OPENPOSE_18` joints that move it; for a bone, parent and child.
         radius: Half its width, as a share of the torso's length.
-        beyond: How far it reaches past its last joint, as a share of the bone: hands, feet.
+        beyond: Extent past the child joint (hands, feet), as a share of the bone's length.
     """
 
     joints: tuple[int, ...]
@@ -51,23 +52,31 @@ class BodyPart:
 
     @property
     def is_bone(self) -> bool:
-        """Whether it hangs on two joints."""
+        """Whether the part is a bone between two joints."""
         return len(self.joints) == 2
 
 
 TORSO, HEAD = BodyPart((2, 5, 11, 8), 0.06), BodyPart((0, 14, 15, 16, 17, 1), 0.3)
 BODY_PARTS = (
     TORSO,
-    BodyPart((8, 9), 0.2), BodyPart((11, 12), 0.2), BodyPart((9, 10), 0.15, 0.3), BodyPart((12, 13), 0.15, 0.3),
+    BodyPart((8, 9), 0.2), BodyPart((11, 12), 0.2),
+    BodyPart((9, 10), 0.15, 0.3), BodyPart((12, 13), 0.15, 0.3),
     HEAD,
-    BodyPart((2, 3), 0.13), BodyPart((5, 6), 0.13), BodyPart((3, 4), 0.11, 0.45), BodyPart((6, 7), 0.11, 0.45),
+    BodyPart((2, 3), 0.13), BodyPart((5, 6), 0.13),
+    BodyPart((3, 4), 0.11, 0.45), BodyPart((6, 7), 0.11, 0.45),
 )  # fmt: skip
-"""From what lies below to what is laid on top."""
+"""In compositing order, bottom first."""
 
 
 @dataclass(frozen=True)
 class PartImage:
-    """A part as it is cut out: premultiplied colors and coverage (4, h, w), and where it was."""
+    """A part cut out of the image.
+
+    Attributes:
+        pixels: (4, h, w) colors in [0, 255], premultiplied by the coverage in [0, 1] of the last channel.
+        left: Column of its left edge in the image.
+        top: Row of its top edge.
+    """
 
     pixels: Tensor
     left: int
@@ -76,11 +85,11 @@ class PartImage:
 
 @dataclass(frozen=True)
 class LimbWarp:
-    """A person cut into parts once, to be laid onto any number of frames.
+    """A person cut into parts, which can be warped onto any number of skeletons.
 
     Attributes:
-        joints: (18, 3) in the image.
-        pieces: The parts whose joints are there, bottom first.
+        joints: (18, 3) x, y in pixels of the image, and confidence.
+        pieces: The parts whose joints are visible, bottom first.
     """
 
     joints: np.ndarray
@@ -90,10 +99,15 @@ class LimbWarp:
     def from_image(
         cls, image: UInt8[np.ndarray, "3 h w"], mask: Bool[np.ndarray, "h w"], pose: Pose
     ) -> LimbWarp:
-        """Cut an image's person; the arguments are those of `warp_limbs`.
+        """Cut the person of an image into parts.
+
+        Args:
+            image: (3, h, w) uint8 sRGB.
+            mask: (h, w) bool: the person.
+            pose: The person's joints in pixels of the image, one frame.
 
         Raises:
-            ValueError: If the pose is not of this image.
+            ValueError: If the pose is not one frame of the image's size.
         """
         if pose.frames != 1 or (pose.height, pose.width) != mask.shape:
             found = f"{pose.frames} frames of {pose.height} x {pose.width}"
@@ -101,77 +115,58 @@ class LimbWarp:
         joints = body_18(pose).keypoints[0]
         return cls(joints, _cut(image, mask, joints))
 
-    def warp_limbs(self, target: Pose) -> tuple[Float[np.ndarray, "f 3 y x"], Float[np.ndarray, "f y x"]]:
-        """Lay the parts onto the skeletons of a clip.
+    def warp(self, target: Pose) -> tuple[Float[np.ndarray, "f 3 y x"], Float[np.ndarray, "f y x"]]:
+        """Warp the parts onto the skeletons of a clip.
+
+        Args:
+            target: Joints of f frames of height y and width x.
 
         Returns:
-            Colors in [0, 255], and how much of each pixel they cover, in [0, 1]. A part is missing where its
-            joints are, in the image or in the frame.
+            Colors (f, 3, y, x) in [0, 255], and coverage (f, y, x) in [0, 1]. A part is left out where its
+            joints are not visible, in the image or in the frame.
         """
         joints = body_18(target).keypoints
         layers = torch.zeros(len(joints), 4, target.height, target.width)
         scales = [body_scale(self.joints, frame) for frame in joints]
         for part, piece in self.pieces.items():
             for layer, frame, scale in zip(layers, joints, scales, strict=True):
-                back = _map(part, self.joints, frame, scale)
+                back = _part_map(part, self.joints, frame, scale)
                 if back is not None:
-                    _lay(layer, piece, back)
+                    _composite(layer, piece, back)
         colors, covered = layers[:, :3], layers[:, 3:]
         return (colors / covered.clamp_min(1e-4)).clamp(0, 255).numpy(), covered[:, 0].numpy()
 
     def draft(self, target: Pose, background: UInt8[np.ndarray, "*g 3 y x"]) -> Draft:
-        """The warp_limbs person before the background, (3, y, x) or one per frame."""
-        colors, covered = self.warp_limbs(target)
+        """Warp the person and composite it in front of a background.
+
+        Args:
+            target: Joints of f frames of height y and width x.
+            background: (3, y, x) or (f, 3, y, x) uint8 sRGB.
+        """
+        colors, covered = self.warp(target)
         alpha = covered[:, None]
         video = np.rint(colors * alpha + background * (1 - alpha)).clip(0, 255).astype(np.uint8)
         return Draft(video, np.where(covered > 0.5, np.float32(DRAFT_DEPTH), np.float32(0)))
 
 
-_SEAM = 0.08  # parts overlap by so much of the torso's length, or joints would gape
-# How far a bone may be stretched, against the whole body: what the image foreshortens has no texture.
-_STRETCH = (0.15, 2.0)
-# Shoulders and hips likewise: seen from the side, a body has still some width.
-_WIDER = (0.5, 1.5)
-
-
-def warp_limbs(
-    image: UInt8[np.ndarray, "3 h w"],
-    mask: Bool[np.ndarray, "h w"],
-    pose: Pose,
-    target: Pose,
-) -> tuple[Float[np.ndarray, "f 3 y x"], Float[np.ndarray, "f y x"]]:
-    """Lay the person of an image onto the skeletons of a clip.
-
-    Args:
-        image: The image.
-        mask: The person in it.
-        pose: The person's joints in it, one frame.
-        target: The clip's joints, in frames of height y and width x.
-
-    Returns:
-        See `LimbWarp.warp_limbs`.
-
-    Raises:
-        ValueError: If the pose is not of this image.
-    """
-    return LimbWarp.from_image(image, mask, pose).warp_limbs(target)
-
-
-def draft(
-    image: UInt8[np.ndarray, "3 h w"],
-    mask: Bool[np.ndarray, "h w"],
-    pose: Pose,
-    target: Pose,
-    background: UInt8[np.ndarray, "*g 3 y x"],
-) -> Draft:
-    """The warp_limbs person before the background, (3, y, x) or one per frame; see `warp_limbs`."""
-    return LimbWarp.from_image(image, mask, pose).draft(target, background)
+_SEAM = 0.08  # overlap of the parts, as a share of the torso's length: without it joints gape
+# Limits of a bone's stretch relative to the whole body: a limb foreshortened in the image has no texture.
+_STRETCH_LIMITS = (0.15, 2.0)
+# Limits of the torso's widening: seen from the side, a body still has some width.
+_WIDTH_LIMITS = (0.5, 1.5)
 
 
 def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 3"]) -> float:
-    """How much larger the target's body is: the median ratio of the bones that both show, weighted by length.
+    """Return the scale of the target's body: the length-weighted median ratio of the bones visible in both.
 
-    The median, as a bone that points at the camera in one of the two has a ratio far off the others'.
+    The median is robust to bones that point at the camera in one of the two.
+
+    Args:
+        source: (18, 3) x, y in pixels and confidence.
+        target: (18, 3), likewise.
+
+    Returns:
+        Target size / source size; 1 if no bone is visible in both.
     """
     ratios, lengths = [], []
     for a, b in (*(part.joints for part in BODY_PARTS if part.is_bone), _SHOULDERS, _HIPS, (1, 8), (1, 11)):
@@ -187,7 +182,7 @@ def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 
 
 
 def _cut(image: np.ndarray, mask: np.ndarray, joints: np.ndarray) -> dict[BodyPart, PartImage]:
-    """The parts whose joints are there, bottom first."""
+    """Cut out the parts whose joints are visible, bottom first."""
     known = [part for part in BODY_PARTS if _seen(part, joints).sum() >= 2]
     if not known:
         return {}
@@ -197,11 +192,11 @@ def _cut(image: np.ndarray, mask: np.ndarray, joints: np.ndarray) -> dict[BodyPa
     distances = np.stack([_distance(part, joints, points) - part.radius * length for part in known])
     nearest, seam = distances.min(0), _SEAM * length
     shares = np.clip((nearest + seam - distances) / (0.5 * seam), 0, 1) * mask
-    found = {part: _trimmed(image, share) for part, share in zip(known, shares, strict=True)}
+    found = {part: _crop_part(image, share) for part, share in zip(known, shares, strict=True)}
     return {part: piece for part, piece in found.items() if piece is not None}
 
 
-def _trimmed(image: np.ndarray, share: np.ndarray) -> PartImage | None:
+def _crop_part(image: np.ndarray, share: np.ndarray) -> PartImage | None:
     rows, columns = np.flatnonzero(share.any(1)), np.flatnonzero(share.any(0))
     if not rows.size:
         return None
@@ -217,7 +212,7 @@ def _seen(part: BodyPart, joints: np.ndarray) -> np.ndarray:
 
 
 def _torso_length(joints: np.ndarray) -> float:
-    """Pixels from neck to hips, or what they would be from the shoulders' width or the longest bone."""
+    """Estimate the distance from neck to hips in pixels; also from the shoulders' width and the bones."""
     seen = joints[:, 2] > 0
     lengths = [1.0]
     if seen[1] and seen[list(_HIPS)].any():
@@ -233,7 +228,7 @@ def _torso_length(joints: np.ndarray) -> float:
 
 
 def _distance(part: BodyPart, joints: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Pixels from each point (h, w, 2) to the part's bone, to the torso's quadrilateral, or to the head."""
+    """Measure pixels from each point (h, w, 2) to the part's bone, the torso's quadrilateral, or the head."""
     seen = _seen(part, joints)
     corners = joints[list(part.joints), :2][seen].astype(np.float32)
     if part is HEAD:
@@ -241,20 +236,20 @@ def _distance(part: BodyPart, joints: np.ndarray, points: np.ndarray) -> np.ndar
         return np.linalg.norm(points - face.mean(0), axis=-1)
     if part is TORSO and len(corners) == 4:
         inside = _inside(corners, points)
-        edges = np.min([_to_segment(points, a, b) for a, b in _sides(corners)], axis=0)
+        edges = np.min([_segment_distance(points, a, b) for a, b in _sides(corners)], axis=0)
         return np.where(inside, -edges, edges)
     end = corners[1] + part.beyond * (corners[1] - corners[0])
-    return _to_segment(points, corners[0], end)
+    return _segment_distance(points, corners[0], end)
 
 
-def _to_segment(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _segment_distance(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     along = b - a
     share = np.clip(((points - a) @ along) / max(float(along @ along), 1e-6), 0, 1)
     return np.linalg.norm(points - (a + share[..., None] * along), axis=-1)
 
 
 def _inside(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Whether points lie in a polygon (even-odd rule)."""
+    """Test whether points lie in a polygon (even-odd rule)."""
     inside = np.zeros(points.shape[:-1], bool)
     x, y = points[..., 0], points[..., 1]
     for (x0, y0), (x1, y1) in _sides(corners):
@@ -264,71 +259,73 @@ def _inside(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _sides(corners: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The ends of each side of a polygon."""
+    """Pair up the ends of each side of a polygon."""
     return zip(corners, np.roll(corners, -1, 0), strict=True)
 
 
-def _map(part: BodyPart, source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray | None:
-    """(2, 3) affine map from the frame's pixels to the image's, or None where too few joints are seen."""
+def _part_map(part: BodyPart, source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray | None:
+    """Return the (2, 3) affine map from the frame's pixels to the image's, or None if joints are missing."""
     both = _seen(part, source) & _seen(part, target)
     before, after = (x[list(part.joints), :2][both].astype(np.float64) for x in (source, target))
     if len(before) < 2:
         return None
     if part is TORSO and len(before) == 4:
-        return _quadrilateral(before, after, scale)
+        return _torso_map(before, after, scale)
     if part.is_bone or part is TORSO:
-        return _bone(before[0], before[-1], after[0], after[-1], scale)
-    return _similarity(before, after, scale)
+        return _bone_map(before[0], before[-1], after[0], after[-1], scale)
+    return _head_map(before, after, scale)
 
 
-def _bone(a: np.ndarray, b: np.ndarray, to_a: np.ndarray, to_b: np.ndarray, scale: float) -> np.ndarray:
-    """Map of a bone: as long as it has become, as wide as the body has."""
+def _bone_map(a: np.ndarray, b: np.ndarray, to_a: np.ndarray, to_b: np.ndarray, scale: float) -> np.ndarray:
+    """Map a bone: along it by its own stretch, across it by the scale of the body."""
     before, after = b - a, to_b - to_a
-    stretch = _longer(before, after, scale)
-    old, new = _frame(before), _frame(after)
+    stretch = _stretch(before, after, scale)
+    old, new = _basis(before), _basis(after)
     back = old @ np.diag([1 / stretch, 1 / scale]) @ new.T
     return np.column_stack([back, (a + b) / 2 - back @ ((to_a + to_b) / 2)])
 
 
-def _longer(before: np.ndarray, after: np.ndarray, scale: float) -> float:
-    """How much longer a bone has become, within what its texture can bear."""
+def _stretch(before: np.ndarray, after: np.ndarray, scale: float) -> float:
+    """Return the stretch of a bone, limited to what its texture can bear."""
     ratio = float(np.linalg.norm(after)) / max(float(np.linalg.norm(before)), 1e-3)
-    return float(np.clip(ratio, _STRETCH[0] * scale, _STRETCH[1] * scale))
+    return float(np.clip(ratio, _STRETCH_LIMITS[0] * scale, _STRETCH_LIMITS[1] * scale))
 
 
-def _frame(direction: np.ndarray) -> np.ndarray:
-    """(2, 2): columns along and across a direction."""
+def _basis(direction: np.ndarray) -> np.ndarray:
+    """Return a (2, 2) basis: columns along and across a direction."""
     length = float(np.linalg.norm(direction))
     along = direction / length if length > 1e-3 else np.array([0.0, 1.0])
     return np.stack([along, [-along[1], along[0]]], 1)
 
 
-def _quadrilateral(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
-    """Map of shoulders and hips: a bone from neck to hips, but as wide, and mirrored, as they have become."""
+def _torso_map(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
+    """Map the torso: a bone from neck to hips, widened (or mirrored) as shoulders and hips are."""
     old_spine, spine = (x[2:].mean(0) - x[:2].mean(0) for x in (before, after))
-    old, new = _frame(old_spine), _frame(spine)
+    old, new = _basis(old_spine), _basis(spine)
     old_width, width = ((x[0] + x[3] - x[1] - x[2]) / 2 @ f[:, 1] for x, f in ((before, old), (after, new)))
     wider = abs(width) / max(abs(old_width), 1e-3)
-    wider = float(np.clip(wider, _WIDER[0] * scale, _WIDER[1] * scale)) * (-1 if width * old_width < 0 else 1)
-    back = old @ np.diag([1 / _longer(old_spine, spine, scale), 1 / wider]) @ new.T
+    wider = float(np.clip(wider, _WIDTH_LIMITS[0] * scale, _WIDTH_LIMITS[1] * scale)) * (
+        -1 if width * old_width < 0 else 1
+    )
+    back = old @ np.diag([1 / _stretch(old_spine, spine, scale), 1 / wider]) @ new.T
     return np.column_stack([back, before.mean(0) - back @ after.mean(0)])
 
 
-def _similarity(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
-    """Map of the head: the rotation that fits its joints best, at the body's scale."""
+def _head_map(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
+    """Map the head: the rotation that best fits its joints, at the body's scale."""
     old, new = before - before.mean(0), after - after.mean(0)
     turn = np.arctan2((old[:, 0] * new[:, 1] - old[:, 1] * new[:, 0]).sum(), (old * new).sum())
     back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
     return np.column_stack([back, before.mean(0) - back @ after.mean(0)])
 
 
-def _lay(layer: Tensor, piece: PartImage, back: np.ndarray) -> None:
-    """Lay a piece over a frame (4, y, x), in place; `back` maps frame pixels to image pixels."""
-    x0, y0, x1, y1 = _reach(piece, back, (layer.shape[-2], layer.shape[-1]))
+def _composite(layer: Tensor, piece: PartImage, back: np.ndarray) -> None:
+    """Composite a part over a frame (4, y, x), in place; `back` maps frame pixels to image pixels."""
+    x0, y0, x1, y1 = _covered_box(piece, back, (layer.shape[-2], layer.shape[-1]))
     if x0 >= x1 or y0 >= y1:
         return
     h, w = piece.pixels.shape[-2:]
-    # to and from the coordinates of `affine_grid`: -1 and 1 are the outer edges
+    # `affine_grid` works in coordinates in which -1 and 1 are the outer edges: convert on both sides.
     to_unit = np.array([[2 / w, 0, 1 / w - 1], [0, 2 / h, 1 / h - 1], [0, 0, 1]])
     from_image = np.array([[1, 0, -piece.left], [0, 1, -piece.top], [0, 0, 1]])
     to_pixels = np.array(
@@ -340,13 +337,13 @@ def _lay(layer: Tensor, piece: PartImage, back: np.ndarray) -> None:
     )
     moved = grid_sample(piece.pixels[None], grid, align_corners=False)[0]
     below = layer[:, y0:y1, x0:x1]
-    below.mul_(1 - moved[3:]).add_(moved)
+    below.mul_(1 - moved[3:]).add_(moved)  # premultiplied "over"
 
 
-def _reach(piece: PartImage, back: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Box x0, y0, x1, y1 of the frame's pixels that the piece can cover."""
+def _covered_box(piece: PartImage, back: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the box x0, y0, x1, y1 of the frame's pixels that the part can cover."""
     h, w = piece.pixels.shape[-2:]
     corners = np.array([[x, y] for x in (-1, w) for y in (-1, h)]) + (piece.left, piece.top)
-    places = (corners - back[:, 2]) @ np.linalg.inv(back[:, :2]).T
-    low, high = np.floor(places.min(0)).clip(0), np.ceil(places.max(0)) + 1
+    positions = (corners - back[:, 2]) @ np.linalg.inv(back[:, :2]).T
+    low, high = np.floor(positions.min(0)).clip(0), np.ceil(positions.max(0)) + 1
     return int(low[0]), int(low[1]), int(min(high[0], size[1])), int(min(high[1], size[0]))

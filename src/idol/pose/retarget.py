@@ -1,4 +1,4 @@
-"""Poses over time: gaps, jitter, and fitting one person's motion to another person's body."""
+"""Retargeting: fitting one person's motion to another person's body, in the image plane."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from idol.clip import Pose
 from idol.pose.joints import COCO_OF_OPENPOSE, body_18
 
-# Every joint hangs on one nearer the neck (OpenPose-18 numbering), listed so that parents come first.
+# Parent of every joint in the tree rooted at the neck (OpenPose-18 indices), parents first.
 _PARENT = {
     0: 1, 2: 1, 5: 1, 8: 1, 11: 1, 3: 2, 4: 3, 6: 5, 7: 6, 9: 8, 10: 9, 12: 11, 13: 12, 14: 0, 15: 0, 16: 14,
     17: 15,
@@ -16,29 +16,38 @@ _PARENT = {
 _MIRROR = {2: 5, 3: 6, 4: 7, 8: 11, 9: 12, 10: 13, 14: 15, 16: 17}
 _MIRROR |= {right: left for left, right in _MIRROR.items()}
 _TRUNK_AND_LEGS = (8, 11, 9, 12, 10, 13)
-_ACROSS = (2, 5, 14, 15, 16, 17)  # shoulders and face: their length tells the view more than the person
+_ACROSS = (
+    2,
+    5,
+    14,
+    15,
+    16,
+    17,
+)  # shoulders and face: their length depends more on the view than on the person
 _ANKLES, _KNEES, _HIPS, _SHOULDERS = (10, 13), (9, 12), (8, 11), (2, 5)
+# Joints that fix the horizontal and the vertical position, by preference: the first group that is visible.
 _CENTERS = (_HIPS, (1,), _SHOULDERS, range(18))
 _GROUNDS = (_ANKLES, _KNEES, _HIPS, (1,), _SHOULDERS, range(18))
-# Of the whole body: first and last joint, the body joint it hangs on, the joint whose bone gives its ratio.
+# Of the whole body: first and last joint, the body joint they hang on, the joint whose bone gives their
+# ratio.
 _DETAILS = ((17, 19, 13, 13), (20, 22, 10, 10), (23, 90, 0, 14), (91, 111, 7, 7), (112, 132, 4, 4))
 
 SAME_POSTURE = 0.01
-"""Below this distance (root mean square, in person heights) two postures count as one person's."""
+"""Below this root-mean-square distance, in person heights, two postures count as the same."""
 
 
 def person_height(pose: Pose) -> float:
-    """Standing height of the person in pixels, whatever the posture.
+    """Estimate the standing height of the person in pixels, whatever the posture.
 
-    The median over the frames of the way from the neck over hip and knee to the ankle, which is 78 % of a
-    standing adult's height; where legs are out of sight, of neck to hip (30 %), else of the shoulders' width
-    (22 %).
+    Takes the median over the frames of the path from the neck over hip and knee to the ankle, which is 78 %
+    of a standing adult's height. Without visible legs the distance from neck to hip (30 %) is used, without
+    hips the width of the shoulders (22 %).
 
     Args:
-        pose: Poses of one person.
+        pose: Pose of one person, any number of frames.
 
     Returns:
-        Pixels.
+        Height in pixels.
 
     Raises:
         ValueError: If no frame shows enough joints.
@@ -54,7 +63,7 @@ def person_height(pose: Pose) -> float:
 
 
 def _lengths(body: np.ndarray, child: int) -> np.ndarray:
-    """(f,) length of the bone that ends in a joint, NaN where one of its ends is missing."""
+    """Return the length (f,) of the bone that ends in a joint, NaN where one of its ends is missing."""
     ends = body[:, [child, _PARENT[child]]].astype(np.float64)
     length = np.hypot(*(ends[:, 0, :2] - ends[:, 1, :2]).T)
     return np.where((ends[..., 2] > 0).all(axis=1), length, np.nan)
@@ -63,37 +72,36 @@ def _lengths(body: np.ndarray, child: int) -> np.ndarray:
 def retarget(
     driving: Pose, reference: Pose, *, frame_height: int, frame_width: int, anchor: int | None = None
 ) -> Pose:
-    """The driving motion as the reference person would dance it where the reference person stands.
+    """Fit the driving motion to the body and position of the reference person.
 
-    Every limb keeps its direction and is scaled by the ratio of the reference person's limb to the driving
-    person's. What that leaves open, where the body is, follows the driving motion scaled by the ratio of the
-    heights, so that in the anchor frame the feet stand at the reference's height and the hips at its place.
-    A motion that would leave the frame is moved sideways as a whole, as far as it needs.
+    Every limb keeps its direction and is scaled by the ratio of the reference's limb to the driving person's.
+    The position of the body follows the driving motion, scaled by the ratio of the heights, such that in the
+    anchor frame feet and hips are where the reference's are. A motion that would leave the frame is shifted
+    sideways as a whole.
 
-    A ratio is not believed when it is far from the heights' (a limb pointing at the camera, a shoulder seen
-    from the side) or the limb is unseen: then the mirror-image limb's stands in, else the heights'. A
-    reference in the very posture of the anchor frame, as a frame of the driving video itself, is fitted as a
-    whole.
+    The ratio of a limb is rejected if the limb is not visible or its ratio is far from the ratio of the
+    heights (a limb pointing at the camera, shoulders seen from the side). The opposite limb's ratio then
+    replaces it, or else the ratio of the heights. A reference in the same posture as the anchor frame, such
+    as a frame of the driving video itself, is fitted by one similarity transform.
 
     Args:
         driving: The motion, f frames.
-        reference: The person, one frame. If its frame has another size than the wanted one, it is first
-            fitted into that, proportions kept, centered.
-        frame_height: Height in pixels of the frames to be made.
-        frame_width: Their width.
-        anchor: The driving frame that is laid over the reference; None takes the first that is about as like
-            it in posture as any.
+        reference: The person, one frame. If its size differs from the output's, it is first fitted into that,
+            centered, with its aspect ratio kept.
+        frame_height: Height of the output frames in pixels.
+        frame_width: Width of the output frames in pixels.
+        anchor: Index of the driving frame to align with the reference; None takes the first frame whose
+            posture is nearly as similar to the reference's as any.
 
     Returns:
-        The fitted motion, in a frame_height x frame_width frame; joints may leave it. Missing joints stay
-        missing.
+        The fitted motion, f frames; joints may lie outside the frame. Missing joints stay missing.
 
     Raises:
         ValueError: If the reference is not one frame, or has too few joints in common with the motion.
     """
     if reference.frames != 1:
         raise ValueError(f"reference: found {reference.frames} frames, expected 1")
-    target = _contained(reference, frame_height, frame_width)
+    target = _fit_into_frame(reference, frame_height, frame_width)
     body = body_18(driving).keypoints.astype(np.float64)
     person = body_18(target).keypoints[0].astype(np.float64)
     distances, scales = _posture_distances(body, person)
@@ -108,14 +116,14 @@ def retarget(
     shift = _placement(body, moved, person, anchor, scale)
     moved[..., :2] += shift[:, None]
     if not same:
-        inward = _way_inside(moved, person, frame_width)
+        inward = _shift_inside(moved, person, frame_width)
         moved[..., 0] += inward
         shift[:, 0] += inward
-    return Pose(_with_details(driving, moved, shift, ratios, scale), frame_height, frame_width)
+    return Pose(_add_details(driving, moved, shift, ratios, scale), frame_height, frame_width)
 
 
-def _contained(reference: Pose, height: int, width: int) -> Pose:
-    """The reference fitted into a frame, proportions kept, centered."""
+def _fit_into_frame(reference: Pose, height: int, width: int) -> Pose:
+    """Fit the reference into a frame, centered, with its aspect ratio kept."""
     ratio = min(height / reference.height, width / reference.width)
     inner = reference.resized(round(reference.height * ratio), round(reference.width * ratio))
     top, left = (height - inner.height) // 2, (width - inner.width) // 2
@@ -123,11 +131,11 @@ def _contained(reference: Pose, height: int, width: int) -> Pose:
 
 
 def _posture_distances(body: np.ndarray, person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How unlike each frame's posture is to the person's, and the scale that makes it most alike.
+    """Measure how far each frame's posture is from the person's, up to translation and scale.
 
     Returns:
-        (f,) root-mean-square distance in heights of the person's joints, more if joints are missing, infinite
-        if fewer than 3 are shared; (f,) scale.
+        (f,) root-mean-square distance in person heights, with a penalty for missing joints, infinite if fewer
+        than 3 are shared; (f,) least-squares scale.
     """
     both = (body[..., 2] > 0) & (person[:, 2] > 0)
     count = np.maximum(both.sum(axis=1), 1)[:, None]
@@ -146,7 +154,7 @@ def _posture_distances(body: np.ndarray, person: np.ndarray) -> tuple[np.ndarray
 
 
 def _anchor_frame(distances: np.ndarray) -> int:
-    """The frame most like the reference, or the first about as like: motions begin where the photo stands."""
+    """Return the first frame nearly as similar to the reference as the best: motions start as the photo."""
     best = int(np.argmin(distances))
     if distances[best] < SAME_POSTURE or not np.isfinite(distances[best]):
         return best
@@ -154,20 +162,19 @@ def _anchor_frame(distances: np.ndarray) -> int:
 
 
 def _limb_ratios(body: np.ndarray, person: np.ndarray, fallback: float) -> tuple[float, dict[int, float]]:
-    """Ratio of the heights, and of the bone that ends in each joint."""
-    pairs = {child: _bone_pair(body, person, child) for child in _PARENT}
+    """Return the ratio of the heights, and the ratio of the bone that ends in each joint."""
+    pairs = {child: _bone_lengths(body, person, child) for child in _PARENT}
     trunk = [pairs[c] for c in _TRUNK_AND_LEGS if np.isfinite(pairs[c]).all()]
     scale = sum(p[1] for p in trunk) / sum(p[0] for p in trunk) if trunk else fallback
-    believed = {child: _believed(pair, scale, child) for child, pair in pairs.items()}
-    return scale, {child: _settled(believed, child, scale) for child in _PARENT}
+    plausible = {child: _plausible_ratio(pair, scale, child) for child, pair in pairs.items()}
+    return scale, {child: _choose_ratio(plausible, child, scale) for child in _PARENT}
 
 
-def _bone_pair(body: np.ndarray, person: np.ndarray, child: int) -> tuple[float, float]:
-    """Length of a bone of the driving person and of the reference, NaN if unseen.
+def _bone_lengths(body: np.ndarray, person: np.ndarray, child: int) -> tuple[float, float]:
+    """Return the length of a bone of the driving person and of the reference, NaN if not visible.
 
-    The driving one is the median over the frames where the bone points as it does in the reference, within 30
-    degrees: foreshortening is alike there. Without such frames the upper quartile stands in for the true
-        length.
+    The driving length is the median over the frames in which the bone points as in the reference, within 30
+    degrees, as foreshortening is similar there. Without 3 such frames the upper quartile is used.
     """
     lengths, own = _lengths(body, child), _lengths(person[None], child)[0]
     if not np.isfinite(lengths).any() or not own > 0:
@@ -179,25 +186,25 @@ def _bone_pair(body: np.ndarray, person: np.ndarray, child: int) -> tuple[float,
     return (float(typical), float(own)) if typical > 0 else (np.nan, np.nan)
 
 
-def _believed(pair: tuple[float, float], scale: float, child: int) -> float:
-    """The ratio of a bone, or NaN if it is unseen or too far from the heights' ratio to be true."""
+def _plausible_ratio(pair: tuple[float, float], scale: float, child: int) -> float:
+    """Return the ratio of a bone, or NaN if it is not visible or implausibly far from the heights' ratio."""
     ratio = pair[1] / pair[0]
     limit = 1.4 if child in _ACROSS else 2.0
     return ratio if 1 / limit <= ratio / scale <= limit else np.nan
 
 
-def _settled(believed: dict[int, float], child: int, scale: float) -> float:
-    """A bone's own ratio, its mirror image's, or the heights'."""
-    own, other = believed[child], believed[_MIRROR.get(child, child)]
-    if child in _HIPS:  # one ratio for both: a leaning reference must not tilt the hips for ever
+def _choose_ratio(plausible: dict[int, float], child: int, scale: float) -> float:
+    """Choose a bone's own ratio, the opposite bone's, or the heights'."""
+    own, other = plausible[child], plausible[_MIRROR.get(child, child)]
+    if child in _HIPS:  # one ratio for both, or a leaning reference would tilt the hips in every frame
         return float(np.nanmean([own, other])) if np.isfinite([own, other]).any() else scale
-    if np.isnan(own) or own < 0.75 * other:  # so much shorter than its pair: foreshortened in the reference
+    if np.isnan(own) or own < 0.75 * other:  # much shorter than its pair: foreshortened in the reference
         own = other
     return scale if np.isnan(own) else own
 
 
 def _rebuild(body: np.ndarray, ratios: dict[int, float], scale: float) -> np.ndarray:
-    """Scales each bone along the tree; a joint without a visible ancestor is scaled about the origin."""
+    """Scale each bone along the tree; a joint without a visible ancestor is scaled about the origin."""
     moved = body.copy()
     moved[..., :2] *= scale
     for child in _PARENT:
@@ -215,13 +222,13 @@ def _rebuild(body: np.ndarray, ratios: dict[int, float], scale: float) -> np.nda
 def _placement(
     body: np.ndarray, moved: np.ndarray, person: np.ndarray, anchor: int, scale: float
 ) -> Float[np.ndarray, "f 2"]:
-    """How far each rebuilt frame is to be shifted: hips across, the ground down (or the lowest seen)."""
+    """Compute the shift of each rebuilt frame: hips fix x, the lowest joints fix y."""
     shared = (body[anchor, :, 2] > 0) & (person[:, 2] > 0)
     shift = np.empty((len(body), 2))
     for axis, parts, measure in ((0, _CENTERS, np.mean), (1, _GROUNDS, np.max)):
-        joints = next(present for part in parts if (present := [j for j in part if shared[j]]))
+        joints = next(present for rows in parts if (present := [j for j in rows if shared[j]]))
         start, goal = measure(body[anchor, joints, axis]), measure(person[joints, axis])
-        # Whatever touches the ground is the lowest joint of its frame, feet or hands.
+        # The joint that touches the ground is the lowest of its frame, be it a foot or a hand.
         followed = list(range(18)) if parts is _GROUNDS and joints[0] in _ANKLES else joints
         shift[:, axis] = _shift_along(body, moved, axis, followed, measure, scale, goal - scale * start)
     return shift
@@ -236,9 +243,10 @@ def _shift_along(
     scale: float,
     offset: float,
 ) -> Float[np.ndarray, " f"]:
-    """Per frame: the driving motion's measure over its visible joints, mapped, less the rebuilt one's.
+    """Compute the shift along one axis that gives each frame the measure the driving motion has.
 
-    Where none of the joints is visible the neighboring frames' shift is interpolated.
+    The measure is taken over the frame's visible joints and mapped to the output by scale and offset. Frames
+    in which none of the joints is visible are interpolated.
     """
     visible = body[:, joints, 2] > 0
     known = np.flatnonzero(visible.any(axis=1))
@@ -251,11 +259,11 @@ def _shift_along(
     return np.interp(np.arange(len(body)), known, shifts)
 
 
-def _way_inside(moved: np.ndarray, person: np.ndarray, width: int) -> float:
-    """Pixels across that bring a motion which leaves the frame back into it: to its middle if it is too wide.
+def _shift_inside(moved: np.ndarray, person: np.ndarray, width: int) -> float:
+    """Compute the horizontal shift in pixels that keeps a motion in the frame, or centers one too wide.
 
-    What must stay inside is the middle of the body, no nearer to an edge than the reference's is, or than
-    0.15 of the reference's height.
+    The median joint of every frame must stay inside, no closer to an edge than the reference's median joint
+    or 0.15 of the reference's height, whichever is closer.
     """
     seen = moved[..., 2] > 0
     across = [np.median(frame[there, 0]) for frame, there in zip(moved, seen, strict=True) if there.any()]
@@ -267,10 +275,10 @@ def _way_inside(moved: np.ndarray, person: np.ndarray, width: int) -> float:
     return max(low - min(across), 0.0) + min(high - max(across), 0.0)
 
 
-def _with_details(
+def _add_details(
     driving: Pose, moved: np.ndarray, shift: np.ndarray, ratios: dict[int, float], scale: float
 ) -> Float[np.ndarray, "f k 3"]:
-    """The fitted body with a whole-body pose's face, hands and feet, which move and grow with their limbs."""
+    """Add face, hands and feet of a whole-body pose, moved and scaled with the limbs they hang on."""
     if driving.keypoints.shape[1] == 18:
         return np.where(driving.visible[..., None], moved, driving.keypoints).astype(np.float32)
     whole = driving.keypoints.astype(np.float64)
@@ -279,8 +287,8 @@ def _with_details(
         if coco >= 0:
             fitted[:, coco] = moved[:, openpose]
     for first, last, openpose, bone in _DETAILS:
-        coco, part = COCO_OF_OPENPOSE[openpose], slice(first, last + 1)
-        beside = scale * whole[:, part, :2] + shift[:, None]
-        hung = fitted[:, [coco], :2] + ratios[bone] * (whole[:, part, :2] - whole[:, [coco], :2])
-        fitted[:, part, :2] = np.where(whole[:, [coco], 2:] > 0, hung, beside)
+        coco, rows = COCO_OF_OPENPOSE[openpose], slice(first, last + 1)
+        beside = scale * whole[:, rows, :2] + shift[:, None]
+        hung = fitted[:, [coco], :2] + ratios[bone] * (whole[:, rows, :2] - whole[:, [coco], :2])
+        fitted[:, rows, :2] = np.where(whole[:, [coco], 2:] > 0, hung, beside)
     return np.where(driving.visible[..., None], fitted, driving.keypoints).astype(np.float32)

@@ -1,8 +1,4 @@
-"""The skeleton: the image that the model is shown, key point files, and all that is done to a pose.
-
-Names and orders of the joints live in `idol.pose.joints`, gap filling, smoothing and retargeting in
-`idol.pose.retarget`; both are to be had here too.
-"""
+"""Skeleton images, drawn in the style of OpenPose and DWPose."""
 
 import colorsys
 from typing import Literal
@@ -18,7 +14,7 @@ LIMBS = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
-"""Pairs of joints of `OPENPOSE_18` that are drawn as limbs, in the order of drawing."""
+"""Pairs of joints of `OPENPOSE_18` that are drawn as limbs, in drawing order."""
 
 COLORS = (
     (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0),
@@ -29,7 +25,7 @@ COLORS = (
 
 _FACE = slice(23, 91)
 _HANDS = (slice(91, 112), slice(112, 133))
-"""Rows of `WHOLEBODY_133`: 68 points of the face; 21 of each hand, wrist first, then four a finger."""
+"""Rows of `WHOLEBODY_133`: 68 face points; 21 joints per hand, the wrist, then four per finger."""
 _HAND_BONES = tuple(
     (0 if tip == 1 else base + tip - 1, base + tip) for base in range(0, 20, 4) for tip in (1, 2, 3, 4)
 )
@@ -40,6 +36,7 @@ _HAND_COLORS = tuple(
 _HAND_JOINT, _FACE_POINT = (0, 0, 255), (255, 255, 255)
 
 Parts = Literal["body", "whole_body"]
+"""The 18 body joints alone, or with hands and face."""
 
 
 def draw(
@@ -52,24 +49,24 @@ def draw(
     at: Literal["source", "model"] = "source",
     parts: Parts = "body",
 ) -> UInt8[np.ndarray, "f 3 {height} {width}"]:
-    """Skeleton images in OpenPose's colors on black.
+    """Draw skeletons in OpenPose's colors on black.
 
-    Joints are filled circles; over them each limb is a filled ellipse from joint to joint, 60 % opaque. A
-    joint of confidence 0 is missing, and so are its limbs. "whole_body" adds hands and face as DWPose draws
-    them: bones of the fingers in the colors of the rainbow, their joints blue, points of the face white.
+    Joints are filled circles; each limb is a filled ellipse from joint to joint on top of them, 60 % opaque.
+    A joint of confidence 0 is not drawn, nor are its limbs. "whole_body" adds hands and face as DWPose draws
+    them: finger bones in the colors of the rainbow, their joints blue, face points white.
 
     Args:
-        pose: The joints.
+        pose: Joints of f frames.
         height: Height of the images in pixels.
         width: Width of the images in pixels.
         stick_width: Half the thickness of a limb in pixels.
         radius: Radius of a joint in pixels.
-        at: "source" draws at the pose's own resolution and shrinks the drawing as the frames are shrunk, so
-            that lines get thinner with them; "model" draws at height x width with exactly the given widths.
-        parts: What of a whole-body pose is drawn; a pose of 18 joints has no hands and no face to draw.
+        at: "source" draws at the pose's own resolution and resizes the drawing, so that lines shrink with the
+            frames; "model" draws at height x width with exactly the given line widths.
+        parts: Which joints of a whole-body pose to draw; a pose of 18 joints has neither hands nor face.
 
     Returns:
-        RGB images.
+        (f, 3, height, width) uint8 RGB.
     """
     size = (pose.height, pose.width) if at == "source" else (height, width)
     sized = pose.resized(*size)
@@ -93,7 +90,7 @@ def draw(
 
 
 def _draw_hands_and_face(canvas: np.ndarray, joints: np.ndarray, stick_width: float, radius: float) -> None:
-    """DWPose's proportions: fingers 1/4 as thick as limbs, points of the face 3/4 as large as joints."""
+    """Draw hands and face as DWPose does: fingers 1/4 as thick as limbs, face points 3/4 of a joint."""
     for hand in (joints[rows] for rows in _HANDS):
         for (a, b), color in zip(_HAND_BONES, _HAND_COLORS, strict=True):
             if hand[a, 2] > 0 and hand[b, 2] > 0:
@@ -105,7 +102,7 @@ def _draw_hands_and_face(canvas: np.ndarray, joints: np.ndarray, stick_width: fl
 
 
 def _draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, half: float, color: np.ndarray) -> None:
-    """Fills the pixels at most `half`, and at least half a pixel, away from the stretch from a to b."""
+    """Fill the pixels within `half` pixels, but at least half a pixel, of the segment from a to b."""
     half = max(half, 0.5)
     reach = np.abs(b - a) / 2 + half
     rows, columns, dy, dx = _window(canvas, (a[1] + b[1]) / 2, (a[0] + b[0]) / 2, reach[1], reach[0])
@@ -117,7 +114,7 @@ def _draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, half: float, co
 
 
 def _draw_joint(canvas: np.ndarray, center: np.ndarray, radius: float, color: np.ndarray) -> None:
-    """Fills the circle of the pixels whose centers are at most `radius` away."""
+    """Fill the pixels whose centers are at most `radius` away."""
     rows, columns, dy, dx = _window(canvas, center[1], center[0], radius, radius)
     canvas[rows, columns][dx * dx + dy * dy <= radius * radius] = color
 
@@ -125,7 +122,7 @@ def _draw_joint(canvas: np.ndarray, center: np.ndarray, radius: float, color: np
 def _draw_limb(
     canvas: np.ndarray, a: np.ndarray, b: np.ndarray, stick_width: float, color: np.ndarray
 ) -> None:
-    """Blends 60 % of `color` into the ellipse whose long axis runs from a to b."""
+    """Blend 60 % of `color` into the ellipse whose long axis runs from a to b."""
     half = max(float(np.hypot(b[0] - a[0], b[1] - a[1])) / 2, 0.5)
     angle = np.arctan2(b[1] - a[1], b[0] - a[0])
     cos, sin = np.cos(angle), np.sin(angle)
@@ -134,14 +131,14 @@ def _draw_limb(
     along, across = (dx * cos + dy * sin) / half, (dy * cos - dx * sin) / stick_width
     inside = along * along + across * across <= 1
     window = canvas[rows, columns]
-    # 0.4 old + 0.6 new, to the nearest level; fifths never tie.
+    # 0.4 old + 0.6 new in integers, rounded to nearest: fifths never tie.
     window[inside] = (2 * window[inside].astype(np.uint16) + 3 * color + 2) // 5
 
 
 def _window(
     canvas: np.ndarray, y: float, x: float, reach_y: float, reach_x: float
 ) -> tuple[slice, slice, np.ndarray, np.ndarray]:
-    """Rows and columns of the canvas within reach of a point; their offsets from it, (r, 1) and (1, c)."""
+    """Return rows and columns of the canvas within reach of a point, and their offsets (r, 1) and (1, c)."""
     top, left = max(int(np.floor(y - reach_y)), 0), max(int(np.floor(x - reach_x)), 0)
     bottom = max(min(int(np.ceil(y + reach_y)) + 1, canvas.shape[0]), top)
     right = max(min(int(np.ceil(x + reach_x)) + 1, canvas.shape[1]), left)

@@ -10,13 +10,13 @@ from idol.clip import Pose
 
 @dataclass(frozen=True)
 class GapReport:
-    """What `fill_gaps` did.
+    """What `fill_gaps` changed.
 
     Attributes:
-        filled_joints: How many joints were made up, over all frames.
-        filled_frames: Frames that had no joint at all and now have some.
-        empty_frames: Frames that still have none: their gap is too long.
-        longest_gap: Length in frames of the longest run of frames without any joint, before filling.
+        filled_joints: Number of interpolated joints, over all frames.
+        filled_frames: Indices of frames that had no joint at all and now have some.
+        empty_frames: Indices of frames that still have none, because their gap is too long.
+        longest_gap: Length in frames of the longest run without any joint, before filling.
     """
 
     filled_joints: int
@@ -34,16 +34,16 @@ class GapReport:
 
 
 def fill_gaps(pose: Pose, max_gap: int) -> tuple[Pose, GapReport]:
-    """Interpolates joints that are missing for a short while.
+    """Interpolate joints that are missing for a short time.
 
-    Inside the clip linearly between the frames before and after; at its ends the nearest frame's joint stays.
+    Gaps inside the clip are filled linearly; at its ends the nearest visible joint is repeated.
 
     Args:
-        pose: The poses.
-        max_gap: Longest run of frames that is filled; longer ones stay missing.
+        pose: The pose.
+        max_gap: Length in frames of the longest gap to fill; longer ones stay missing.
 
     Returns:
-        The poses and what was done.
+        The filled pose, and a report of the changes.
     """
     keypoints = pose.keypoints.copy()
     before = pose.visible
@@ -61,7 +61,7 @@ def fill_gaps(pose: Pose, max_gap: int) -> tuple[Pose, GapReport]:
 
 
 def _fill_joint(track: np.ndarray, seen: np.ndarray, max_gap: int) -> None:
-    """Fills the short gaps of one joint's (f, 3) track in place."""
+    """Fill the short gaps of one joint's (f, 3) track in place."""
     times = np.flatnonzero(seen)
     if len(times) == 0:
         return
@@ -72,23 +72,23 @@ def _fill_joint(track: np.ndarray, seen: np.ndarray, max_gap: int) -> None:
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Runs of True in (f,) flags as (start, stop)."""
+    """Return the runs of True in (f,) flags as (start, stop), stop excluded."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def smooth(pose: Pose, sigma: float = 1.0) -> Pose:
-    """Takes the jitter off: each joint moves to a straight line fitted to its neighborhood in time.
+    """Smooth jitter: move each joint to a straight line fitted to its neighborhood in time.
 
-    Frames weigh by a Gaussian in time and by their confidence. Uniform motion is left exactly as it is, there
-    is no lag, missing joints stay missing and do not disturb their neighbors.
+    This is local linear regression with a Gaussian kernel in time, weighted by confidence. It leaves uniform
+    motion unchanged and has no lag. Missing joints stay missing and do not influence their neighbors.
 
     Args:
-        pose: The poses.
-        sigma: Standard deviation of the Gaussian in frames; 0 changes nothing.
+        pose: The pose.
+        sigma: Standard deviation of the kernel in frames; 0 changes nothing.
 
     Returns:
-        The poses, confidences unchanged.
+        The smoothed pose, confidences unchanged.
     """
     if sigma <= 0:
         return pose
@@ -98,7 +98,7 @@ def smooth(pose: Pose, sigma: float = 1.0) -> Pose:
     for i in range(pose.frames):
         near = slice(max(0, i - int(4 * sigma) - 1), i + int(4 * sigma) + 2)
         dt = frames[near] - i
-        w = np.exp(-0.5 * (dt / sigma) ** 2)[:, None] * confidence[near]  # [window, joint]
+        w = np.exp(-0.5 * (dt / sigma) ** 2)[:, None] * confidence[near]  # (window, joint)
         keypoints[i, :, :2] = _fit_line(dt, w, pose.keypoints[near, :, :2].astype(np.float64))
     keypoints[~pose.visible] = pose.keypoints[~pose.visible]
     return Pose(keypoints, pose.height, pose.width)
@@ -107,7 +107,7 @@ def smooth(pose: Pose, sigma: float = 1.0) -> Pose:
 def _fit_line(
     dt: Float[np.ndarray, " w"], weights: Float[np.ndarray, "w k"], xy: Float[np.ndarray, "w k 2"]
 ) -> Float[np.ndarray, "k 2"]:
-    """Value at dt = 0 of the weighted least-squares lines through the points of each joint."""
+    """Evaluate at dt = 0 the weighted least-squares line through the points of each joint."""
     total = np.maximum(weights.sum(axis=0), 1e-12)
     mean_t = (weights * dt[:, None]).sum(axis=0) / total
     mean_xy = (weights[..., None] * xy).sum(axis=0) / total[:, None]
