@@ -13,7 +13,7 @@ from idol.pipeline.compositing import KnownImages
 from idol.pipeline.image_inputs import Drafts, as_plates
 from idol.pipeline.pipeline import IdolPipeline
 from idol.pose.foreground_crop import foreground_crop
-from idol.pose.limb_warp import draft
+from idol.pose.limb_warp import LimbWarp
 from idol.training.checkpoint import load_state, load_tensors
 from idol.training.noise import NoiseConfig, draw_noise
 from idol.training.optimizer import Average, OptimizerConfig
@@ -99,7 +99,8 @@ def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path
     )
     assert cut.video.shape == (1, 2, 3, 64, 64) and cut.video.isfinite().all()
     plates = as_plates(clip.background, 1, 2, 64, 64)
-    made = draft(*foreground_crop(*given[:2], person, 64, 0.1), clip.pose, clip.background)
+    warp = LimbWarp.from_image(*foreground_crop(*given[:2], person, 64, 0.1))
+    made = warp.draft(clip.pose, clip.background)
     drafts = Drafts(torch.from_numpy(made.video)[None] / 127.5 - 1, torch.from_numpy(made.depth)[None])
     known = KnownImages(pipe.codec, plates, drafts)
     torch.testing.assert_close(cut.video, known.put_back(plain.video, plain.depth, "composite"))

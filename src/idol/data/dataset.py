@@ -32,7 +32,7 @@ from idol.data.augment import (
 )
 from idol.pose import skeleton
 from idol.pose.foreground_crop import GRAY, foreground_crop
-from idol.pose.limb_warp import draft
+from idol.pose.limb_warp import LimbWarp
 
 
 @dataclass(frozen=True)
@@ -337,7 +337,7 @@ def _draft(person: Clip, reference: int, clip: Clip, frames: list[int], config: 
         person.video[reference], person.mask[reference], pose, config.size, config.foreground_margin
     )
     background = clip.background if clip.background.ndim == 3 else clip.background[frames]
-    made = draft(*crop, clip.pose.select(frames), background)
+    made = LimbWarp.from_image(*crop).draft(clip.pose.select(frames), background)
     return np.stack([made.video, colorize(made.depth, config.colormap)][: config.modalities])
 
 
