@@ -1,6 +1,6 @@
 """How fast views are rendered: `python benchmarks/render_speed.py` prints frames a second of each video.
 
-A drawn person walks over a drawn plate, with relative depth as a generated clip has it. A run takes the clip
+A drawn person walks over a drawn background, with relative depth as a generated clip has it. A run takes the clip
 apart, renders every frame and encodes the video, as `idol render` does. Beside the clock's rate stands the
 one that the processor's time allows if every thread has a core to itself: it alone counts on a busy machine.
 """
@@ -61,21 +61,21 @@ def main() -> None:
 
 
 def drawn_person(frames: int, size: int) -> Clip:
-    """A clip of a rounded figure, as tall as people are in an image, that walks across a textured plate."""
+    """A clip of a rounded figure, as tall as people are in an image, that walks across a textured background."""
     rng = np.random.default_rng(0)
     texture = gaussian_filter(rng.normal(size=(3, size, size)), (0, 2, 2))
-    plate = np.clip(128 + 250 * texture, 0, 255).astype(np.uint8)
+    background = np.clip(128 + 250 * texture, 0, 255).astype(np.uint8)
     y, x = np.mgrid[:size, :size] / size
-    video, depth = np.repeat(plate[None], frames, 0), np.zeros((frames, size, size), np.float32)
+    video, depth = np.repeat(background[None], frames, 0), np.zeros((frames, size, size), np.float32)
     keypoints = np.zeros((frames, 18, 3), np.float32)
     for i in range(frames):
         middle = 0.4 + 0.2 * i / frames
         away = ((x - middle) / 0.16) ** 2 + ((y - 0.52) / 0.4) ** 2
         inside = away < 1
         depth[i][inside] = 0.3 + 0.5 * np.sqrt(1 - away[inside])
-        video[i][:, inside] = np.clip(plate[:, inside] // 3 + 120 * depth[i][inside], 0, 255)
+        video[i][:, inside] = np.clip(background[:, inside] // 3 + 120 * depth[i][inside], 0, 255)
         keypoints[i, [1, 10, 13]] = [[middle * size, row * size, 1] for row in (0.27, 0.89, 0.89)]
-    return Clip(video, depth, depth > 0, Pose(keypoints, size, size), plate, fps=10.0)
+    return Clip(video, depth, depth > 0, Pose(keypoints, size, size), background, fps=10.0)
 
 
 def _rates(run: Callable[[Path], object], frames: int) -> tuple[float, float]:

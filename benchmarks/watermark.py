@@ -31,13 +31,14 @@ from idol import media
 from idol.assets import asset_path
 from idol.atomic_io import write_json
 from idol.clip import Clip
-from idol.clip.video import read_image, read_video, write_video
-from idol.console import progress_bar, show
+from idol.clip.images import read_image
+from idol.clip.video import read_video, write_video
+from idol.console import show, show_progress
 from idol.evaluation import optional_imports
 from idol.evaluation.evaluate import open_clips
 from idol.evaluation.metrics.image import gray, psnr, ssim
-from idol.provenance import Detection, detect, embed
-from idol.provenance.watermark import FALSE_ALARM
+from idol.provenance import WatermarkDetection, detect, embed
+from idol.provenance.watermark import MAX_FALSE_ALARM
 from idol.rendering import render
 
 SIZE = 256
@@ -112,10 +113,10 @@ ATTACKS: dict[str, Attack] = {
 class Found:
     """Of one clip under one attack: the marked clip, one marked frame, the clean clip, each clean frame."""
 
-    marked: Detection
-    marked_frame: Detection
-    clean: Detection
-    clean_frames: tuple[Detection, ...]
+    marked: WatermarkDetection
+    marked_frame: WatermarkDetection
+    clean: WatermarkDetection
+    clean_frames: tuple[WatermarkDetection, ...]
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _searched(clean: np.ndarray, marked: np.ndarray) -> Found:
 
 def _delta_e(marked: np.ndarray, clip: np.ndarray) -> float:
     """CIEDE2000, the mean of the middle frame's pixels."""
-    color = optional_imports.module("skimage.color")
+    color = optional_imports.require("skimage.color")
     one, other = (color.rgb2lab(v[len(v) // 2].transpose(1, 2, 0)) for v in (marked, clip))
     return float(color.deltaE_ciede2000(one, other).mean())
 
@@ -194,7 +195,7 @@ def _bundled() -> Iterator[np.ndarray]:
 
 def _held_out() -> Iterator[np.ndarray]:
     """The photos of scikit-image, (3, h, w)."""
-    data = optional_imports.module("skimage.data")
+    data = optional_imports.require("skimage.data")
     for name in HELD_OUT:
         yield np.asarray(Image.fromarray(getattr(data, name)()).convert("RGB")).transpose(2, 0, 1)
 
@@ -260,10 +261,10 @@ def main() -> None:
     options = _options()
     given = list(clips(options.clips, options.most, options.held_out, options.frames))
     results: list[Judged] = []
-    with progress_bar("clips") as progress, ProcessPoolExecutor(options.workers) as pool:
+    with show_progress("clips") as progress, ProcessPoolExecutor(options.workers) as pool:
         for one in pool.map(judged, *zip(*given, strict=True)):
             results.append(one)
-            progress(len(results), len(given))
+            progress.step(len(results), len(given))
             print(f"{len(results)} of {len(given)}", flush=True)
     values = _summary(results, options.frames)
     show(_table(values["attacks"]))
@@ -282,7 +283,7 @@ def _summary(results: list[Judged], frames: int) -> dict:
         "kinds": kinds,
         "frames_per_clip": frames,
         "size": SIZE,
-        "threshold": FALSE_ALARM,
+        "threshold": MAX_FALSE_ALARM,
         "quality": {
             **means,
             "least_psnr": min(r.psnr for r in results),

@@ -13,6 +13,7 @@ from idol.rendering.geometry.camera import Camera
 from idol.rendering.geometry.camera_paths import camera_path
 from support.cli_runs import call, refused
 from support.drawn import drawn_clip
+from support.recorded_progress import RecordedProgress
 
 PERSON = np.array([0.3, 0.2, 4.0])
 TIMES = np.arange(17) / 4
@@ -37,7 +38,7 @@ def sound(tmp_path):
 
 
 def in_place(view):
-    return Camera(40.0, 100, 100).project(view.seen(PERSON))
+    return Camera(40.0, 100, 100).project(view.to_camera(PERSON))
 
 
 def test_videos_and_record(clip, tmp_path):
@@ -72,12 +73,10 @@ def test_a_video_in_parts_is_the_same_video(clip, tmp_path, monkeypatch):
     """Without the mark, which the first part settles, it does not matter how many frames go together."""
     whole = render(clip, tmp_path / "whole", watermark=False).files[0]
     monkeypatch.setattr(job, "PART", 2)
-    told = []
-    parts = render(clip, tmp_path / "parts", watermark=False, progress=lambda *done: told.append(done)).files[
-        0
-    ]
+    progress = RecordedProgress()
+    parts = render(clip, tmp_path / "parts", watermark=False, progress=progress).files[0]
     np.testing.assert_array_equal(read_video(whole).frames, read_video(parts).frames)
-    assert told == [(2, 3), (3, 3)]
+    assert progress.steps == [(2, 3), (3, 3)]
 
 
 def test_sound_is_kept(clip, tmp_path, sound):
@@ -95,9 +94,9 @@ def test_sound_is_kept(clip, tmp_path, sound):
     [
         (["--kind", "hologram"], "--kind: 'hologram'; choose from parallax, stereo"),
         (["--stereo", "cross"], "--stereo: 'cross'; choose from side-by-side"),
-        (["--path", "fly"], "--path: 'fly' is no move and no file"),
+        (["--path", "fly"], "--path: 'fly' is neither a move nor a file"),
         (["--amount", "0.1", "--kind", "stereo"], "--amount: no camera moves"),
-        (["--amount", "5"], "--amount: 5.0; give a share"),
+        (["--amount", "5"], "--amount: 5.0; give a fraction"),
         (["--baseline", "9"], "--baseline: 9.0; give meters from -1 to 1"),
         (["--convergence", "0"], "--convergence: 0.0; give meters"),
         (["--fov", "200"], "--fov: 200.0; give degrees"),
@@ -177,7 +176,7 @@ keyframes:
     views = camera_path(keyframes(tmp_path, text), None, np.array([0.0, 0.5, 1.0, 2.0, 3.0]), PERSON)
     np.testing.assert_allclose(views[0].rotation, np.eye(3), atol=1e-9)
     assert 0 < views[1].position[0] < 0.5
-    np.testing.assert_allclose(views[2].seen(np.array([0.0, 0, 5]))[:2], 0, atol=1e-9)
+    np.testing.assert_allclose(views[2].to_camera(np.array([0.0, 0, 5]))[:2], 0, atol=1e-9)
     forward = views[3].rotation[2]
     assert np.degrees(np.arctan2(forward[0], forward[2])) == pytest.approx(10)
     assert np.degrees(np.arcsin(-forward[1])) == pytest.approx(-5)
@@ -199,7 +198,7 @@ def test_json_keyframes_are_read_too(tmp_path):
         ("keyframes: []", "at least one"),
         ("keyframes: [{time: 1}, {time: 1}]", "each later than the last"),
         ("keyframes: [{time: 0, zoom: 2}]", "unknown key"),
-        ("keyframes: [{time: 0, yaw: 1, look_at: [0, 0, 1]}]", "expected one of them"),
+        ("keyframes: [{time: 0, yaw: 1, look_at: [0, 0, 1]}]", "expected only one of them"),
         ("keyframes: [{time: 0, position: [0, 0]}]", "give 3"),
     ],
 )

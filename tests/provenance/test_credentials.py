@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from idol import __version__
 from idol.assets import sha256_of
-from idol.clip.video import read_image, read_video, write_image, write_video
+from idol.clip.images import read_image, write_image
+from idol.clip.video import read_video, write_video
 from idol.errors import UserError
 from idol.provenance import Facts, Provenance, checkpoint_digest, signing, verify
 from idol.provenance.credentials import read_credentials, sidecar
@@ -124,7 +125,7 @@ def test_a_file_that_cannot_hold_it_gets_it_beside(tmp_path):
     assert cloud.read_bytes() == before and sidecar(cloud).name == "cloud.ply.c2pa"
     report = verify(cloud).files[0]
     assert report.credentials.state == "valid" and not report.credentials.embedded
-    assert report.watermark is None and report.unasked
+    assert report.watermark is None and report.skipped
     cloud.write_bytes(before + b"\n")
     assert read_credentials(cloud).state == "tampered"
 
@@ -168,7 +169,7 @@ def test_switched_off_nothing_is_touched(png):
     before, frames = png.read_bytes(), noise()
     off = Provenance(watermark=False, credentials=False)
     off.sign(png, FACTS)
-    assert png.read_bytes() == before and off.marked(frames) is frames
+    assert png.read_bytes() == before and off.mark(frames) is frames
 
 
 def test_wrong_certificates_are_told_at_once(own, tmp_path):
@@ -220,7 +221,7 @@ def test_what_cannot_be_signed_is_told(tmp_path):
 
 def test_the_command_line_tells_what_it_finds(png, mp4, tmp_path):
     provenance = Provenance()
-    write_video(mp4, provenance.marked(np.full((3, 3, 128, 128), 90, np.uint8)), 10.0)
+    write_video(mp4, provenance.mark(np.full((3, 3, 128, 128), 90, np.uint8)), 10.0)
     provenance.sign(mp4, FACTS)
     done = call("verify", mp4, png, "--json")
     assert done.code == 0

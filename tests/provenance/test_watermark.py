@@ -8,7 +8,8 @@ from PIL import Image
 from scipy import fft, ndimage
 
 from idol import media
-from idol.clip.video import read_image, read_video, write_video
+from idol.clip.images import read_image
+from idol.clip.video import read_video, write_video
 from idol.errors import UserError
 from idol.provenance import Provenance, detect, embed
 from idol.provenance import watermark as mark
@@ -47,7 +48,7 @@ def test_the_mark_is_found_and_only_there(clip, marked):
     found, clean = detect(marked), detect(clip)
     assert found.found and found.scale == 1 and not found.mirrored and found.frames == 4
     assert found.false_alarm < 1e-12 and found.score > 2 * clean.score
-    assert not clean.found and clean.false_alarm > mark.FALSE_ALARM
+    assert not clean.found and clean.false_alarm > mark.MAX_FALSE_ALARM
 
 
 def test_one_frame_is_enough(clip, marked):
@@ -76,19 +77,19 @@ def test_the_mark_stays_below_its_limits(clip, marked):
     flat = np.full((1, 3, 128, 128), 128, np.uint8)
     change = embed(flat).astype(float) - 128
     luma = np.tensordot([0.299, 0.587, 0.114], change[0], 1)
-    assert np.sqrt(np.mean(luma**2)) < 1.05 * np.hypot(mark.FLAT_LUMA, 0.3)  # 0.3: rounding to gray levels
+    assert np.sqrt(np.mean(luma**2)) < 1.05 * np.hypot(mark.LUMA_RMS, 0.3)  # 0.3: rounding to gray levels
     assert abs(change.mean()) < 0.05
 
 
 def test_parts_of_a_video_bear_the_mark_of_the_whole(clip, marked):
-    marker = mark.Marker.fitted(clip)
-    parts = np.concatenate([marker.marked(clip[:1]), marker.marked(clip[1:])])
+    marker = mark.Marker.fit(clip)
+    parts = np.concatenate([marker.mark(clip[:1]), marker.mark(clip[1:])])
     np.testing.assert_array_equal(parts, marked)
     mine = Provenance(credentials=False).marker(clip)
     np.testing.assert_array_equal(np.concatenate([mine(clip[:3]), mine(clip[3:])]), marked)
     unmarked = Provenance(watermark=False, credentials=False)
-    np.testing.assert_array_equal(unmarked.marker(clip)(clip), unmarked.marked(clip))
-    np.testing.assert_array_equal(unmarked.marked(clip), clip)
+    np.testing.assert_array_equal(unmarked.marker(clip)(clip), unmarked.mark(clip))
+    np.testing.assert_array_equal(unmarked.mark(clip), clip)
 
 
 def test_the_tile_is_laid_where_the_video_resembles_it():
@@ -96,37 +97,37 @@ def test_the_tile_is_laid_where_the_video_resembles_it():
     down, right = 37, 90
     gray = np.tile(np.roll(mark.tiles()[0], (down, right), (0, 1)), (2, 2)) * 8 + 128
     video = np.broadcast_to(np.rint(gray), (2, 3, 256, 256)).astype(np.uint8)
-    assert np.allclose((np.array(mark.likest_shift(video)) - (down, right) + 64) % 128, 64, atol=1)
+    assert np.allclose((np.array(mark.best_alignment(video)) - (down, right) + 64) % 128, 64, atol=1)
 
 
 def test_laid_where_the_video_resembles_it_the_mark_scores_higher(clip):
     """Than the same mark at five other places."""
     fitted, others = detect(embed(clip)).score, []
-    amplitude = mark.Marker.fitted(clip)
+    amplitude = mark.Marker.fit(clip)
     for down, right in np.random.default_rng(6).integers(20, 108, (5, 2)):
         luma, tint = (np.roll(tile, (down, right), (-2, -1)) for tile in (amplitude.luma, amplitude.tint))
-        others.append(detect(mark.Marker(luma, tint).marked(clip)).score)
+        others.append(detect(mark.Marker(luma, tint).mark(clip)).score)
     assert fitted > max(others)
 
 
 def test_hiding_against_the_filters_of_scipy():
     values = np.random.default_rng(7).uniform(0, 255, (9, 14)).astype(np.float32)
     minima = ndimage.minimum_filter(values, 5, mode="nearest")
-    np.testing.assert_array_equal(mark._of_25(values, np.minimum), minima)
+    np.testing.assert_array_equal(mark._reduce_5x5(values, np.minimum), minima)
     means = ndimage.uniform_filter(values, 5, mode="nearest")
-    np.testing.assert_allclose(mark._of_25(values, np.add) / 25, means, rtol=1e-5)
+    np.testing.assert_allclose(mark._reduce_5x5(values, np.add) / 25, means, rtol=1e-5)
 
 
 def test_a_flat_area_is_flat_up_to_its_edge():
     luma = np.full((40, 80), 100, np.float32)
     luma[:, 40:] = np.random.default_rng(0).uniform(0, 255, (40, 40))
-    hiding = mark.hiding(luma)
-    assert (hiding[:, :40] == 1).all() and (hiding[:, 50:] > 2).all()
+    gain = mark.masking_gain(luma)
+    assert (gain[:, :40] == 1).all() and (gain[:, 50:] > 2).all()
 
 
 def test_the_tile_is_the_sum_of_its_waves():
     y, x = np.mgrid[:128, :128] / 128
-    half = mark.harmonics()[1]
+    half = mark.tile_spectrum()[1]
     waves = sum(
         np.real(half[ky, kx + REACH] * np.exp(2j * np.pi * (ky * y + kx * x)))
         for ky in range(REACH + 1)
@@ -138,7 +139,7 @@ def test_the_tile_is_the_sum_of_its_waves():
 
 def test_spectra_are_the_literal_sums():
     planes = np.random.default_rng(1).normal(size=(2, 20, 30)).astype(np.float32)
-    seen = mark.spectra(planes, 0.7)
+    seen = mark.harmonic_sums(planes, 0.7)
     y, x = np.arange(20)[:, None] - 10, np.arange(30)[None] - 15
     for ky, kx in ((0, 5), (7, -REACH), (REACH, 3)):
         wave = np.exp(-2j * np.pi * (ky * y + kx * x) / (128 * 0.7))
@@ -149,19 +150,19 @@ def test_a_shift_of_the_tile_changes_no_score():
     rng = np.random.default_rng(2)
     noisy = mark.tiles() + 3 * rng.normal(size=(2, 128, 128)).astype(np.float32)
     scores = [
-        mark.best_shift(np.roll(noisy, (down, right), (1, 2)).astype(np.float32), 1.0)
+        mark.best_correlation(np.roll(noisy, (down, right), (1, 2)).astype(np.float32), 1.0)
         for down, right in ((0, 0), (17, 0), (64, 127), (3, 90))
     ]
     for score, mirrored in scores:
         assert score == pytest.approx(scores[0][0], rel=1e-3) and not mirrored
-    score, mirrored = mark.best_shift(np.ascontiguousarray(noisy[..., ::-1]), 1.0)
+    score, mirrored = mark.best_correlation(np.ascontiguousarray(noisy[..., ::-1]), 1.0)
     assert mirrored and score == pytest.approx(scores[0][0], rel=0.1)
 
 
 def test_the_score_against_a_literal_correlation():
     """With all weights alike the score is the greatest normalized circular correlation of the phases."""
     rest = (mark.tiles() + rng_noise(3)).astype(np.float32)
-    seen, key = mark.spectra(rest, 1.0), mark.harmonics()
+    seen, key = mark.harmonic_sums(rest, 1.0), mark.tile_spectrum()
     size = np.abs(seen)
     typical = np.array([np.median(s[k != 0]) for s, k in zip(size, key, strict=True)])[:, None, None]
     products = seen / (size + typical) * np.conj(key)
@@ -171,7 +172,7 @@ def test_the_score_against_a_literal_correlation():
         turn = np.exp(2j * np.pi * (down[:, None] * y + (right[:, None] - REACH) * np.arange(128)) / 128)
         score = max(score, np.real(products.sum(0)[down, right] @ turn).max())
     expected = score / np.sqrt((np.abs(products) ** 2).sum() / 2)
-    assert mark.best_shift(rest, 1.0)[0] == pytest.approx(expected, rel=1e-3)
+    assert mark.best_correlation(rest, 1.0)[0] == pytest.approx(expected, rel=1e-3)
 
 
 def rng_noise(seed):
@@ -208,9 +209,11 @@ def test_false_alarms_are_not_more_than_stated():
 
 
 def test_false_alarm_falls_with_the_score_and_rises_with_the_scales():
-    chances = [mark.false_alarm(score, 100) for score in (0.0, 4.0, 5.0, 6.0, 8.0, 20.0)]
+    chances = [mark.false_alarm_probability(score, 100) for score in (0.0, 4.0, 5.0, 6.0, 8.0, 20.0)]
     assert chances[0] == pytest.approx(1) and chances[-1] < 1e-60 and chances == sorted(chances, reverse=True)
-    assert mark.false_alarm(6.0, 200) == pytest.approx(2 * mark.false_alarm(6.0, 100), rel=0.01)
+    assert mark.false_alarm_probability(6.0, 200) == pytest.approx(
+        2 * mark.false_alarm_probability(6.0, 100), rel=0.01
+    )
 
 
 def test_scales_are_even_and_hold_1():

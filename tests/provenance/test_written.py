@@ -11,7 +11,7 @@ from idol.app.requests import Order, make
 from idol.clip import Clip
 from idol.generation.generate import load_pipeline, repeat, run_prepared
 from idol.generation.run_folder import read_inputs, read_record
-from idol.progress import Reporter
+from idol.progress import SILENT
 from idol.provenance import Provenance, verify
 from idol.provenance.watermark import Marker
 from support.cli_runs import SIZE, call, refused, save_run, save_tiny_pipeline
@@ -34,8 +34,8 @@ def marked(plain):
 
 
 def test_frames_bear_the_mark_and_depth_does_not(plain, marked):
-    mark = Marker.fitted(plain.clip.video[:8])  # written a few frames at a time
-    assert np.array_equal(marked.clip.video, mark.marked(plain.clip.video))
+    mark = Marker.fit(plain.clip.video[:8])  # written a few frames at a time
+    assert np.array_equal(marked.clip.video, mark.mark(plain.clip.video))
     assert np.array_equal(marked.clip.depth, plain.clip.depth)
     assert not np.array_equal(marked.clip.video, plain.clip.video)
 
@@ -72,7 +72,7 @@ def test_all_that_a_visitor_takes_home_is_signed(plain, tmp_path, own):
     order = Order(frames=3, fps=10.0, steps=2, seed=4, detail="none", person="man-standing", motion="walk")
     weights = read_record(plain.folder).settings.weights
     studio = Provenance(certificate=own / "chain.pem", private_key=own / "key.pem")
-    made = make(load_pipeline(weights, "cpu"), weights, order, tmp_path, studio, Reporter())
+    made = make(load_pipeline(weights, "cpu"), weights, order, tmp_path, studio, SILENT)
     with zipfile.ZipFile(made.archive) as archive:
         archive.extractall(tmp_path / "home")
     home = tmp_path / "home" / "idol"

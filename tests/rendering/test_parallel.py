@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from idol.rendering.parallel import each_frame, in_turn
+from idol.rendering.parallel import imap_frames, map_frames
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +23,13 @@ def slow_when_even(i):
 
 
 def test_results_come_in_order():
-    assert each_frame(slow_when_even, 30) == list(range(30))
-    assert each_frame(slow_when_even, 0) == []
+    assert map_frames(slow_when_even, 30) == list(range(30))
+    assert map_frames(slow_when_even, 0) == []
 
 
 def test_work_stays_a_few_frames_ahead():
     begun = []
-    frames = in_turn(begun.append, 1000)
+    frames = imap_frames(begun.append, 1000)
     next(frames)
     time.sleep(0.05)
     assert 3 < len(begun) < 50
@@ -46,6 +46,6 @@ def test_what_goes_wrong_is_told_and_ends_the_work():
             raise ValueError("frame 4")
 
     with pytest.raises(ValueError, match="frame 4"):
-        each_frame(fail, 1000)
+        map_frames(fail, 1000)
     assert len(begun) < 60 and threading.active_count() == alive
     assert torch.get_num_threads() == 3

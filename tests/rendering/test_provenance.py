@@ -15,7 +15,7 @@ from idol.rendering import render
 from idol.rendering.layers.separate import separate
 from idol.rendering.outputs.exr import write_person_exr
 from idol.rendering.outputs.mesh import frame_glb
-from idol.rendering.provenance import facts_of, marked_once, with_mark
+from idol.rendering.provenance import clip_facts, watermark_layers, watermark_once
 from support.built_layers import built_layers
 from support.cli_runs import call, save_run, save_tiny_pipeline
 from support.drawn import drawn_clip
@@ -69,11 +69,11 @@ def test_textures_points_and_exr_bear_the_mark(clip, tmp_path):
     }
     for on in (True, False):
         folder = made[on].folder
-        plates = [texture(folder / "clip.glb", "background"), exr_colors(folder / "background.exr")]
-        plates.append(ply_colors(folder / "background.ply").T.reshape(1, 3, SIZE, SIZE))
-        for plate in plates:
-            assert detect(plate).found is on
-            np.testing.assert_array_equal(plate, plates[0])  # marked once, and the same everywhere
+        backgrounds = [texture(folder / "clip.glb", "background"), exr_colors(folder / "background.exr")]
+        backgrounds.append(ply_colors(folder / "background.ply").T.reshape(1, 3, SIZE, SIZE))
+        for background in backgrounds:
+            assert detect(background).found is on
+            np.testing.assert_array_equal(background, backgrounds[0])  # marked once, and the same everywhere
 
 
 def ply_colors(path):
@@ -87,7 +87,7 @@ def test_the_person_bears_the_mark_where_there_is_enough_of_it(tmp_path):
     built = built_layers(frames=2, height=192, width=160)
     grain = gaussian_filter(rng.normal(size=built.color.shape), (0, 0, 1.5, 1.5))
     built = replace(built, color=np.clip(120 + 80 * grain, 0, 255).astype(np.uint8))
-    layers = with_mark(built, built.color, Provenance())
+    layers = watermark_layers(built, built.color, Provenance())
     (tmp_path / "frame.glb").write_bytes(frame_glb(layers, 1))
     write_person_exr(tmp_path / "frame.exr", layers, 1)
     seen = {
@@ -98,18 +98,18 @@ def test_the_person_bears_the_mark_where_there_is_enough_of_it(tmp_path):
     assert not detect(built.color[1:]).found
     assert np.abs(layers.color.astype(int) - built.color).max() < 16
     beyond = replace(built, color=built.color * (built.alpha[:, None] > 0).astype(np.uint8))
-    again = with_mark(beyond, beyond.color, Provenance())
+    again = watermark_layers(beyond, beyond.color, Provenance())
     assert not again.color.transpose(0, 2, 3, 1)[built.alpha == 0].any()
 
 
 def test_what_bears_the_mark_is_not_marked_again(clip):
     marked = embed(clip.video)
-    assert marked_once(marked, Provenance()) is marked
+    assert watermark_once(marked, Provenance()) is marked
     layers = separate(replace(clip, video=marked))
-    again = with_mark(layers, marked, Provenance())
-    assert again.color is layers.color and not np.array_equal(again.plate, layers.plate)
-    off = with_mark(layers, clip.video, Provenance(watermark=False))
-    assert off.color is layers.color and off.plate is layers.plate
+    again = watermark_layers(layers, marked, Provenance())
+    assert again.color is layers.color and not np.array_equal(again.background, layers.background)
+    off = watermark_layers(layers, clip.video, Provenance(watermark=False))
+    assert off.color is layers.color and off.background is layers.background
 
 
 def manifest(path):
@@ -162,15 +162,15 @@ def test_views_of_a_clip_that_nobody_generated_are_edits_and_name_nothing(clip, 
 
 
 def test_a_generated_clip_without_its_record_is_still_a_generated_one(run, clip):
-    assert facts_of(run.clip, None).origin == "generated" and not facts_of(run.clip, None).model
-    assert facts_of(clip, None).origin == "edited"
+    assert clip_facts(run.clip, None).origin == "generated" and not clip_facts(run.clip, None).model
+    assert clip_facts(clip, None).origin == "edited"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": {"weights": "a", "seed": "x"}}'])
 def test_a_run_json_of_another_kind_is_told(clip, tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError, match="CLIP: .*is not the record of a run"):
-        facts_of(clip, tmp_path)
+        clip_facts(clip, tmp_path)
 
 
 def test_a_recording_is_marked_and_signed_beside_it(run, tmp_path):

@@ -108,7 +108,7 @@ def colored_layers():
     """Three frames of a person of one color each, before a gray wall."""
     layers = built_layers(frames=3, height=48, width=64)
     color = np.broadcast_to(COLORS[:, :, None, None], layers.color.shape).copy()
-    return replace(layers, color=color, plate=np.full_like(layers.plate, 128))
+    return replace(layers, color=color, background=np.full_like(layers.background, 128))
 
 
 def near(image, color):

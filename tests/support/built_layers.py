@@ -16,9 +16,9 @@ def built_layers(frames=2, height=24, width=20, fov=40.0, z=2.0, wall=5.0, metri
         color=rng.integers(0, 256, (frames, 3, height, width), np.uint8),
         alpha=alpha,
         z=np.full((frames, height, width), z, np.float32),
-        plate=rng.integers(0, 256, (1, 3, height, width), np.uint8),
-        plate_z=np.full((1, height, width), wall, np.float32),
-        stage=(Plane(np.array([0.0, 0.0, 1.0]), wall),),
+        background=rng.integers(0, 256, (1, 3, height, width), np.uint8),
+        background_z=np.full((1, height, width), wall, np.float32),
+        planes=(Plane(np.array([0.0, 0.0, 1.0]), wall),),
         fps=10.0,
         metric=metric,
     )

@@ -3,11 +3,11 @@
 import numpy as np
 
 from idol.rendering.geometry.camera import Camera, Layers, Plane, View
-from idol.rendering.layers.matting import mattes
+from idol.rendering.layers.matting import extract_mattes
 
 FLOOR, WALL = 0.9, 7.0
 MIDDLE, RADII = np.array([0.1, 0.1, 4.0]), np.array([0.35, 0.8, 0.3])
-STAGE = (Plane(np.array([0.0, 1.0, 0.0]), FLOOR), Plane(np.array([0.0, 0.0, 1.0]), WALL))
+PLANES = (Plane(np.array([0.0, 1.0, 0.0]), FLOOR), Plane(np.array([0.0, 0.0, 1.0]), WALL))
 CAMERA = Camera(40.0, 96, 96)
 
 
@@ -58,20 +58,20 @@ def _paint(x, fast, slow, base):
 
 def layers(frames: int = 1) -> Layers:
     """The scene as the renderer gets it: seen from the clip's own camera."""
-    frame, share, points = cast(View.still(), CAMERA)
-    plate, _, _ = cast(View.still(), CAMERA, person=False)
-    frame, plate = frame.round().astype(np.uint8), plate.round().astype(np.uint8)
+    frame, share, points = cast(View.identity(), CAMERA)
+    background, _, _ = cast(View.identity(), CAMERA, person=False)
+    frame, background = frame.round().astype(np.uint8), background.round().astype(np.uint8)
     z = points[..., 2].astype(np.float32)
-    part = mattes(frame[None], plate[None], share[None] > 0.5, 1 / z[None], clean=False)
-    behind = np.minimum(*(plane.z(CAMERA) for plane in STAGE))
+    part = extract_mattes(frame[None], background[None], share[None] > 0.5, 1 / z[None], clean=False)
+    behind = np.minimum(*(plane.depth(CAMERA) for plane in PLANES))
     return Layers(
         camera=CAMERA,
         color=np.repeat(part.color, frames, 0),
         alpha=np.repeat(part.alpha, frames, 0),
         z=np.repeat(1 / part.disparity, frames, 0),
-        plate=plate[None],
-        plate_z=behind[None],
-        stage=STAGE,
+        background=background[None],
+        background_z=behind[None],
+        planes=PLANES,
         fps=8.0,
         metric=True,
     )

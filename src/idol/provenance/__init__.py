@@ -2,16 +2,16 @@
 
 from idol.provenance.credentials import Credentials, Facts, checkpoint_digest
 from idol.provenance.marking import Provenance, provenance_of
-from idol.provenance.report import FileReport, Report, verify
-from idol.provenance.watermark import Detection, detect, embed
+from idol.provenance.report import FileReport, ProvenanceReport, verify
+from idol.provenance.watermark import WatermarkDetection, detect, embed
 
 __all__ = [
     "Credentials",
-    "Detection",
+    "WatermarkDetection",
     "Facts",
     "FileReport",
     "Provenance",
-    "Report",
+    "ProvenanceReport",
     "checkpoint_digest",
     "detect",
     "embed",

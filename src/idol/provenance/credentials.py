@@ -24,21 +24,21 @@ from idol import __version__
 from idol.errors import UserError
 from idol.provenance.signing import Signer
 
-LABEL = "org.idol-diffusion.generation"
+ASSERTION_LABEL = "org.idol-diffusion.generation"
 """Of the assertion that holds the `Facts`."""
 
 Origin = Literal["generated", "edited", "drawn"]
 """What a file shows: what a model made; a clip that was given, seen anew; what a formula drew."""
 
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-SOURCES: dict[Origin, str] = {
+DIGITAL_SOURCE_TYPES: dict[Origin, str] = {
     "generated": _IPTC + "trainedAlgorithmicMedia",
     "edited": _IPTC + "composite",  # of elements captured or not: a given clip does not tell
     "drawn": _IPTC + "algorithmicMedia",
 }
 """IPTC's digital source types."""
 
-State = Literal["none", "valid", "trusted", "tampered"]
+CredentialState = Literal["none", "valid", "trusted", "tampered"]
 
 _FORMATS = {
     ".png": "image/png",
@@ -54,7 +54,7 @@ _FORMATS = {
 }
 _OTHER = "application/octet-stream"  # of files that only their bytes are known of
 _OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
-_GIVEN = "given clip"  # all that is told of what somebody else made
+_GIVEN_CLIP = "given clip"  # all that is told of what somebody else made
 _UNTRUSTED = "signingCredential.untrusted"
 
 
@@ -104,12 +104,12 @@ class Credentials:
         organization: That it belongs to.
         generator: The program that made the claim.
         sources: IPTC digital source types of the actions, their last words alone.
-        facts: The assertion of `LABEL`, {} if there is none.
+        facts: The assertion of `ASSERTION_LABEL`, {} if there is none.
         problems: What is wrong, in C2PA's words; trust apart.
         embedded: In the file itself, not beside it.
     """
 
-    state: State = "none"
+    state: CredentialState = "none"
     signer: str = ""
     organization: str = ""
     generator: str = ""
@@ -177,16 +177,16 @@ def _fresh(path: Path) -> Iterator[tuple[Path, Any]]:
 
 def _manifest(title: str, facts: Facts) -> dict[str, Any]:
     program = {"name": "idol-diffusion", "version": __version__}
-    made = {"digitalSourceType": SOURCES[facts.origin], "softwareAgent": program}
+    made = {"digitalSourceType": DIGITAL_SOURCE_TYPES[facts.origin], "softwareAgent": program}
     actions: list[dict[str, Any]] = [{"action": "c2pa.created", **made}]
     ingredients = []
     if facts.origin == "edited":  # C2PA: what is not created opens its parent first
-        opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_GIVEN]}}
+        opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_GIVEN_CLIP]}}
         actions = [opened, {"action": "c2pa.edited", **made}]
-        ingredients = [{"label": _GIVEN, "title": _GIVEN, "relationship": "parentOf"}]
+        ingredients = [{"label": _GIVEN_CLIP, "title": _GIVEN_CLIP, "relationship": "parentOf"}]
     assertions = [
         {"label": "c2pa.actions", "data": {"actions": actions}},
-        {"label": LABEL, "data": facts.to_json()},
+        {"label": ASSERTION_LABEL, "data": facts.to_json()},
     ]
     return {
         "claim_generator_info": [program],
@@ -208,7 +208,7 @@ def _context(trust: Path | None = None) -> c2pa.Context:
         try:
             settings["trust"] = {"user_anchors": trust.read_text()}
         except (OSError, ValueError) as wrong:
-            raise UserError("--trust", f"{trust} cannot be read", "give PEM certificates") from wrong
+            raise UserError("trust", f"{trust} cannot be read", "give PEM certificates") from wrong
     return c2pa.Context.from_dict(settings)
 
 
@@ -237,14 +237,14 @@ def _read(kind: str, file: Any, manifest: bytes | None, context: c2pa.Context) -
     embedded = manifest is None
     try:
         with c2pa.Reader(kind, file, manifest, context=context) as reader:
-            return _understood(json.loads(reader.json()), embedded)
+            return _parse_store(json.loads(reader.json()), embedded)
     except c2pa.C2paError.ManifestNotFound:
         return Credentials()
     except c2pa.C2paError as wrong:  # there is a manifest, or what is left of one
         return Credentials("tampered", problems=(str(wrong),), embedded=embedded)
 
 
-def _understood(store: dict[str, Any], embedded: bool) -> Credentials:
+def _parse_store(store: dict[str, Any], embedded: bool) -> Credentials:
     manifest = store["manifests"][store["active_manifest"]]
     signature = manifest.get("signature_info", {})
     data = {a["label"]: a["data"] for a in manifest.get("assertions", [])}
@@ -254,14 +254,14 @@ def _understood(store: dict[str, Any], embedded: bool) -> Credentials:
         f"{g['name']} {g.get('version', '')}".strip() for g in manifest.get("claim_generator_info", [])
     )
     status = [s for s in store.get("validation_status", []) if s["code"] != _UNTRUSTED]
-    states: dict[str, State] = {"Valid": "valid", "Trusted": "trusted"}
+    states: dict[str, CredentialState] = {"Valid": "valid", "Trusted": "trusted"}
     return Credentials(
         state=states.get(store.get("validation_state", ""), "tampered"),
         signer=signature.get("common_name") or "",
         organization=signature.get("issuer") or "",
         generator=", ".join(programs),
         sources=tuple(source for source in sources if source),
-        facts=data.get(LABEL, {}),
+        facts=data.get(ASSERTION_LABEL, {}),
         problems=tuple(f"{s['code']}: {s.get('explanation', '')}" for s in status),
         embedded=embedded,
     )

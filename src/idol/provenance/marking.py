@@ -48,7 +48,7 @@ class Provenance:
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.private_key is None):
-            alone, other = ("--certificate", "--private-key")[:: 1 if self.certificate else -1]
+            alone, other = ("certificate", "private_key")[:: 1 if self.certificate else -1]
             raise UserError(alone, f"is given without {other}", "give both or none")
         if self.credentials and self.certificate is not None:
             self.signer()  # a wrong certificate is told before any work is done
@@ -71,9 +71,9 @@ class Provenance:
         Raises:
             UserError: If they are no such frames; the returned function raises it likewise.
         """
-        return Marker.fitted(first).marked if self.watermark else lambda part: part
+        return Marker.fit(first).mark if self.watermark else lambda part: part
 
-    def marked(self, video: np.ndarray) -> UInt8[np.ndarray, "f 3 h w"]:
+    def mark(self, video: np.ndarray) -> UInt8[np.ndarray, "f 3 h w"]:
         """The frames with the watermark, or as they are where it is switched off.
 
         Args:

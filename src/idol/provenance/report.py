@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from idol.clip.video import read_image, read_video
+from idol.clip.images import read_image
+from idol.clip.video import read_video
 from idol.errors import UserError
 from idol.provenance.credentials import Credentials, read_credentials
-from idol.provenance.watermark import SMALLEST, Detection, detect
+from idol.provenance.watermark import MIN_SIDE, WatermarkDetection, detect
 
-FRAMES = 32
+MAX_FRAMES = 32
 """So many frames of a video are examined, from its start."""
 
 _DEPTH = "depth, which is never marked"
@@ -28,29 +29,29 @@ class FileReport:
     Attributes:
         path: The file.
         watermark: What the detector found, None if it was not asked.
-        unasked: Why it was not: "" if it was.
+        skipped: Why it was not: "" if it was.
         credentials: What the credentials say.
     """
 
     path: Path
-    watermark: Detection | None
-    unasked: str
+    watermark: WatermarkDetection | None
+    skipped: str
     credentials: Credentials
 
     def sentences(self) -> tuple[str, ...]:
         """For people."""
-        return (_of_watermark(self.watermark, self.unasked), *_of_credentials(self.credentials))
+        return (_watermark_sentence(self.watermark, self.skipped), *_credential_sentences(self.credentials))
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
-        mark = {"examined": False, "why": self.unasked}
+        mark = {"examined": False, "why": self.skipped}
         if self.watermark is not None:
             mark = {"examined": True, **asdict(self.watermark)}
         return {"path": str(self.path), "watermark": mark, "credentials": asdict(self.credentials)}
 
 
 @dataclass(frozen=True)
-class Report:
+class ProvenanceReport:
     """What was found in the files of `path`: one, or those of a folder.
 
     Attributes:
@@ -72,7 +73,7 @@ class Report:
         return {"path": str(self.path), "watermark_found": found, "files": [f.to_json() for f in self.files]}
 
 
-def verify(path: str | Path, trust: str | Path | None = None) -> Report:
+def verify(path: str | Path, trust: str | Path | None = None) -> ProvenanceReport:
     """Looks for the watermark and the content credentials.
 
     Args:
@@ -84,36 +85,36 @@ def verify(path: str | Path, trust: str | Path | None = None) -> Report:
     """
     path, trust = Path(path), None if trust is None else Path(trust)
     if path.is_dir():
-        return Report(path, _of_folder(path, trust))
+        return ProvenanceReport(path, _report_folder(path, trust))
     if not path.is_file():
         raise UserError(str(path), "no such file", "give an image, a video or a run folder")
-    return Report(path, (_of_file(path, trust),))
+    return ProvenanceReport(path, (_report_file(path, trust),))
 
 
-def _of_folder(folder: Path, trust: Path | None) -> tuple[FileReport, ...]:
+def _report_folder(folder: Path, trust: Path | None) -> tuple[FileReport, ...]:
     frames = [p for p in sorted((folder / "frames").glob("*")) if p.suffix in (".png", ".jpg")]
     if not frames:
         raise UserError(str(folder), "not the folder of a run or a clip", "give one, or single files")
-    together = np.stack([read_image(p) for p in frames[:FRAMES]])
-    mark, unasked = _asked(together)
-    reports = [FileReport(folder / "frames", mark, unasked, read_credentials(frames[0], trust))]
+    together = np.stack([read_image(p) for p in frames[:MAX_FRAMES]])
+    mark, skipped = _detect(together)
+    reports = [FileReport(folder / "frames", mark, skipped, read_credentials(frames[0], trust))]
     for name in ("video.mp4", "preview.png", "depth.mp4"):
         if (folder / name).is_file():
-            reports.append(_of_file(folder / name, trust, _DEPTH if name == "depth.mp4" else ""))
+            reports.append(_report_file(folder / name, trust, _DEPTH if name == "depth.mp4" else ""))
     return tuple(reports)
 
 
-def _of_file(path: Path, trust: Path | None, unasked: str = "") -> FileReport:
+def _report_file(path: Path, trust: Path | None, skipped: str = "") -> FileReport:
     credentials = read_credentials(path, trust)
-    if unasked:
-        return FileReport(path, None, unasked, credentials)
+    if skipped:
+        return FileReport(path, None, skipped, credentials)
     try:
-        mark, unasked = _asked(_frames(path))
+        mark, skipped = _detect(_frames(path))
     except UserError:
         if credentials.state == "none":
             raise
-        mark, unasked = None, "it cannot be decoded as an image or a video"
-    return FileReport(path, mark, unasked, credentials)
+        mark, skipped = None, "it cannot be decoded as an image or a video"
+    return FileReport(path, mark, skipped, credentials)
 
 
 def _frames(path: Path) -> np.ndarray:
@@ -122,19 +123,19 @@ def _frames(path: Path) -> np.ndarray:
         with Image.open(path):
             return read_image(path)[None]
     except (OSError, SyntaxError):
-        return read_video(path, max_frames=FRAMES).frames
+        return read_video(path, max_frames=MAX_FRAMES).frames
 
 
-def _asked(frames: np.ndarray) -> tuple[Detection | None, str]:
+def _detect(frames: np.ndarray) -> tuple[WatermarkDetection | None, str]:
     h, w = frames.shape[2:]
-    if min(h, w) < SMALLEST:
+    if min(h, w) < MIN_SIDE:
         return None, f"{w} x {h} pixels are too few"
     return detect(frames), ""
 
 
-def _of_watermark(mark: Detection | None, unasked: str) -> str:
+def _watermark_sentence(mark: WatermarkDetection | None, skipped: str) -> str:
     if mark is None:
-        return f"watermark: not examined: {unasked}"
+        return f"watermark: not examined: {skipped}"
     score = f"score {mark.score:.1f}"
     if not mark.found:
         return f"watermark: not found ({score}); that proves nothing"
@@ -144,7 +145,7 @@ def _of_watermark(mark: Detection | None, unasked: str) -> str:
     return f"watermark: found ({score}, {seen}): by chance fewer than one in 10^{rate} score as high"
 
 
-def _of_credentials(found: Credentials) -> tuple[str, ...]:
+def _credential_sentences(found: Credentials) -> tuple[str, ...]:
     if found.state == "none":
         return ("credentials: none",)
     if found.state == "tampered":

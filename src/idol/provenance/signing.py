@@ -6,8 +6,6 @@ profile. Nobody vouches for it: it shows that a file is as it was signed, not wh
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from idol.assets import cache_folder
+from idol.atomic_io import write_bytes
 from idol.errors import UserError
 
 ORGANIZATION = "self-signed by idol-diffusion"
@@ -59,26 +58,24 @@ def load_signer(certificate: Path, private_key: Path) -> Signer:
     Raises:
         UserError: If one of them cannot be read or used, or they do not belong together.
     """
-    chain, key_pem = _read("--certificate", certificate), _read("--private-key", private_key)
+    chain, key_pem = _read("certificate", certificate), _read("private_key", private_key)
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
     except ValueError as wrong:
-        raise UserError(
-            "--certificate", f"{certificate} is no PEM certificate", "give a PEM chain"
-        ) from wrong
+        raise UserError("certificate", f"{certificate} is no PEM certificate", "give a PEM chain") from wrong
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except TypeError as wrong:
         hint = "give it without a passphrase (openssl pkcs8 -nocrypt)"
-        raise UserError("--private-key", f"{private_key} is encrypted", hint) from wrong
+        raise UserError("private_key", f"{private_key} is encrypted", hint) from wrong
     except (ValueError, UnsupportedAlgorithm) as wrong:
-        raise UserError("--private-key", f"{private_key} is no PEM private key", "give PKCS #8") from wrong
+        raise UserError("private_key", f"{private_key} is no PEM private key", "give PKCS #8") from wrong
     if key.public_key() != leaf.public_key():
         raise UserError(
-            "--private-key", f"{private_key} is not the key of {certificate}", "give the key of the first one"
+            "private_key", f"{private_key} is not the key of {certificate}", "give the key of the first one"
         )
     if leaf.not_valid_after_utc < datetime.now(UTC):
-        raise UserError("--certificate", f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}", "renew it")
+        raise UserError("certificate", f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}", "renew it")
     return Signer(chain, _pem(key), _algorithm(key))
 
 
@@ -95,13 +92,10 @@ def local_signer() -> Signer:
             if x509.load_pem_x509_certificates(kept)[0].not_valid_after_utc > datetime.now(UTC):
                 return _from_pem(kept)
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, fresh = tempfile.mkstemp(dir=place.parent)  # readable by the user alone
-        with os.fdopen(handle, "wb") as file:
-            file.write(_make())
-        os.replace(fresh, place)
+        write_bytes(place, _make(), private=True)
         return _from_pem(place.read_bytes())
     except (OSError, ValueError) as wrong:
-        hint = "set IDOL_CACHE to a folder that can be written, or give --certificate"
+        hint = "set IDOL_CACHE to a folder that can be written, or give a `certificate`"
         raise UserError(str(place), f"cannot be used ({wrong})", hint) from wrong
 
 
@@ -119,7 +113,7 @@ def _algorithm(key: PrivateKeyTypes) -> str:
         return "ed25519"
     if isinstance(key, rsa.RSAPrivateKey):
         return "ps256"
-    raise UserError("--private-key", "a key that C2PA cannot use", "give one of P-256, P-384, Ed25519 or RSA")
+    raise UserError("private_key", "a key that C2PA cannot use", "give one of P-256, P-384, Ed25519 or RSA")
 
 
 def _pem(key: PrivateKeyTypes) -> bytes:

@@ -7,7 +7,7 @@ motion compensation of a video codec keeps it, and a detector may average over a
 search all shifts anyhow, the tile is laid where the video already resembles it most: what of the image
 would drown the mark then speaks for it, and nothing more is to be seen.
 
-The detector takes the spectrum of both planes at the harmonics of the tile only, keeps the phases, which for
+The detector takes the spectrum of both planes at the tile_spectrum of the tile only, keeps the phases, which for
 images without the mark know nothing of the tile's own, and correlates them with the tile's at all shifts,
 at a set of scales, as seen and mirrored. Without a mark each correlation is a standard normal variable
 whatever the image shows, so that the chance of a false alarm is known.
@@ -38,37 +38,40 @@ TILE = 128
 BANDS = ((4, 14), (2, 4))
 """Frequencies of luma and chroma, in cycles per tile, from and to: periods of 32 to 9 and 64 to 32 pixels."""
 
-FLAT_LUMA = 1.0
+LUMA_RMS = 1.0
 """Root mean square of the luma's mark, in gray levels, where the image is flat."""
 
-BUSIEST = 3.2
+MAX_GAIN = 3.2
 """How many times as strong it is at most where the image is busy: with this, PSNR is about 41 dB."""
 
-CHROMA = 0.5
+CHROMA_RMS = 0.5
 """Root mean square of the chroma's mark: its blotches are the first thing that is seen on gray."""
 
-FALSE_ALARM = 0.001
+MAX_FALSE_ALARM = 0.001
 """A mark counts as found when an image without one scores as high with at most this probability."""
 
-SMALLEST = 48
+MIN_SIDE = 48
 """Images with a side shorter than this hold too little of the tile to be examined."""
 
-_FITTED = 4  # frames, evenly taken, that settle where the tile lies
+_ALIGNMENT_FRAMES = 4  # frames, evenly taken, that settle where the tile lies
 _SCALES = (0.45, 2.05)  # of the frames that are examined, against the frames that were marked
-_LARGEST = 512  # the middle of larger frames is examined: more would only ask for finer scales
-_REACH = BANDS[0][1]  # the highest harmonic
+_MAX_SIDE = 512  # the middle of larger frames is examined: more would only ask for finer scales
+_MAX_HARMONIC = BANDS[0][1]  # the highest harmonic
 _TO_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as in JPEG
 _FROM_BLUE = np.array([0, -0.344, 1.772], np.float32)[:, None, None]
-_FLOOR = (4.0, 2.0)  # gray levels that a codec leaves uncertain in luma and chroma where nothing is seen
+_NOISE_FLOOR = (
+    4.0,
+    2.0,
+)  # gray levels that a codec leaves uncertain in luma and chroma where nothing is seen
 _TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
-class Detection:
+class WatermarkDetection:
     """What was found.
 
     Attributes:
-        found: Whether `false_alarm` is at most `FALSE_ALARM`.
+        found: Whether `false_alarm` is at most `MAX_FALSE_ALARM`.
         score: The greatest correlation with the tile, in standard deviations of that of an image without it.
         false_alarm: Probability that an image without the mark scores as high.
         scale: Size of the frames against that when they were marked; means nothing unless found.
@@ -85,14 +88,14 @@ class Detection:
 
 
 @lru_cache
-def harmonics() -> Complex[np.ndarray, "planes rows columns"]:
-    """The tiles' spectra on a half plane: numbers of modulus 1 and hashed phase in the band, else 0.
+def tile_spectrum() -> Complex[np.ndarray, "planes rows columns"]:
+    """The tiles' harmonic_sums on a half plane: numbers of modulus 1 and hashed phase in the band, else 0.
 
     Returns:
         Luma, chroma. Rows are 0 to K cycles per tile downwards, columns -K to K cycles to the right; the
         other half plane is the complex conjugate, as the tiles are real.
     """
-    shape = (len(BANDS), _REACH + 1, 2 * _REACH + 1)
+    shape = (len(BANDS), _MAX_HARMONIC + 1, 2 * _MAX_HARMONIC + 1)
     hashed = hashlib.shake_256(KEY).digest(2 * int(np.prod(shape)))
     phases = np.frombuffer(hashed, "<u2").reshape(shape) * (2 * np.pi / 65536)
     down, right = _cycles()
@@ -104,21 +107,21 @@ def harmonics() -> Complex[np.ndarray, "planes rows columns"]:
 
 def _cycles() -> tuple[np.ndarray, np.ndarray]:
     """Cycles per tile of rows (K + 1, 1) and columns (1, 2 K + 1)."""
-    return np.arange(_REACH + 1)[:, None], np.arange(-_REACH, _REACH + 1)[None]
+    return np.arange(_MAX_HARMONIC + 1)[:, None], np.arange(-_MAX_HARMONIC, _MAX_HARMONIC + 1)[None]
 
 
 @lru_cache
 def tiles() -> Float[np.ndarray, "planes size size"]:
     """One period of the mark of luma and chroma: float32 of mean 0 and mean square 1."""
-    patterns = _sums(harmonics())
+    patterns = _sum_harmonics(tile_spectrum())
     return (patterns / patterns.std((1, 2), keepdims=True)).astype(np.float32)
 
 
-def _sums(half: np.ndarray) -> np.ndarray:
+def _sum_harmonics(half: np.ndarray) -> np.ndarray:
     """(..., TILE, TILE): the real part, at each shift, of the sum over a half plane (..., K + 1, 2 K + 1)."""
     grid = np.zeros((*half.shape[:-2], TILE // 2 + 1, TILE), np.complex64)
-    grid[..., : _REACH + 1, : _REACH + 1] = half[..., _REACH:]
-    grid[..., : _REACH + 1, -_REACH:] = half[..., :_REACH]
+    grid[..., : _MAX_HARMONIC + 1, : _MAX_HARMONIC + 1] = half[..., _MAX_HARMONIC:]
+    grid[..., : _MAX_HARMONIC + 1, -_MAX_HARMONIC:] = half[..., :_MAX_HARMONIC]
     grid[..., 1:, :] /= 2  # the transform adds their conjugates, but to row 0 none
     return fft.irfft2(grid, axes=(-1, -2), norm="forward")
 
@@ -136,7 +139,7 @@ class Marker:
     tint: Float[np.ndarray, "3 size size"]
 
     @classmethod
-    def fitted(cls, first: np.ndarray, strength: float = 1.0) -> Marker:
+    def fit(cls, first: np.ndarray, strength: float = 1.0) -> Marker:
         """Lays the tile where a video resembles it most.
 
         Args:
@@ -149,11 +152,13 @@ class Marker:
         _check(first)
         if not 0 <= strength < np.inf:
             raise UserError("strength", str(strength), "give 0 or a positive number")
-        sample = first[np.unique(np.linspace(0, len(first) - 1, _FITTED).astype(int))]
-        luma, blue = np.roll(tiles(), likest_shift(sample), (1, 2))
-        return cls(np.float32(strength * FLAT_LUMA) * luma, np.float32(strength * CHROMA) * blue * _FROM_BLUE)
+        sample = first[np.unique(np.linspace(0, len(first) - 1, _ALIGNMENT_FRAMES).astype(int))]
+        luma, blue = np.roll(tiles(), best_alignment(sample), (1, 2))
+        return cls(
+            np.float32(strength * LUMA_RMS) * luma, np.float32(strength * CHROMA_RMS) * blue * _FROM_BLUE
+        )
 
-    def marked(self, video: np.ndarray) -> UInt8[np.ndarray, "f 3 h w"]:
+    def mark(self, video: np.ndarray) -> UInt8[np.ndarray, "f 3 h w"]:
         """Frames of the video with its mark.
 
         Args:
@@ -166,7 +171,7 @@ class Marker:
         luma, tint = (_repeated(tile, *video.shape[2:]) for tile in (self.luma, self.tint))
 
         def mark(frame: np.ndarray) -> np.ndarray:
-            changed = frame + (hiding(_luma(frame)) * luma + tint)
+            changed = frame + (masking_gain(_luma(frame)) * luma + tint)
             return np.clip(np.rint(changed, out=changed), 0, 255, out=changed).astype(np.uint8)
 
         with ThreadPoolExecutor() as pool:
@@ -186,7 +191,7 @@ def embed(video: np.ndarray, strength: float = 1.0) -> UInt8[np.ndarray, "f 3 h 
     Raises:
         UserError: If the frames are not uint8 (f, 3, h, w), or the strength is negative.
     """
-    return Marker.fitted(video, strength).marked(video)
+    return Marker.fit(video, strength).mark(video)
 
 
 def _repeated(tile: np.ndarray, h: int, w: int) -> np.ndarray:
@@ -195,21 +200,21 @@ def _repeated(tile: np.ndarray, h: int, w: int) -> np.ndarray:
     return np.tile(tile, repeats)[..., :h, :w]
 
 
-def likest_shift(video: UInt8[np.ndarray, "f 3 h w"]) -> tuple[int, int]:
+def best_alignment(video: UInt8[np.ndarray, "f 3 h w"]) -> tuple[int, int]:
     """By how many pixels down and right the tile is to be rolled so that the frames resemble it most.
 
     Measured at half the size, where a mark has the hardest time.
     """
     h, w = video.shape[2:]
-    if min(h, w) < SMALLEST:  # never examined
+    if min(h, w) < MIN_SIDE:  # never examined
         return 0, 0
-    half = np.rint(np.stack([_halved(frame) for frame in video])).astype(np.uint8)
+    half = np.rint(np.stack([_downsample(frame) for frame in video])).astype(np.uint8)
     likeness = correlations(residual(half), 0.5)[0]
     down, right = np.unravel_index(int(likeness.argmax()), likeness.shape)
     return int(down) + h // 2, int(right) + w // 2  # phases are counted from the middle of the frame
 
 
-def _halved(planes: np.ndarray) -> np.ndarray:
+def _downsample(planes: np.ndarray) -> np.ndarray:
     """(..., ceil(h / 2), ceil(w / 2)) float32: the means of 2 x 2 pixels of (..., h, w)."""
     h, w = planes.shape[-2:]
     even = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(0, h % 2), (0, w % 2)], mode="edge")
@@ -217,21 +222,21 @@ def _halved(planes: np.ndarray) -> np.ndarray:
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
-def hiding(luma: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """How much more of the luma's mark a place hides than a flat one: 1 to `BUSIEST` by the spread around it.
+def masking_gain(luma: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """How much more of the luma's mark a place hides than a flat one: 1 to `MAX_GAIN` by the spread around it.
 
     Measured at half the size, in 5 x 5 of its pixels. The calmest of the windows around a place counts, so
     that a flat area stays flat up to its edge. Less in the dark, down to 0.4 of that, where a gray level is a
     larger part of the light.
     """
-    half = _halved(luma)
-    mean, square = (_of_25(values, np.add) / 25 for values in (half, half * half))
-    spread = _of_25(np.sqrt(np.maximum(square - mean * mean, 0)), np.minimum)
-    gain = np.clip(1 + (spread - 1) / 2.5, 1, BUSIEST) * np.clip(mean / 48, 0.4, 1)
+    half = _downsample(luma)
+    mean, square = (_reduce_5x5(values, np.add) / 25 for values in (half, half * half))
+    spread = _reduce_5x5(np.sqrt(np.maximum(square - mean * mean, 0)), np.minimum)
+    gain = np.clip(1 + (spread - 1) / 2.5, 1, MAX_GAIN) * np.clip(mean / 48, 0.4, 1)
     return gain.repeat(2, 0).repeat(2, 1)[: luma.shape[0], : luma.shape[1]]
 
 
-def _of_25(values: np.ndarray, two: np.ufunc) -> np.ndarray:
+def _reduce_5x5(values: np.ndarray, two: np.ufunc) -> np.ndarray:
     """Sums or minima over 5 x 5, edges repeated: several times as fast as the filters of SciPy."""
     for _ in range(2):  # along columns, then, turned, along rows
         padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
@@ -250,24 +255,24 @@ def _check(video: np.ndarray) -> None:
         raise UserError("video", f"{video.dtype} {video.shape}", "give color frames, uint8 (f, 3, h, w)")
 
 
-def detect(video: np.ndarray) -> Detection:
+def detect(video: np.ndarray) -> WatermarkDetection:
     """Looks for the mark in the frames of one video, or in one image (f = 1).
 
     Args:
         video: (f, 3, h, w) uint8 sRGB, perhaps compressed, cropped, mirrored, scaled with its shape kept.
 
     Raises:
-        UserError: If the frames are not uint8 (f, 3, h, w), or smaller than `SMALLEST`.
+        UserError: If the frames are not uint8 (f, 3, h, w), or smaller than `MIN_SIDE`.
     """
     _check(video)
     h, w = video.shape[2:]
-    if min(h, w) < SMALLEST:
-        raise UserError("video", f"frames of {w} x {h} pixels", f"give {SMALLEST} x {SMALLEST} or more")
+    if min(h, w) < MIN_SIDE:
+        raise UserError("video", f"frames of {w} x {h} pixels", f"give {MIN_SIDE} x {MIN_SIDE} or more")
     rest = residual(video)
     scales = search_scales(max(rest.shape))
-    score, mirrored, scale = max((*best_shift(rest, scale), scale) for scale in scales)
-    chance = false_alarm(score, len(scales))
-    return Detection(chance <= FALSE_ALARM, score, chance, scale, mirrored, len(video))
+    score, mirrored, scale = max((*best_correlation(rest, scale), scale) for scale in scales)
+    chance = false_alarm_probability(score, len(scales))
+    return WatermarkDetection(chance <= MAX_FALSE_ALARM, score, chance, scale, mirrored, len(video))
 
 
 def search_scales(longest: int) -> tuple[float, ...]:
@@ -281,7 +286,7 @@ def search_scales(longest: int) -> tuple[float, ...]:
     return tuple(float(longest / (longest + 4 * step)) for step in range(first, last + 1))
 
 
-def false_alarm(score: float, scales: int) -> float:
+def false_alarm_probability(score: float, scales: int) -> float:
     """Probability, at most, that the greatest correlation of an image without the mark reaches `score`.
 
     Over the shifts the correlation is a smooth normal field of variance 1; the expected Euler characteristic
@@ -289,7 +294,7 @@ def false_alarm(score: float, scales: int) -> float:
     A sqrt(det L) z exp(-z^2 / 2) / (2 pi)^(3/2) (R. J. Adler, The Geometry of Random Fields, 1981), the
     chance of one. Each scale counts, as seen and mirrored, as if on its own, which errs upwards.
     """
-    used = np.abs(harmonics())
+    used = np.abs(tile_spectrum())
     down, right = _cycles()
     slopes = [(2 * np.pi * used * cycles) ** 2 for cycles in (down, right)]  # per tile; A is 1 tile
     area = np.sqrt(np.prod([slope.sum() / used.sum() for slope in slopes]))
@@ -304,7 +309,7 @@ def residual(video: UInt8[np.ndarray, "f 3 h w"]) -> Float[np.ndarray, "planes r
     Large shapes are taken off, and what is left is divided by its local variance: the weight of a place in a
     matched filter. Faded out at the edges; of frames larger than 512 pixels only the middle.
     """
-    middle = [slice((n - min(n, _LARGEST)) // 2, (n + min(n, _LARGEST)) // 2) for n in video.shape[2:]]
+    middle = [slice((n - min(n, _MAX_SIDE)) // 2, (n + min(n, _MAX_SIDE)) // 2) for n in video.shape[2:]]
     total = sum(_planes(frame[:, middle[0], middle[1]]) for frame in video) / np.float32(len(video))
     rows, columns = (windows.tukey(n, 0.2).astype(np.float32) for n in total.shape[1:])
     return total * rows[:, None] * columns
@@ -313,16 +318,16 @@ def residual(video: UInt8[np.ndarray, "f 3 h w"]) -> Float[np.ndarray, "planes r
 def _planes(frame: np.ndarray) -> np.ndarray:
     luma = _luma(frame)
     both = luma, np.float32(0.564) * (frame[2] - luma)
-    return np.stack([_evened(plane, floor) for plane, floor in zip(both, _FLOOR, strict=True)])
+    return np.stack([_whiten(plane, floor) for plane, floor in zip(both, _NOISE_FLOOR, strict=True)])
 
 
-def _evened(plane: np.ndarray, floor: float) -> np.ndarray:
+def _whiten(plane: np.ndarray, floor: float) -> np.ndarray:
     rest = plane - ndimage.gaussian_filter(plane, 4, truncate=2.5)
     variance = ndimage.gaussian_filter(rest * rest, 4, truncate=2.5)
     return rest / (variance + np.float32(floor**2))
 
 
-def best_shift(rest: Float[np.ndarray, "planes rows columns"], scale: float) -> tuple[float, bool]:
+def best_correlation(rest: Float[np.ndarray, "planes rows columns"], scale: float) -> tuple[float, bool]:
     """The greatest of the `correlations` at one scale, and whether it is with the mirrored tiles."""
     scores = correlations(rest, scale).max((1, 2))
     return float(scores.max()), bool(scores[1] > scores[0])
@@ -337,28 +342,28 @@ def correlations(
         rest: As `residual` gives it.
         scale: Of the frames against those that were marked.
     """
-    seen, key = spectra(rest, scale), harmonics()
+    seen, key = harmonic_sums(rest, scale), tile_spectrum()
     size = np.abs(seen)
-    # next to nothing is no phase: a weight below 1 for what is small among the harmonics of its plane
+    # next to nothing is no phase: a weight below 1 for what is small among the tile_spectrum of its plane
     typical = np.array([np.median(s[k != 0]) for s, k in zip(size, key, strict=True)])[:, None, None]
     phases = seen / np.maximum(size + typical.astype(np.float32), _TINY)
     products = np.stack([phases * np.conj(key), phases * np.conj(key[..., ::-1])])
     variance = np.square(np.abs(products)).sum((1, 2, 3)) / 2  # of a sum of cosines of random phase
-    return _sums(products.sum(1)) / np.sqrt(np.maximum(variance, _TINY))[:, None, None]
+    return _sum_harmonics(products.sum(1)) / np.sqrt(np.maximum(variance, _TINY))[:, None, None]
 
 
-def spectra(
+def harmonic_sums(
     planes: Float[np.ndarray, "planes h w"], scale: float
 ) -> Complex[np.ndarray, "planes rows columns"]:
-    """Fourier sums at the harmonics of a tile of period `TILE * scale`, laid out as `harmonics()`."""
+    """Fourier sums at the tile_spectrum of a tile of period `TILE * scale`, laid out as `tile_spectrum()`."""
     rows, columns = (_waves(n, scale) for n in planes.shape[1:])
-    rows = rows[_REACH:]
+    rows = rows[_MAX_HARMONIC:]
     parts = np.concatenate([rows.real, rows.imag]) @ planes  # real numbers: half the work
-    return (parts[:, : _REACH + 1] + 1j * parts[:, _REACH + 1 :]) @ columns.T
+    return (parts[:, : _MAX_HARMONIC + 1] + 1j * parts[:, _MAX_HARMONIC + 1 :]) @ columns.T
 
 
 @lru_cache(maxsize=1024)
 def _waves(length: int, scale: float) -> np.ndarray:
     """(2 K + 1, length) complex64: waves of -K to K cycles per scaled tile along `length` pixels."""
-    cycles = np.arange(-_REACH, _REACH + 1) / (TILE * scale)
+    cycles = np.arange(-_MAX_HARMONIC, _MAX_HARMONIC + 1) / (TILE * scale)
     return np.exp(-2j * np.pi * np.outer(cycles, np.arange(length) - length / 2)).astype(np.complex64)

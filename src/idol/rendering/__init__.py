@@ -1,5 +1,5 @@
 """VIDEO + DEPTH -> VIEWS: parallax, stereo, point clouds, meshes."""
 
-from idol.rendering.render import Rendered, render
+from idol.rendering.render import RenderResult, render
 
-__all__ = ["Rendered", "render"]
+__all__ = ["RenderResult", "render"]

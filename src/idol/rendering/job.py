@@ -12,19 +12,20 @@ import numpy as np
 from jaxtyping import UInt8
 
 from idol.clip.video import video_writer
+from idol.progress import SILENT, ProgressCallback
 from idol.provenance import Provenance
 from idol.rendering.geometry.camera import Camera, Layers
 from idol.rendering.layers.metric_scale import PERSON_HEIGHT
 from idol.rendering.outputs.stereo import BASELINE, Layout
-from idol.rendering.parallel import in_turn
-from idol.rendering.provenance import with_mark
+from idol.rendering.parallel import imap_frames
+from idol.rendering.provenance import watermark_layers
 
-PART = 16
+CHUNK_FRAMES = 16
 """Frames of a video that are marked and encoded together."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class ViewSettings:
     """What decides the views of a clip; recorded in `render.json`.
 
     Attributes:
@@ -35,7 +36,7 @@ class Settings:
         stereo: Layout of the stereo video.
         baseline: Meters between the eyes; a negative one swaps them.
         convergence: Meters to what appears at the screen; None: the person.
-        fov: Vertical field of view of the clip in degrees; None: see `scale.camera_of`.
+        fov: Vertical field of view of the clip in degrees; None: see `scale.estimate_camera`.
         person_height: Meters.
         height: Of the videos in pixels; None: the clip's.
         width: Of the videos in pixels; None: the clip's.
@@ -58,7 +59,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Job:
+class RenderJob:
     """One clip to be written as views into a folder.
 
     Attributes:
@@ -69,22 +70,22 @@ class Job:
         folder: Where files go.
         provenance: Marks videos and colors.
         audio: A file whose sound goes with the videos, or None.
-        progress: Told (frames done, frames) as they are written.
+        progress: Receives one step per frame.
     """
 
     layers: Layers
     video: UInt8[np.ndarray, "f 3 h w"]
     camera: Camera
-    settings: Settings
+    settings: ViewSettings
     folder: Path
     provenance: Provenance
     audio: Path | None = None
-    progress: Callable[[int, int], None] | None = None
+    progress: ProgressCallback = SILENT
 
     @cached_property
-    def marked_layers(self) -> Layers:
+    def watermarked_layers(self) -> Layers:
         """The layers with the watermark in their colors, for files that hold these as they are."""
-        return with_mark(self.layers, self.video, self.provenance)
+        return watermark_layers(self.layers, self.video, self.provenance)
 
     def write_video(self, name: str, draw: Callable[[int], UInt8[np.ndarray, "3 h w"]]) -> Path:
         """Write one video with the clip's rate and sound; every video of a render goes through here.
@@ -97,7 +98,7 @@ class Job:
             draw: Gets the index of a frame; called by several threads.
         """
         path, layers = self.folder / name, self.layers
-        parts = _parts(in_turn(draw, layers.frames))
+        parts = _parts(imap_frames(draw, layers.frames))
         first = next(parts)
         height, width = first.shape[2:]
         mark = self.provenance.marker(first)
@@ -108,12 +109,11 @@ class Job:
             for part in chain([first], parts):
                 writer.add(mark(part))
                 done += len(part)
-                if self.progress is not None:
-                    self.progress(done, layers.frames)
+                self.progress.step(done, layers.frames)
         return path
 
 
 def _parts(frames: Iterator[UInt8[np.ndarray, "3 h w"]]) -> Iterator[UInt8[np.ndarray, "f 3 h w"]]:
-    """Frames, up to `PART` together."""
-    while part := list(islice(frames, PART)):
+    """Frames, up to `CHUNK_FRAMES` together."""
+    while part := list(islice(frames, CHUNK_FRAMES)):
         yield np.stack(part)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _AHEAD = 8  # results for each thread that may wait for whoever takes them
 
 
-def in_turn(work: Callable[[int], T], count: int) -> Iterator[T]:
+def imap_frames(work: Callable[[int], T], count: int) -> Iterator[T]:
     """The results of work(0) ... work(count - 1), in order, one by one.
 
     As many frames are worked on side by side as torch has threads, each by one thread: for work as small as
@@ -42,6 +42,6 @@ def in_turn(work: Callable[[int], T], count: int) -> Iterator[T]:
         torch.set_num_threads(threads)
 
 
-def each_frame(work: Callable[[int], T], count: int) -> list[T]:
-    """The results of `in_turn`, all at once."""
-    return list(in_turn(work, count))
+def map_frames(work: Callable[[int], T], count: int) -> list[T]:
+    """The results of `imap_frames`, all at once."""
+    return list(imap_frames(work, count))

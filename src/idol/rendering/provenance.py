@@ -12,14 +12,14 @@ from jaxtyping import UInt8
 from idol.clip import Clip
 from idol.errors import UserError
 from idol.provenance import Facts, Provenance, checkpoint_digest, detect
-from idol.provenance.watermark import SMALLEST
+from idol.provenance.watermark import MIN_SIDE
 from idol.rendering.geometry.camera import Layers
 
 _SOURCE = "idol generate"  # what a generated clip names as its source
-_LOOKED_AT = 8  # frames in which a mark is looked for
+_DETECTION_FRAMES = 8  # frames in which a mark is looked for
 
 
-def facts_of(clip: Clip, folder: Path | None) -> Facts:
+def clip_facts(clip: Clip, folder: Path | None) -> Facts:
     """What may be published of a clip: nothing that its maker wrote into it.
 
     Args:
@@ -46,10 +46,10 @@ def _recorded(path: Path) -> Facts:
         return Facts(str(settings["weights"]), digest, int(settings["seed"]))
     except (OSError, ValueError, LookupError, TypeError) as wrong:
         hint = "give the folder that `idol generate` made, or take run.json out"
-        raise UserError("CLIP", f"{path} is not the record of a run", hint) from wrong
+        raise UserError("clip", f"{path} is not the record of a run", hint) from wrong
 
 
-def with_mark(layers: Layers, video: UInt8[np.ndarray, "f 3 h w"], provenance: Provenance) -> Layers:
+def watermark_layers(layers: Layers, video: UInt8[np.ndarray, "f 3 h w"], provenance: Provenance) -> Layers:
     """Layers whose colors carry the watermark, for files that hold images: meshes, points, EXR.
 
     Frames and background are marked as they are, each as one video, before they are cut up: what is made of
@@ -60,24 +60,26 @@ def with_mark(layers: Layers, video: UInt8[np.ndarray, "f 3 h w"], provenance: P
         video: Its frames, of which the person's colors are.
         provenance: Marks them, or leaves them as they are where marking is switched off.
     """
-    plate = marked_once(layers.plate, provenance)
+    background = watermark_once(layers.background, provenance)
     if not provenance.watermark or _is_marked(video):
-        return replace(layers, plate=plate)
-    marked = provenance.marked(layers.color)
+        return replace(layers, background=background)
+    marked = provenance.mark(layers.color)
     # black is where the person's colors end
     color = np.where(layers.color.any(1, keepdims=True), marked, layers.color)
-    return replace(layers, plate=plate, color=color)
+    return replace(layers, background=background, color=color)
 
 
-def marked_once(video: UInt8[np.ndarray, "f 3 h w"], provenance: Provenance) -> UInt8[np.ndarray, "f 3 h w"]:
+def watermark_once(
+    video: UInt8[np.ndarray, "f 3 h w"], provenance: Provenance
+) -> UInt8[np.ndarray, "f 3 h w"]:
     """Frames with the watermark; those that bear it already, or where it is switched off, as they are.
 
     Args:
         video: sRGB.
         provenance: Marks it.
     """
-    return video if not provenance.watermark or _is_marked(video) else provenance.marked(video)
+    return video if not provenance.watermark or _is_marked(video) else provenance.mark(video)
 
 
 def _is_marked(video: UInt8[np.ndarray, "f 3 h w"]) -> bool:
-    return min(video.shape[2:]) >= SMALLEST and detect(video[:_LOOKED_AT]).found
+    return min(video.shape[2:]) >= MIN_SIDE and detect(video[:_DETECTION_FRAMES]).found

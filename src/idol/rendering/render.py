@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,24 @@ from idol.atomic_io import FolderKind, check_destination, staged_folder
 from idol.clip import Clip
 from idol.config import to_dict
 from idol.errors import UserError
+from idol.progress import SILENT, ProgressCallback
 from idol.provenance import Facts, Provenance, provenance_of
 from idol.rendering.geometry.camera import Camera
-from idol.rendering.job import Job, Settings
-from idol.rendering.layers.depth_discontinuities import with_firm_edges
+from idol.rendering.job import RenderJob, ViewSettings
+from idol.rendering.layers.depth_discontinuities import firm_silhouette
 from idol.rendering.layers.metric_scale import PERSON_HEIGHT
 from idol.rendering.layers.separate import separate
 from idol.rendering.outputs.kinds import KINDS
 from idol.rendering.outputs.mesh import MESH_STEPS
 from idol.rendering.outputs.stereo import BASELINE, LAYOUTS, Layout
-from idol.rendering.provenance import facts_of
+from idol.rendering.provenance import clip_facts
 
 _SIZES = range(16, 8193)
-VIEWS = FolderKind("a folder of views", "render.json")
+RENDER_FOLDER = FolderKind("a folder of views", "render.json")
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderResult:
     """What `render` has written.
 
     Attributes:
@@ -45,7 +46,7 @@ class Rendered:
 
     folder: Path
     files: tuple[Path, ...]
-    settings: Settings
+    settings: ViewSettings
     camera: Camera
     metric: bool
 
@@ -69,8 +70,8 @@ def render(
     certificate: str | Path | None = None,
     private_key: str | Path | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Rendered:
+    progress: ProgressCallback = SILENT,
+) -> RenderResult:
     """Write 2.5-D views of a clip.
 
     Args:
@@ -94,13 +95,13 @@ def render(
         certificate: PEM of a certificate chain that signs every file; one of this machine's by default.
         private_key: PEM of its key.
         overwrite: Replace `out` if it is a folder of views.
-        progress: Told (frames done, frames) as they are written, for each kind anew.
+        progress: Receives one step per frame.
 
     Raises:
         UserError: If the clip has no depth or no person, an argument is wrong, or `out` cannot be written.
     """
     _check_choices(kinds, stereo)
-    asked = Settings(
+    asked = ViewSettings(
         tuple(dict.fromkeys(kinds)),
         path,
         amount,
@@ -117,23 +118,23 @@ def render(
     _check_numbers(asked)
     provenance = provenance_of(watermark, certificate, private_key)
     out = Path(out)
-    check_destination(out, overwrite, VIEWS)
+    check_destination(out, overwrite, RENDER_FOLDER)
     home = None if isinstance(clip, Clip) else Path(clip)
     source = clip if isinstance(clip, Clip) else Clip.load(clip)
-    facts = facts_of(source, home)
+    facts = clip_facts(source, home)
     sound = home and home / "video.mp4"
     camera = output_camera(Camera(45.0, source.height, source.width), asked)  # refused before any work
-    layers = with_firm_edges(separate(source, fov=fov, person_height=person_height))
+    layers = firm_silhouette(separate(source, fov=fov, person_height=person_height))
     camera = output_camera(layers.camera, asked)
-    with staged_folder(out, overwrite, VIEWS) as folder:
+    with staged_folder(out, overwrite, RENDER_FOLDER) as folder:
         audio = sound if sound and sound.is_file() else None
-        job = Job(layers, source.video, camera, asked, folder, provenance, audio, progress)
+        job = RenderJob(layers, source.video, camera, asked, folder, provenance, audio, progress)
         files = [file for kind in asked.kinds for file in KINDS[kind](job)]
         _sign(folder, provenance, facts)
         names = [str(file.relative_to(folder)) for file in files]
         record = _record(asked, home, layers.camera, layers.metric, names)
         (folder / "render.json").write_text(json.dumps(record, indent=2) + "\n")
-    return Rendered(out, tuple(out / name for name in names), asked, layers.camera, layers.metric)
+    return RenderResult(out, tuple(out / name for name in names), asked, layers.camera, layers.metric)
 
 
 def _sign(folder: Path, provenance: Provenance, facts: Facts) -> None:
@@ -143,7 +144,7 @@ def _sign(folder: Path, provenance: Provenance, facts: Facts) -> None:
         provenance.sign(file, replace(facts, kind=kind))
 
 
-def output_camera(camera: Camera, settings: Settings) -> Camera:
+def output_camera(camera: Camera, settings: ViewSettings) -> Camera:
     """The clip's camera with the pixels of the output, which shows as much of the clip as fits its shape.
 
     Raises:
@@ -152,11 +153,11 @@ def output_camera(camera: Camera, settings: Settings) -> Camera:
     shape = camera.width / camera.height
     height = settings.height or (round(settings.width / shape) if settings.width else camera.height)
     width = settings.width or (round(settings.height * shape) if settings.height else camera.width)
-    for name, size in (("--height", height), ("--width", width)):
+    for name, size in (("height", height), ("width", width)):
         if size not in _SIZES:
             raise UserError(name, f"{size} pixels", f"give {_SIZES[0]} to {_SIZES[-1]}")
     if "stereo" in settings.kinds and settings.stereo.endswith("-half"):
-        name, size = ("--width", width) if settings.stereo.startswith("side") else ("--height", height)
+        name, size = ("width", width) if settings.stereo.startswith("side") else ("height", height)
         if size % 2:
             raise UserError(
                 name, f"{size} pixels cannot be halved for {settings.stereo}", "give an even number"
@@ -167,30 +168,30 @@ def output_camera(camera: Camera, settings: Settings) -> Camera:
 
 def _check_choices(kinds: Sequence[str], stereo: str) -> None:
     if not kinds:
-        raise UserError("--kind", "none is given", f"give one of {', '.join(KINDS)}")
+        raise UserError("kind", "none is given", f"give one of {', '.join(KINDS)}")
     for kind in kinds:
         if kind not in KINDS:
-            raise UserError("--kind", f"{kind!r}", f"choose from {', '.join(KINDS)}")
+            raise UserError("kind", f"{kind!r}", f"choose from {', '.join(KINDS)}")
     if stereo not in LAYOUTS:
-        raise UserError("--stereo", f"{stereo!r}", f"choose from {', '.join(LAYOUTS)}")
+        raise UserError("stereo", f"{stereo!r}", f"choose from {', '.join(LAYOUTS)}")
 
 
-def _check_numbers(settings: Settings) -> None:
+def _check_numbers(settings: ViewSettings) -> None:
     if settings.amount is not None and settings.path is None and "parallax" not in settings.kinds:
-        raise UserError("--amount", "no camera moves", "add --path sway, dolly or orbit")
+        raise UserError("amount", "no camera moves", "give `path=sway`, `path=dolly` or `path=orbit`")
     if not abs(settings.baseline) <= 1:
-        raise UserError("--baseline", f"{settings.baseline}", "give meters from -1 to 1")
+        raise UserError("baseline", f"{settings.baseline}", "give meters from -1 to 1")
     if settings.convergence is not None and not 0.1 <= settings.convergence <= 1000:
-        raise UserError("--convergence", f"{settings.convergence}", "give meters from 0.1 to 1000")
+        raise UserError("convergence", f"{settings.convergence}", "give meters from 0.1 to 1000")
 
     if settings.mesh_step not in MESH_STEPS:
-        raise UserError("--mesh-step", f"{settings.mesh_step}", "give 1 to 4 pixels")
+        raise UserError("mesh_step", f"{settings.mesh_step}", "give 1 to 4 pixels")
     if settings.mesh_step != 1 and "mesh" not in settings.kinds:
-        raise UserError("--mesh-step", "no mesh is made", "add --kind mesh")
+        raise UserError("mesh_step", "no mesh is made", "add `kind=mesh`")
 
 
 def _record(
-    settings: Settings, clip: Path | None, camera: Camera, metric: bool, files: list[str]
+    settings: ViewSettings, clip: Path | None, camera: Camera, metric: bool, files: list[str]
 ) -> dict[str, Any]:
     return {
         "settings": to_dict(settings),

@@ -15,18 +15,19 @@ from typing import Any, Literal
 
 import numpy as np
 
+from idol.atomic_io import atomic_file
 from idol.clip import Clip
 from idol.errors import UserError
 from idol.provenance import Provenance
 from idol.rendering.geometry.camera import Layers
-from idol.rendering.layers.depth_discontinuities import with_firm_edges
+from idol.rendering.layers.depth_discontinuities import firm_silhouette
 from idol.rendering.layers.metric_scale import PERSON_HEIGHT
 from idol.rendering.layers.separate import separate
 from idol.rendering.outputs.depth_video import to_millimeters
-from idol.rendering.outputs.gltf import Node, Surface, to_glb
-from idol.rendering.outputs.mesh import background_surface, person_surface
+from idol.rendering.outputs.gltf import Node, TexturedMesh, to_glb
+from idol.rendering.outputs.mesh import background_mesh, person_mesh
 from idol.rendering.outputs.point_cloud import person_cloud
-from idol.rendering.provenance import facts_of, marked_once, with_mark
+from idol.rendering.provenance import clip_facts, watermark_layers, watermark_once
 
 Viewer = Literal["viser", "rerun"]
 PORTS: dict[Viewer, int] = {"viser": 8080, "rerun": 9876}
@@ -64,11 +65,11 @@ def view(
             cannot open a window, or `save` is no name for an .rrd file.
     """
     if viewer not in PORTS:
-        raise UserError("--with", f"{viewer!r}", f"give one of {', '.join(PORTS)}")
+        raise UserError("viewer", f"{viewer!r}", f"give one of {', '.join(PORTS)}")
     if save is not None and (viewer != "rerun" or save.suffix != ".rrd"):
-        raise UserError("--save", f"{save} with {viewer}", "add --with rerun and end the name in .rrd")
+        raise UserError("save", f"{save} with {viewer}", "give `viewer=rerun` and a name that ends in .rrd")
     record = Clip.load(clip)
-    layers = with_firm_edges(separate(record, fov=fov, person_height=person_height))
+    layers = firm_silhouette(separate(record, fov=fov, person_height=person_height))
     port = PORTS[viewer] if port is None else port
     if viewer == "viser":
         _serve(layers, host, port, ready)
@@ -80,9 +81,9 @@ def view(
 
 def _export(path: Path, clip: Clip, layers: Layers, folder: Path, provenance: Provenance) -> None:
     """A recording to be given away: its colors are marked, and `NAME.rrd.c2pa` says where they come from."""
-    marked = replace(clip, video=marked_once(clip.video, provenance))
-    save_recording(path, marked, with_mark(layers, clip.video, provenance))
-    provenance.sign(path, replace(facts_of(clip, folder), kind="recording"))
+    marked = replace(clip, video=watermark_once(clip.video, provenance))
+    save_recording(path, marked, watermark_layers(layers, clip.video, provenance))
+    provenance.sign(path, replace(clip_facts(clip, folder), kind="recording"))
 
 
 def _serve(layers: Layers, host: str, port: int, ready: Callable[[str], None]) -> None:
@@ -184,11 +185,11 @@ def _add_scene(scene: Any, layers: Layers) -> dict[str, list[Any]]:
     """Everything that can be seen, all frames at once: so that playing sends nothing but what is visible."""
     size = _distance(layers) / layers.camera.focal
     nodes: dict[str, list[Any]] = {"mesh": [], "points": [], "background": []}
-    for i in range(1 if layers.still else layers.frames):
-        surface = background_surface(layers, i)
+    for i in range(1 if layers.static else layers.frames):
+        surface = background_mesh(layers, i)
         nodes["background"].append(_add_surface(scene, f"/background/{i:05d}", surface, visible=i == 0))
     for i in range(layers.frames):
-        person = person_surface(layers, i)
+        person = person_mesh(layers, i)
         nodes["mesh"].append(_add_surface(scene, f"/mesh/{i:05d}", person, visible=i == 0))
         cloud = person_cloud(layers, i)
         look = {"point_size": size, "precision": "float32", "point_shading": "flat", "visible": False}
@@ -196,7 +197,7 @@ def _add_scene(scene: Any, layers: Layers) -> dict[str, list[Any]]:
     return nodes
 
 
-def _add_surface(scene: Any, name: str, surface: Surface | None, visible: bool) -> Any:
+def _add_surface(scene: Any, name: str, surface: TexturedMesh | None, visible: bool) -> Any:
     if surface is None:  # nobody in this frame
         return scene.add_frame(name, show_axes=False, visible=visible)
     return scene.add_glb(name, to_glb([Node("surface", surface)]), visible=visible)
@@ -223,13 +224,11 @@ def save_recording(path: Path, clip: Clip, layers: Layers) -> None:
     """
     rerun = _imported("rerun")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as scratch:
-        fresh = Path(scratch, path.name)
+    with atomic_file(path) as fresh:
         recording = rerun.RecordingStream("idol")
         recording.save(fresh, default_blueprint=_blueprint())
         _record(rerun, recording, clip, layers)
         recording.disconnect()
-        fresh.replace(path)
 
 
 def _record(rerun: Any, recording: Any, clip: Clip, layers: Layers) -> None:
@@ -242,8 +241,8 @@ def _record(rerun: Any, recording: Any, clip: Clip, layers: Layers) -> None:
         image_plane_distance=distance / 4,
     )
     recording.log("world/camera", pinhole, static=True)
-    if layers.still:
-        recording.log("world/background", _mesh(rerun, background_surface(layers, 0)), static=True)
+    if layers.static:
+        recording.log("world/background", _mesh(rerun, background_mesh(layers, 0)), static=True)
     for i in range(layers.frames):
         recording.set_time("frame", sequence=i)
         recording.set_time("time", duration=i / layers.fps)
@@ -259,11 +258,11 @@ def _record_frame(rerun: Any, recording: Any, clip: Clip, layers: Layers, frame:
     cloud = person_cloud(layers, frame)
     radius = 0.75 * _distance(layers) / layers.camera.focal  # points overlap
     recording.log("world/person", rerun.Points3D(cloud.points, colors=cloud.colors, radii=radius))
-    if not layers.still:
-        recording.log("world/background", _mesh(rerun, background_surface(layers, frame)))
+    if not layers.static:
+        recording.log("world/background", _mesh(rerun, background_mesh(layers, frame)))
 
 
-def _mesh(rerun: Any, surface: Surface) -> Any:
+def _mesh(rerun: Any, surface: TexturedMesh) -> Any:
     return rerun.Mesh3D(
         vertex_positions=surface.vertices,
         triangle_indices=surface.faces,
@@ -303,7 +302,11 @@ def _open_window(clip: Clip, layers: Layers, host: str, port: int) -> None:
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode > 0:
         said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError("--with rerun", f"its window does not open ({said})", "add --save FILE.rrd")
+        raise UserError(
+            "viewer",
+            f"the rerun window does not open ({said})",
+            "give `save=FILE.rrd` and open the file elsewhere",
+        )
 
 
 def _imported(name: Viewer) -> Any:
@@ -311,5 +314,5 @@ def _imported(name: Viewer) -> Any:
         return import_module(name)
     except ImportError as missing:
         raise UserError(
-            "--with", f"needs {name}, which is not installed", "pip install idol-diffusion[view]"
+            "viewer", f"needs {name}, which is not installed", "pip install idol-diffusion[view]"
         ) from missing

@@ -35,8 +35,8 @@ def test_zooming_makes_the_focal_length_longer(camera, zoom):
 
 
 def test_a_view_towards_a_point_has_it_on_its_axis():
-    view = View.towards(np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.2, 4.0]))
-    seen = view.seen(np.array([0.3, 0.2, 4.0]))
+    view = View.look_at(np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.2, 4.0]))
+    seen = view.to_camera(np.array([0.3, 0.2, 4.0]))
     np.testing.assert_allclose(seen[:2], 0, atol=1e-12)
     assert seen[2] > 0
     np.testing.assert_allclose(view.rotation @ view.rotation.T, np.eye(3), atol=1e-12)
@@ -45,24 +45,24 @@ def test_a_view_towards_a_point_has_it_on_its_axis():
 
 
 def test_straight_ahead_is_the_own_camera():
-    view = View.towards(np.zeros(3), np.array([0.0, 0.0, 2.0]))
+    view = View.look_at(np.zeros(3), np.array([0.0, 0.0, 2.0]))
     np.testing.assert_allclose(view.rotation, np.eye(3), atol=1e-12)
 
 
 def test_looking_straight_up_has_no_upright():
     with pytest.raises(ValueError, match="beside the vertical"):
-        View.towards(np.zeros(3), np.array([0.0, -1.0, 0.0]))
+        View.look_at(np.zeros(3), np.array([0.0, -1.0, 0.0]))
 
 
 def test_points_of_a_plane_lie_on_it(camera):
     plane = Plane(np.array([0.0, 0.6, 0.8]), 2.0)
-    z = plane.z(camera)
+    z = plane.depth(camera)
     seen = np.isfinite(z)
     np.testing.assert_allclose(camera.unproject(np.where(seen, z, 1))[seen] @ plane.normal, 2.0, atol=1e-4)
 
 
 def test_a_floor_is_not_above_the_horizon(camera):
-    z = Plane(np.array([0.0, 1.0, 0.0]), 1.0).z(camera)
+    z = Plane(np.array([0.0, 1.0, 0.0]), 1.0).depth(camera)
     assert np.isinf(z[:20]).all() and np.isfinite(z[20:]).all()
 
 

@@ -12,8 +12,8 @@ from idol.clip import Clip, Pose
 from idol.clip.depth import from_meters, to_meters
 from idol.errors import UserError
 from idol.rendering.geometry.camera import Camera
-from idol.rendering.layers.ground_plane import find_feet, floor_through
-from idol.rendering.layers.matting import Mattes, grown, mattes
+from idol.rendering.layers.ground_plane import find_feet, fit_floor
+from idol.rendering.layers.matting import Mattes, dilate, extract_mattes
 from idol.rendering.layers.metric_scale import standing_heights
 from idol.rendering.layers.separate import separate
 from support.drawn import drawn_clip
@@ -22,9 +22,9 @@ SIZE, FPS = 96, 10.0
 CAMERA = Camera(40.0, SIZE, SIZE)
 
 
-def matte(frame, plate, mask, disparity, clean):
+def matte(frame, background, mask, disparity, clean):
     """One frame's."""
-    found = mattes(frame[None], plate[None], mask[None], disparity[None], clean)
+    found = extract_mattes(frame[None], background[None], mask[None], disparity[None], clean)
     return SimpleNamespace(**{field.name: getattr(found, field.name)[0] for field in fields(Mattes)})
 
 
@@ -42,8 +42,8 @@ def soft_disc():
 
 
 def test_the_matting_equation_is_solved():
-    frame, plate, alpha, front = soft_disc()
-    found = matte(frame, plate, alpha > 0.5, np.ones((64, 64), np.float32), clean=False)
+    frame, background, alpha, front = soft_disc()
+    found = matte(frame, background, alpha > 0.5, np.ones((64, 64), np.float32), clean=False)
     assert np.abs(found.alpha - alpha).mean() < 0.01
     edge = (alpha > 0.1) & (alpha < 0.9)
     assert np.abs(found.alpha - alpha)[edge].mean() < 0.1
@@ -57,10 +57,10 @@ def test_it_does_not_matter_which_frames_are_cut_out_together(clean):
     clip = drawn_clip(0, frames=4)
     masks = clip.mask.copy()
     masks[1] = False
-    plates = np.broadcast_to(clip.background, clip.video.shape)
-    together = mattes(clip.video, plates, masks, clip.depth, clean)
+    backgrounds = np.broadcast_to(clip.background, clip.video.shape)
+    together = extract_mattes(clip.video, backgrounds, masks, clip.depth, clean)
     for i in range(4):
-        alone = matte(clip.video[i], plates[i], masks[i], clip.depth[i], clean)
+        alone = matte(clip.video[i], backgrounds[i], masks[i], clip.depth[i], clean)
         for name in ("color", "alpha", "disparity"):
             np.testing.assert_array_equal(getattr(together, name)[i], getattr(alone, name))
 
@@ -70,26 +70,26 @@ def test_growing_is_scipys_maximum_filter(rows, columns):
     values = np.random.default_rng(0).normal(size=(2, 24, 33)).astype(np.float32)
     size = (1, 2 * rows + 1, 2 * columns + 1)
     theirs = maximum_filter(values, size, mode="constant", cval=-np.inf)
-    np.testing.assert_array_equal(grown(torch.from_numpy(values), rows, columns), theirs)
+    np.testing.assert_array_equal(dilate(torch.from_numpy(values), rows, columns), theirs)
 
 
 def test_an_edge_stands_still_when_noise_does_not():
-    frame, plate, alpha, _ = soft_disc()
+    frame, background, alpha, _ = soft_disc()
     rng = np.random.default_rng(0)
     noisy = [np.clip(frame + rng.normal(0, 4, frame.shape), 0, 255).astype(np.uint8) for _ in range(8)]
     flat = np.ones((64, 64), np.float32)
-    alphas = np.stack([matte(each, plate, alpha > 0.5, flat, clean=False).alpha for each in noisy])
+    alphas = np.stack([matte(each, background, alpha > 0.5, flat, clean=False).alpha for each in noisy])
     assert alphas.std(0).max() < 0.1
 
 
 def test_generated_depth_does_not_sink_at_the_edge():
-    frame, plate, alpha, _ = soft_disc()
+    frame, background, alpha, _ = soft_disc()
     bled = np.clip((20 - np.hypot(*(np.mgrid[:64, :64] - np.array([30, 32])[:, None, None]))) / 4, 0.2, 0.8)
     bled = bled.astype(np.float32)
-    found = matte(frame, plate, alpha > 0.5, bled, clean=True).disparity
+    found = matte(frame, background, alpha > 0.5, bled, clean=True).disparity
     assert bled[alpha > 0.5].min() < 0.3
     assert found[alpha > 0.01].min() > 0.7
-    kept = matte(frame, plate, alpha > 0.5, bled, clean=False).disparity
+    kept = matte(frame, background, alpha > 0.5, bled, clean=False).disparity
     np.testing.assert_array_equal(kept[alpha > 0.5], bled[alpha > 0.5])
 
 
@@ -110,12 +110,12 @@ def walker(relative=False, jump=False):
         neck, ankle = bottom - (bottom - top) * 0.82, bottom - (bottom - top) * 0.04
         for joint, height in ((1, neck), (10, ankle), (13, ankle)):
             pose[i, joint] = cx, height, 1
-    plate = np.full((3, SIZE, SIZE), 90, np.uint8)
-    video = np.where(masks[:, None], np.uint8(200), plate).astype(np.uint8)
+    background = np.full((3, SIZE, SIZE), 90, np.uint8)
+    video = np.where(masks[:, None], np.uint8(200), background).astype(np.uint8)
     near_far = (3.5, 5.0)
     depth = from_meters(depths, masks, near_far)
     clip = Clip(
-        video, depth, masks, Pose(pose, SIZE, SIZE), plate, FPS, "person", None if relative else near_far
+        video, depth, masks, Pose(pose, SIZE, SIZE), background, FPS, "person", None if relative else near_far
     )
     return clip, z
 
@@ -130,7 +130,7 @@ def test_known_meters_are_kept_exactly():
 
 @pytest.mark.parametrize("jump", [False, True])
 def test_the_floor_is_where_the_feet_are(jump):
-    floor, wall = separate(walker(jump=jump)[0], fov=40.0).stage
+    floor, wall = separate(walker(jump=jump)[0], fov=40.0).planes
     assert floor.offset == pytest.approx(0.8, abs=0.05)
     assert floor.normal[1] > 0.998
     assert wall.offset > 5
@@ -158,7 +158,7 @@ def test_feet_are_as_far_as_the_floor_under_them():
     for i in range(clip.frames):
         y, x = np.nonzero(clip.mask[i])
         lowest = y == y.max()
-        floor = layers.plate_z_at(i)[y[lowest], x[lowest]]
+        floor = layers.background_z_at(i)[y[lowest], x[lowest]]
         assert np.abs(layers.z[i][y[lowest], x[lowest]] / floor - 1).max() < 0.06
 
 
@@ -172,14 +172,14 @@ def test_twice_the_height_is_twice_the_distance():
 def test_without_feet_there_is_a_wall_alone():
     clip, _ = walker()
     cut = replace(clip, mask=np.ones_like(clip.mask) & (np.arange(SIZE) > 30), depth=clip.depth * 0 + 0.5)
-    assert len(separate(cut, fov=40.0).stage) == 1
+    assert len(separate(cut, fov=40.0).planes) == 1
 
 
 def test_a_jump_does_not_lift_the_floor():
     clip, z = walker(jump=True)
     feet = find_feet(clip.mask, FPS)
     assert not feet.down[5:7].any() and feet.down[[0, 11]].all()
-    assert floor_through(feet, 1 / z, CAMERA, level=False).offset == pytest.approx(0.8, abs=0.05)
+    assert fit_floor(feet, 1 / z, CAMERA, level=False).offset == pytest.approx(0.8, abs=0.05)
 
 
 def test_standing_height_is_the_bodys():
@@ -198,13 +198,13 @@ def test_a_whole_scene_keeps_its_own_background():
     z = np.where(clip.mask, to_meters(clip.depth, (3.5, 5.0)), wall).astype(np.float32)
     scene = replace(clip, depth=from_meters(z, None, (3.5, 9.0)), depth_kind="scene", depth_range=(3.5, 9.0))
     layers = separate(scene, fov=40.0)
-    assert layers.stage == () and len(layers.plate_z) == 1
-    np.testing.assert_allclose(layers.plate_z[0], np.broadcast_to(wall, (SIZE, SIZE)), rtol=0.05)
+    assert layers.planes == () and len(layers.background_z) == 1
+    np.testing.assert_allclose(layers.background_z[0], np.broadcast_to(wall, (SIZE, SIZE)), rtol=0.05)
 
 
 def test_a_moving_plate_is_kept_frame_by_frame():
     clip = drawn_clip(0, moving=True)
-    assert len(separate(clip).plate) == clip.frames
+    assert len(separate(clip).background) == clip.frames
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ camera = bpy.data.objects["original view"]
 people = {o.name: o for o in bpy.data.objects if o.type == "MESH"}
 
 
-def seen(mesh):
+def to_camera(mesh):
     return max(mesh.matrix_world.to_scale()) > 0.5
 
 
@@ -85,8 +85,8 @@ def layers():
     def soft(shape, middle):
         return np.clip(middle + 500 * gaussian_filter(rng.normal(size=shape), (0, 0, 4, 4)), 0, 255)
 
-    person, plate = soft(built.color.shape, 170), soft(built.plate.shape, 80)
-    return replace(built, color=person.astype(np.uint8), plate=plate.astype(np.uint8))
+    person, background = soft(built.color.shape, 170), soft(built.background.shape, 80)
+    return replace(built, color=person.astype(np.uint8), background=background.astype(np.uint8))
 
 
 def asked(folder, data, frames):
@@ -112,7 +112,7 @@ def true_meshes(data):
 
 def own_view(layers, frame):
     alpha = layers.alpha[frame]
-    return (layers.color[frame] * alpha + layers.plate[0] * (1 - alpha)).astype(int)
+    return (layers.color[frame] * alpha + layers.background[0] * (1 - alpha)).astype(int)
 
 
 def check(found, image, data, layers, frame):

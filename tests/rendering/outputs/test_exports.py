@@ -9,6 +9,7 @@ from idol.rendering.layers.separate import separate
 from idol.rendering.outputs.depth_video import read_depth_video
 from support.cli_runs import call, refused
 from support.drawn import drawn_clip
+from support.recorded_progress import RecordedProgress
 
 FILES = {
     "points": ["points/00000.ply", "points/00001.ply", "background.ply"],
@@ -59,10 +60,10 @@ def test_a_wider_step_makes_smaller_meshes(tmp_path):
 
 
 def test_progress_counts_frames(tmp_path):
-    told = []
+    progress = RecordedProgress()
     clip = drawn_clip(3, frames=3, size=32)
-    render(clip, tmp_path / "out", ["points"], progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    render(clip, tmp_path / "out", ["points"], progress=progress)
+    assert progress.steps == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_depth_videos_show_the_person_before_the_scene(tmp_path):
@@ -74,7 +75,7 @@ def test_depth_videos_show_the_person_before_the_scene(tmp_path):
     there = layers.alpha >= 0.5
     assert person[there].all() and not person[~there].any()
     np.testing.assert_array_equal(scene[there], person[there])
-    behind = np.broadcast_to(layers.plate_z, there.shape)[~there]
+    behind = np.broadcast_to(layers.background_z, there.shape)[~there]
     np.testing.assert_allclose(scene[~there], np.minimum(behind * 1000, 65535), atol=0.51)
 
 

@@ -22,7 +22,7 @@ def soft_layers():
         layers,
         alpha=alpha,
         z=rng.uniform(1, 3, layers.z.shape).astype(np.float32),
-        plate_z=rng.uniform(4, 9, layers.plate_z.shape).astype(np.float32),
+        background_z=rng.uniform(4, 9, layers.background_z.shape).astype(np.float32),
     )
 
 
@@ -79,11 +79,11 @@ def test_person_over_background_is_the_whole_image(tmp_path):
     write_background_exr(tmp_path / "background.exr", layers, 0)
     person, _, _ = read(tmp_path / "person.exr")
     background, z, _ = read(tmp_path / "background.exr")
-    np.testing.assert_array_equal(z, layers.plate_z[0])
+    np.testing.assert_array_equal(z, layers.background_z[0])
     assert (background[..., 3] == 1).all()
     over = person[..., :3].astype(float) + background[..., :3] * (1 - person[..., 3:].astype(float))
     solid, empty = layers.alpha[0] == 1, layers.alpha[0] == 0
-    seen = np.where(solid, layers.color[0], layers.plate[0]).transpose(1, 2, 0)
+    seen = np.where(solid, layers.color[0], layers.background[0]).transpose(1, 2, 0)
     np.testing.assert_array_equal(srgb_of(over)[solid | empty], seen[solid | empty])
 
 

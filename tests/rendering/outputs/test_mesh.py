@@ -10,13 +10,13 @@ from scipy.ndimage import median_filter
 
 from idol.assets import asset_path
 from idol.rendering.layers.depth_discontinuities import (
-    STEEPEST,
-    with_firm_edges,
-    without_midair,
-    without_specks,
+    MAX_SLOPE,
+    firm_silhouette,
+    median_3x3,
+    remove_floating_pixels,
 )
-from idol.rendering.outputs.gltf import Node, Surface, to_glb
-from idol.rendering.outputs.mesh import background_surface, clip_glb, frame_glb, person_surface
+from idol.rendering.outputs.gltf import Node, TexturedMesh, to_glb
+from idol.rendering.outputs.mesh import background_mesh, clip_glb, frame_glb, person_mesh
 from support.browsing import browser_page, image_of, served
 from support.built_layers import built_layers, pinhole_points
 
@@ -52,8 +52,8 @@ def test_trimesh_reads_the_very_surfaces():
     layers = built_layers()
     scene = scene_of(frame_glb(layers, 1))
     for name, surface in (
-        ("person", person_surface(layers, 1)),
-        ("background", background_surface(layers, 1)),
+        ("person", person_mesh(layers, 1)),
+        ("background", background_mesh(layers, 1)),
     ):
         mesh = scene.geometry[name]
         np.testing.assert_array_equal(mesh.vertices.astype(np.float32), surface.vertices)
@@ -67,8 +67,8 @@ def test_trimesh_reads_the_very_surfaces():
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_the_background_spans_all_pixels_whatever_the_step(step):
     layers = built_layers()
-    surface = background_surface(layers, 0, step)
-    corners = pinhole_points(layers.camera, layers.plate_z[0])[[0, -1], [0, -1]]
+    surface = background_mesh(layers, 0, step)
+    corners = pinhole_points(layers.camera, layers.background_z[0])[[0, -1], [0, -1]]
     np.testing.assert_allclose(surface.vertices.min(0), corners.min(0), atol=1e-5)
     np.testing.assert_allclose(surface.vertices.max(0), corners.max(0), atol=1e-5)
     mesh = trimesh.Trimesh(surface.vertices, surface.faces, process=False)
@@ -81,16 +81,16 @@ def test_the_background_spans_all_pixels_whatever_the_step(step):
 
 def test_a_larger_step_makes_fewer_triangles_of_the_same_person():
     layers = built_layers(height=48, width=40)
-    fine, coarse = (person_surface(layers, 0, step) for step in (1, 4))
+    fine, coarse = (person_mesh(layers, 0, step) for step in (1, 4))
     assert len(coarse.faces) < len(fine.faces) / 8
     np.testing.assert_allclose(np.ptp(coarse.vertices, axis=0), np.ptp(fine.vertices, axis=0), atol=1e-5)
     with pytest.raises(ValueError, match="step: found 5"):
-        person_surface(layers, 0, 5)
+        person_mesh(layers, 0, 5)
 
 
 def test_texture_coordinates_point_at_the_pixel_a_vertex_stands_for():
     layers = built_layers()
-    surface = person_surface(layers, 0)
+    surface = person_mesh(layers, 0)
     _, h, w = surface.texture.shape
     columns, rows = np.rint(surface.uv * [w, h] - 0.5).astype(int).T
     flipped = surface.vertices * [1, -1, -1]
@@ -108,11 +108,11 @@ def two_parts(gap):
 
 def test_no_triangle_spans_a_jump_and_no_hole_is_left():
     layers = two_parts(0.5)
-    surface = person_surface(layers, 0)
+    surface = person_mesh(layers, 0)
     depth = -surface.vertices[surface.faces][..., 2]
-    limit = STEEPEST * depth.min() / layers.camera.focal
+    limit = MAX_SLOPE * depth.min() / layers.camera.focal
     assert np.ptp(depth, axis=1).max() < limit < 0.5
-    whole = person_surface(two_parts(0.0), 0)
+    whole = person_mesh(two_parts(0.0), 0)
     torn = len(surface.faces) - len(whole.faces)
     rows = surface.texture.shape[1] - 1
     assert torn == 2 * rows  # each cell of the one torn column is there twice
@@ -124,9 +124,9 @@ def test_no_triangle_spans_a_jump_and_no_hole_is_left():
 
 def test_a_slope_is_not_torn():
     layers = built_layers()
-    step = 0.9 * STEEPEST * 2.0 / layers.camera.focal
+    step = 0.9 * MAX_SLOPE * 2.0 / layers.camera.focal
     z = 2.0 + step * np.arange(20, dtype=np.float32) + np.zeros((2, 24, 1), np.float32)
-    surface = person_surface(replace(layers, z=z.astype(np.float32)), 0)
+    surface = person_mesh(replace(layers, z=z.astype(np.float32)), 0)
     assert len(surface.vertices) == len(np.unique(surface.vertices, axis=0))
 
 
@@ -170,14 +170,14 @@ def test_a_frame_without_a_person_has_the_background_alone():
 
 def test_a_moving_background_is_a_mesh_a_frame():
     layers = built_layers(frames=3)
-    layers = replace(layers, plate=np.repeat(layers.plate, 3, axis=0))
+    layers = replace(layers, background=np.repeat(layers.background, 3, axis=0))
     record, _ = read_glb(clip_glb(layers))
     assert sum(node["name"].startswith("background") for node in record["nodes"]) == 3
 
 
 def test_surfaces_that_cannot_be_are_refused():
     layers = built_layers()
-    whole = background_surface(layers, 0)
+    whole = background_mesh(layers, 0)
     with pytest.raises(ValueError, match="faces"):
         replace(whole, faces=whole.faces + np.uint32(10**6))
     with pytest.raises(ValueError, match="NaN"):
@@ -190,7 +190,7 @@ def test_many_vertices_have_wide_indices():
     n = 70_000
     points = np.zeros((n, 3), np.float32)
     faces = np.array([[0, 1, n - 1]], np.uint32)
-    surface = Surface(points, np.zeros((n, 2), np.float32), faces, np.zeros((3, 2, 2), np.uint8))
+    surface = TexturedMesh(points, np.zeros((n, 2), np.float32), faces, np.zeros((3, 2, 2), np.uint8))
     record, binary = read_glb(to_glb([Node("wide", surface)]))
     index = record["meshes"][0]["primitives"][0]["indices"]
     np.testing.assert_array_equal(accessor(record, binary, index).ravel(), [0, 1, n - 1])
@@ -210,7 +210,7 @@ def running_away():
 
 def test_the_silhouette_is_held_and_the_inside_is_left_alone():
     layers = running_away()
-    held = with_firm_edges(layers)
+    held = firm_silhouette(layers)
     there = layers.alpha >= 0.5
     assert (held.z[there] <= layers.z[there] + 1e-6).all()
     pixel = 2.0 / layers.camera.focal
@@ -221,7 +221,7 @@ def test_the_silhouette_is_held_and_the_inside_is_left_alone():
 
 def test_known_distances_are_not_held():
     layers = replace(running_away(), metric=True)
-    assert with_firm_edges(layers) is layers
+    assert firm_silhouette(layers) is layers
 
 
 def test_a_pixel_that_hangs_between_two_parts_falls_to_the_closer_one():
@@ -230,8 +230,8 @@ def test_a_pixel_that_hangs_between_two_parts_falls_to_the_closer_one():
     expected = z.copy()
     z[:, 2] = [2.3, 2.7, 2.0, 3.0]
     expected[:, 2] = [2.0, 3.0, 2.0, 3.0]
-    np.testing.assert_array_equal(without_midair(z, 100.0), expected)
-    np.testing.assert_array_equal(without_midair(z.T.copy(), 100.0), expected.T)
+    np.testing.assert_array_equal(remove_floating_pixels(z, 100.0), expected)
+    np.testing.assert_array_equal(remove_floating_pixels(z.T.copy(), 100.0), expected.T)
 
 
 @pytest.mark.assets
@@ -242,7 +242,7 @@ def test_three_js_shows_and_plays_the_clip(tmp_path):
     layers = replace(
         layers,
         color=np.broadcast_to(flat[:, :, None, None], layers.color.shape).copy(),
-        plate=np.full_like(layers.plate, 128),
+        background=np.full_like(layers.background, 128),
     )
     (tmp_path / "clip.glb").write_bytes(clip_glb(layers))
     page_folder = Path(__file__).resolve().parents[2] / "support" / "three_page"
@@ -275,7 +275,7 @@ def _check_front(image, layers, frame, color):
 
 def _check_turned(image, layers, color):
     """The person's color ends where its vertices do, turned by a literal rotation and projected."""
-    vertices = person_surface(layers, 0).vertices.astype(float)
+    vertices = person_mesh(layers, 0).vertices.astype(float)
     turn = np.radians(30)
     matrix = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
     seen = (vertices - [0, 0, -2]) @ matrix.T + [0, 0, -2]
@@ -292,4 +292,4 @@ def _check_turned(image, layers, color):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 5), (23, 17)])
 def test_specks_are_removed_as_by_the_median_filter_of_scipy(shape):
     z = np.random.default_rng(0).integers(0, 9, shape).astype(np.float32)  # with ties
-    np.testing.assert_array_equal(without_specks(z), median_filter(z, 3, mode="nearest"))
+    np.testing.assert_array_equal(median_3x3(z), median_filter(z, 3, mode="nearest"))

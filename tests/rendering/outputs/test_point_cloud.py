@@ -9,7 +9,7 @@ from idol.clip.depth import from_meters
 from idol.pose.joints import OPENPOSE_18
 from idol.rendering.geometry.coordinates import y_up
 from idol.rendering.layers.separate import separate
-from idol.rendering.outputs.point_cloud import background_cloud, joined, person_cloud, to_ply
+from idol.rendering.outputs.point_cloud import background_cloud, merge_clouds, person_cloud, to_ply
 from support.built_layers import built_layers, pinhole_points
 
 SIZE = 64
@@ -75,7 +75,7 @@ def test_points_fall_back_onto_their_pixels():
 def test_trimesh_reads_the_very_points_and_colors():
     trimesh = pytest.importorskip("trimesh")
     layers = built_layers()
-    cloud = joined([person_cloud(layers, 0), background_cloud(layers, 0)])
+    cloud = merge_clouds([person_cloud(layers, 0), background_cloud(layers, 0)])
     read = trimesh.load(io.BytesIO(to_ply(cloud)), file_type="ply")
     np.testing.assert_array_equal(read.vertices.astype(np.float32), cloud.points)
     np.testing.assert_array_equal(read.colors[:, :3], cloud.colors)

@@ -1,1 +1,1 @@
-"""Cameras, rays and coordinates of 2.5-D views."""
+"""Cameras, rays and coordinates of 2.5-D rendering."""

@@ -1,8 +1,8 @@
-"""The space that a clip is shown in: its camera, the person and what is behind, in meters.
+"""Cameras, camera poses, planes, and the layered representation of a clip, in meters.
 
-Everything in `idol.rendering` shares these axes, OpenCV's: x to the right, y *down*, z forward. The origin is
-the clip's own camera, which looks along z. Pixel coordinates are those of `idol.clip.Pose`: (0, 0) is the
-center of the top-left pixel.
+All of `idol.rendering` uses OpenCV's axes: x to the right, y *down*, z forward. The origin is the clip's own
+camera, which looks along +z. Pixel coordinates are those of `idol.clip.Pose`: (0, 0) is the center of the
+top-left pixel, so the image extends from -0.5 to w - 0.5.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from jaxtyping import Float, Float32, UInt8
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera with square pixels whose axis goes through the middle of the image.
+    """Intrinsics of a pinhole camera with square pixels and the principal point in the middle of the image.
 
     Attributes:
-        fov: Vertical field of view in degrees.
-        height: Of the image in pixels.
-        width: Of the image in pixels.
+        fov: Vertical field of view in degrees, in (0, 180).
+        height: Image height in pixels.
+        width: Image width in pixels.
 
     Raises:
         ValueError: If the field of view is not between 0 and 180, or the image is empty.
@@ -43,45 +43,43 @@ class Camera:
 
     @property
     def center(self) -> tuple[float, float]:
-        """(x, y) of the principal point in pixels."""
+        """Principal point (x, y) in pixels."""
         return (self.width - 1) / 2, (self.height - 1) / 2
 
     @property
     def intrinsics(self) -> Float[np.ndarray, "3 3"]:
-        """The matrix that takes points in meters to homogeneous pixels."""
+        """Matrix K that maps points in meters to homogeneous pixel coordinates."""
         (x, y), f = self.center, self.focal
         return np.array([[f, 0, x], [0, f, y], [0, 0, 1]])
 
-    def resized(self, height: int, width: int) -> Camera:
-        """The camera of the same vertical field of view with other pixels."""
-        return Camera(self.fov, height, width)
-
     def zoomed(self, zoom: float) -> Camera:
-        """The camera with a focal length `zoom` times as long."""
+        """Return the camera with its focal length multiplied by `zoom` and the same number of pixels."""
+        # focal length is 1 / tan(fov / 2) in units of half the image height
         half = np.arctan(np.tan(np.radians(self.fov) / 2) / zoom)
         return Camera(float(2 * np.degrees(half)), self.height, self.width)
 
     def rays(self) -> Float32[np.ndarray, "h w 3"]:
-        """The directions of all pixels, scaled to z = 1."""
+        """Return the viewing direction of every pixel, scaled to z = 1."""
         (cx, cy), f = self.center, self.focal
+        # (h, w, 3): x varies along columns, y (down) along rows, z is 1
         rays = np.ones((self.height, self.width, 3), np.float32)
         rays[..., 0] = (np.arange(self.width) - cx) / f
         rays[..., 1] = ((np.arange(self.height) - cy) / f)[:, None]
         return rays
 
     def unproject(self, z: Float[np.ndarray, "*b h w"]) -> Float32[np.ndarray, "*b h w 3"]:
-        """The points in meters that all pixels show.
+        """Return the 3-D point of every pixel, in meters.
 
         Args:
-            z: Distances along the axis in meters, one per pixel.
+            z: Distances along the optical axis in meters, one per pixel.
         """
         return self.rays() * z[..., None].astype(np.float32)
 
     def project(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 2"]:
-        """The pixels, x and y, at which points are seen.
+        """Return the pixel coordinates (x, y) of 3-D points.
 
         Args:
-            points: In meters, with z > 0.
+            points: Points in meters with z > 0, in this camera's axes.
         """
         cx, cy = self.center
         return points[..., :2] / points[..., 2:] * self.focal + np.array([cx, cy], points.dtype)
@@ -89,13 +87,13 @@ class Camera:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Where another camera stands and looks; equal to itself alone.
+    """Extrinsics of a camera: its position, orientation and lens shift. Instances are compared by identity.
 
     Attributes:
-        position: (3,) meters, in the axes of the clip's own camera.
-        rotation: (3, 3): its rows are the camera's right, down and forward.
-        shift: By how much the image is moved to the right on the sensor, in focal lengths: the off-axis
-            camera of a stereo pair.
+        position: (3,) camera center in meters, in the axes of the clip's own camera.
+        rotation: (3, 3) world-to-camera rotation; its rows are the camera's right, down and forward
+            directions.
+        shift: Off-axis shift of the image to the right, in focal lengths; used for stereo pairs.
     """
 
     position: Float[np.ndarray, " 3"]
@@ -103,18 +101,23 @@ class View:
     shift: float = 0.0
 
     @classmethod
-    def still(cls) -> View:
-        """The clip's own camera."""
+    def identity(cls) -> View:
+        """Return the view of the clip's own camera."""
         return cls(np.zeros(3), np.eye(3))
 
     @classmethod
-    def towards(cls, position: Float[np.ndarray, " 3"], target: Float[np.ndarray, " 3"]) -> View:
-        """The upright camera at `position` that looks at `target`; both in meters.
+    def look_at(cls, position: Float[np.ndarray, " 3"], target: Float[np.ndarray, " 3"]) -> View:
+        """Return an upright camera at `position` that looks at `target`.
+
+        Args:
+            position: (3,) camera center in meters.
+            target: (3,) point in meters that is seen in the middle of the image.
 
         Raises:
-            ValueError: If the target is where the camera is, or straight above or below it.
+            ValueError: If the target equals the position, or lies vertically above or below it.
         """
         forward = np.asarray(target, float) - position
+        # y points down, so that right is (0, 1, 0) x forward, and down completes the right-handed frame
         right = np.cross([0.0, 1.0, 0.0], forward)
         if np.linalg.norm(right) < 1e-9:
             raise ValueError(f"target: found {target} seen from {position}, expected it beside the vertical")
@@ -122,25 +125,37 @@ class View:
         forward /= np.linalg.norm(forward)
         return cls(np.asarray(position, float), np.stack([right, np.cross(forward, right), forward]))
 
-    def seen(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-        """World points in this camera's own axes."""
+    def to_camera(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+        """Transform points from the axes of the clip's camera to this camera's axes.
+
+        Args:
+            points: Points in meters.
+        """
         return (points - self.position) @ self.rotation.T
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The points X with normal · X = offset; meters.
+    """The plane of points X with normal · X = offset.
 
     Attributes:
-        normal: (3,) of length 1.
-        offset: Its distance from the clip's camera.
+        normal: (3,) unit vector.
+        offset: Signed distance from the clip's camera, in meters.
     """
 
     normal: Float[np.ndarray, " 3"]
     offset: float
 
-    def z(self, camera: Camera) -> Float32[np.ndarray, "h w"]:
-        """Its distance along the axis at every pixel in meters; infinity where it is not ahead."""
+    def depth(self, camera: Camera) -> Float32[np.ndarray, "h w"]:
+        """Return the plane's depth along the optical axis at every pixel; infinite where it is not in front.
+
+        Args:
+            camera: Camera at the origin, in whose axes the plane is given.
+
+        Returns:
+            Depth in meters.
+        """
+        # the ray z r of a pixel, r_z = 1, meets the plane at z = offset / (normal · r)
         facing = camera.rays() @ self.normal.astype(np.float32)
         with np.errstate(divide="ignore"):
             z = np.float32(self.offset) / facing
@@ -149,20 +164,22 @@ class Plane:
 
 @dataclass(frozen=True)
 class Layers:
-    """A clip taken apart into the person and what is behind, both with color and metric depth.
+    """A clip separated into the person and the background, each with color and metric depth.
 
     Attributes:
-        camera: The clip's own; its pixels are those of every array here.
-        color: (f, 3, h, w) uint8 sRGB: the person's colors, free of the background's near the edge. Like
-            `z` it is continued beyond the silhouette, so that interpolating at the edge meets no background.
-        alpha: (f, h, w) float32 in [0, 1]: how much of each pixel the person covers.
-        z: (f, h, w) float32 meters: the person's distance along the axis; positive and finite everywhere.
-        plate: (1 or f, 3, h, w) uint8 sRGB: the scene without the person; 1 if it never changes.
-        plate_z: (1 or f, h, w) float32 meters: its distance along the axis; positive and finite.
-        stage: The planes that `plate_z` is made of: the nearest counts. Empty if it is no stage.
+        camera: The clip's own camera; all arrays below have its height and width.
+        color: (f, 3, h, w) uint8 sRGB foreground color without any background contribution. Like `z` it is
+            extrapolated beyond the silhouette, so that interpolation at the edge never reads background.
+        alpha: (f, h, w) float32 in [0, 1]: the fraction of each pixel that the person covers.
+        z: (f, h, w) float32 meters: the person's depth along the optical axis; positive and finite
+            everywhere.
+        background: (1 or f, 3, h, w) uint8 sRGB: the scene without the person; one frame if it never changes.
+        background_z: (1 or f, h, w) float32 meters: its depth along the optical axis; positive and finite.
+        planes: The planes that `background_z` consists of (the nearest one counts at each pixel). Empty if
+            the background has free-form depth.
         fps: Frames per second.
-        metric: Whether meters were given with the clip; if not, they follow from an assumed field of view
-            and the person's height.
+        metric: Whether the clip came with metric depth; if not, the scale follows from an assumed field of
+            view and the person's height.
 
     Raises:
         ValueError: If shapes disagree with the above.
@@ -172,9 +189,9 @@ class Layers:
     color: UInt8[np.ndarray, "f 3 h w"]
     alpha: Float32[np.ndarray, "f h w"]
     z: Float32[np.ndarray, "f h w"]
-    plate: UInt8[np.ndarray, "p 3 h w"]
-    plate_z: Float32[np.ndarray, "q h w"]
-    stage: tuple[Plane, ...]
+    background: UInt8[np.ndarray, "p 3 h w"]
+    background_z: Float32[np.ndarray, "q h w"]
+    planes: tuple[Plane, ...]
     fps: float
     metric: bool
 
@@ -184,14 +201,15 @@ class Layers:
             self.color.shape,
             self.alpha.shape,
             self.z.shape,
-            self.plate.shape[1:],
-            self.plate_z.shape[1:],
+            self.background.shape[1:],
+            self.background_z.shape[1:],
         )
         if found != ((f, 3, h, w), (f, h, w), (f, h, w), (3, h, w), (h, w)):
             raise ValueError(f"layers: found shapes {found} for {f} frames of {h} x {w}")
-        if len(self.plate) not in (1, f) or len(self.plate_z) not in (1, f):
+        if len(self.background) not in (1, f) or len(self.background_z) not in (1, f):
             raise ValueError(
-                f"plate: found {len(self.plate)} and {len(self.plate_z)} frames, expected 1 or {f}"
+                f"background: found {len(self.background)} and {len(self.background_z)} frames, "
+                f"expected 1 or {f}"
             )
 
     @property
@@ -200,14 +218,22 @@ class Layers:
         return len(self.color)
 
     @property
-    def still(self) -> bool:
-        """Whether what is behind the person never changes."""
-        return len(self.plate) == len(self.plate_z) == 1
+    def static(self) -> bool:
+        """Whether the background is the same in all frames."""
+        return len(self.background) == len(self.background_z) == 1
 
-    def plate_at(self, frame: int) -> UInt8[np.ndarray, "3 h w"]:
-        """The scene without the person in one frame."""
-        return self.plate[min(frame, len(self.plate) - 1)]
+    def background_at(self, frame: int) -> UInt8[np.ndarray, "3 h w"]:
+        """Return the scene without the person in one frame.
 
-    def plate_z_at(self, frame: int) -> Float32[np.ndarray, "h w"]:
-        """Its distance in one frame."""
-        return self.plate_z[min(frame, len(self.plate_z) - 1)]
+        Args:
+            frame: Index of the frame.
+        """
+        return self.background[min(frame, len(self.background) - 1)]
+
+    def background_z_at(self, frame: int) -> Float32[np.ndarray, "h w"]:
+        """Return the depth of the background in one frame, in meters.
+
+        Args:
+            frame: Index of the frame.
+        """
+        return self.background_z[min(frame, len(self.background_z) - 1)]

@@ -1,1 +1,1 @@
-"""A clip separated into person and background, with edges, metric scale and ground."""
+"""Separation of a clip into person and background: edges, metric scale, ground plane."""

@@ -1,8 +1,8 @@
-"""The stage: what is behind the person, if its depth is not known: a floor under the feet and a back wall.
+"""Background planes for clips without background depth: a floor under the feet and a back wall.
 
-A background that is one flat image slides under the feet as soon as the camera moves, for feet and the
-ground beneath them are equally far away. So the image's lower part is laid on a plane that runs through
-the places where the feet touch it.
+A background that is one flat image slides under the feet as soon as the camera moves, since the feet and the
+ground beneath them are equally far away. Therefore the lower part of the image is placed on a plane through
+the points where the feet touch the ground.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from scipy.ndimage import gaussian_filter1d, grey_closing
 
 from idol.rendering.geometry.camera import Camera, Plane
 
-_WALL = 1.3  # distance of the back wall, in the farthest distance of the person; see `wall_behind`
+_WALL = 1.3  # distance of the back wall in multiples of the person's farthest distance; see `place_wall`
 _JUMP = 1.0  # seconds for which feet may leave the floor
-_TILT = 0.3  # how far from level the camera is by habit (a priori deviation), see `floor_through`
-_REACH = 0.45  # of the person's height, that a body reaches before or behind its middle
-_FEET = 0.12  # part of the person's height that stands on the floor
+_TILT = 0.3  # prior standard deviation of the tilt s from level; see `fit_floor`
+_REACH = 0.45  # extent of a body in front of or behind its middle, as a fraction of its height
+_FEET = 0.12  # fraction of the person's height that is blended to the floor
+_CONTACT_NOISE = 0.02  # relative standard deviation of the contacts' disparities
 
 
 @dataclass(frozen=True)
 class Feet:
-    """Where the person stands.
+    """The lowest point of the person, and the floor below.
 
     Attributes:
-        lowest: (f,) row of the person's lowest pixel; NaN where nobody is seen.
-        floor: (f,) row of the floor below the person, the same but for jumps.
+        lowest: (f,) row of the person's lowest pixel; NaN where nobody is visible.
+        floor: (f,) row of the floor below the person; equals `lowest` except during jumps.
     """
 
     lowest: Float[np.ndarray, " f"]
@@ -36,88 +37,102 @@ class Feet:
 
     @property
     def down(self) -> Bool[np.ndarray, " f"]:
-        """In which frames the feet are on the floor."""
+        """Frames in which the feet are on the floor."""
         return self.lowest >= self.floor - 1.5
 
 
 def find_feet(mask: Bool[np.ndarray, "f h w"], fps: float) -> Feet | None:
-    """Where the person stands in every frame, or None if the feet are out of the image in most frames.
+    """Return where the feet are in every frame, or None if they are cut off by the image in most frames.
 
-    The floor is the morphological closing of the lowest rows over a second: a jump does not move it. It is
-    smoothed a little.
+    The floor is the morphological closing of the lowest rows over a second, so that jumps do not move it, and
+    is smoothed slightly.
+
+    Args:
+        mask: The person.
+        fps: Frames per second.
     """
     height = mask.shape[1]
-    rows = mask.sum(2) > 0
+    rows = mask.sum(2) > 0  # f h w -> f h
     lowest = np.where(rows.any(1), height - 1 - rows[:, ::-1].argmax(1), np.nan)
-    seen = ~np.isnan(lowest)
-    if not seen.any() or (lowest[seen] >= height - 2).mean() > 0.5:
+    visible = ~np.isnan(lowest)
+    if not visible.any() or (lowest[visible] >= height - 2).mean() > 0.5:
         return None
     index = np.arange(len(lowest))
-    filled = np.interp(index, index[seen], lowest[seen])
+    filled = np.interp(index, index[visible], lowest[visible])
     half = round(_JUMP * fps / 2)
-    # padded: a closing of the bare rows would take the clip's first and last steps for jumps
+    # without padding the closing would take the clip's first and last steps for jumps
     padded = np.pad(filled, half, constant_values=0)
     floor = grey_closing(padded, 2 * half + 1)[half : half + len(filled)]
     return Feet(lowest, gaussian_filter1d(floor, max(0.1 * fps, 1e-3), mode="nearest"))
 
 
-def floor_through(
-    feet: Feet, disparity: Float[np.ndarray, " f"], camera: Camera, level: bool
-) -> Plane | None:
-    """The floor that runs through the places where the feet touch it.
+def fit_floor(feet: Feet, disparity: Float[np.ndarray, " f"], camera: Camera, level: bool) -> Plane | None:
+    """Fit the floor to the points at which the feet touch it.
 
-    A camera that is not rolled sees a floor of normal (0, c, s), at distance d, at 1 / z = (c v + s) / d,
-    with v how far the ray sinks below the axis. The two unknowns are fitted to the contacts, with a prior
-    that the camera is level (s = 0): a person who stays at one distance does not tell.
+    A camera without roll sees a floor of normal (0, c, s) at distance d with disparity 1 / z = (c v + s) / d,
+    where v is the slope of the ray below the optical axis. The two unknowns c / d and s / d are fitted to the
+    contacts by regularized least squares with the prior s = 0, a level camera: a person who stays at one
+    distance does not determine the tilt.
 
     Args:
-        feet: Where they are.
-        disparity: 1 / meters of the contacts, one per frame.
-        camera: The clip's.
-        level: Take the camera to be level, as relative depth cannot tell.
+        feet: Rows of the feet.
+        disparity: Disparity of the contact in 1 / meters, one per frame.
+        camera: The clip's camera.
+        level: Whether to fix s = 0, because relative depth carries no information about tilt.
 
     Returns:
         The plane, or None if there is none below the camera.
     """
-    v = (feet.floor + 0.5 - camera.center[1]) / camera.focal
+    v = (feet.floor + 0.5 - camera.center[1]) / camera.focal  # the lower edge of the pixel touches
     use = feet.down & ~np.isnan(feet.lowest)
     v, q = v[use], disparity[use]
     middle = float(np.median(q))
-    rows = np.stack([v, np.ones_like(v)], 1) / (0.02 * middle)
+    # each equation is divided by its standard deviation
+    rows = np.stack([v, np.ones_like(v)], 1) / (_CONTACT_NOISE * middle)
     prior = np.array([[0.0, 1.0]]) / ((1e-6 if level else _TILT) * middle)
-    wanted = np.append(q / (0.02 * middle), 0.0)
-    (c, s), *_ = np.linalg.lstsq(np.concatenate([rows, prior]), wanted, rcond=None)
-    if c * np.median(v) < 0.05 * middle or np.median(v) < 0.02:
+    targets = np.append(q / (_CONTACT_NOISE * middle), 0.0)
+    (c, s), *_ = np.linalg.lstsq(np.concatenate([rows, prior]), targets, rcond=None)
+    if c * np.median(v) < 0.05 * middle or np.median(v) < 0.02:  # feet at eye level, or a floor seen edge-on
         return None
-    length = float(np.hypot(c, s))
+    length = float(np.hypot(c, s))  # c and s were fitted divided by d
     return Plane(np.array([0.0, c, s]) / length, 1 / length)
 
 
-def wall_behind(disparity: Float32[np.ndarray, " n"]) -> Plane:
-    """The upright plane behind everything that the person's disparities reach.
+def place_wall(disparity: Float32[np.ndarray, " n"]) -> Plane:
+    """Return the vertical plane behind all of the person's positions.
 
-    Not far behind: what stands upright on the floor is bent where it crosses onto the wall, the more the
-    farther that is.
+    It is not far behind: upright objects that cross from floor to wall appear bent, the more the farther it
+    is.
+
+    Args:
+        disparity: Disparities of the person's pixels over the clip, in 1 / meters.
     """
+    # a percentile instead of the minimum: single outliers must not push the wall away
     return Plane(np.array([0.0, 0.0, 1.0]), _WALL / float(np.percentile(disparity, 1)))
 
 
-def within_reach(
+def limit_body_depth(
     disparity: Float32[np.ndarray, "f h w"], mask: Bool[np.ndarray, "f h w"], person_height: float
 ) -> Float32[np.ndarray, "f h w"]:
-    """Disparities of which none is farther from its frame's median than a body reaches.
+    """Limit disparities to what a body can extend from each frame's median.
 
-    Outliers of generated depth bend smoothly (by tanh) towards the limit; a body's own depth keeps its shape.
+    Outliers of generated depth are bent smoothly (by tanh) towards the limit; the depth of a normal body
+    keeps its shape.
+
+    Args:
+        disparity: Disparity in 1 / meters.
+        mask: The person.
+        person_height: Height of the person in meters.
     """
-    reached = disparity.copy()
+    limited = disparity.copy()
     for i in np.nonzero(mask.any((1, 2)))[0]:
         middle = np.float32(np.median(disparity[i][mask[i]]))
-        limit = np.float32(_REACH * person_height * middle**2)
-        reached[i] = middle + limit * np.tanh((disparity[i] - middle) / limit)
-    return reached
+        limit = np.float32(_REACH * person_height * middle**2)  # d(1 / z) = dz / z^2
+        limited[i] = middle + limit * np.tanh((disparity[i] - middle) / limit)
+    return limited
 
 
-def planted(
+def plant_on_floor(
     disparity: Float32[np.ndarray, "f h w"],
     mask: Bool[np.ndarray, "f h w"],
     feet: Feet,
@@ -125,44 +140,55 @@ def planted(
     camera: Camera,
     fps: float,
 ) -> Float32[np.ndarray, "f h w"]:
-    """Disparities of a person of relative depth who stands on the floor.
+    """Move a person of relative depth so that the feet stand on the floor.
 
-    A body balances above its feet, so each frame's median is brought to the floor's distance at the feet;
-    over time the correction is smoothed. What is near the ground (the lowest eighth of the body) is drawn to
-    the distance of the floor under it: depth that a network makes is least certain there, and feet that hover
-    before or behind the floor would slide on it.
+    A body balances above its feet, so each frame's median disparity is moved to the floor's at the feet; the
+    correction is smoothed over time. The lowest eighth of the body is blended to the disparity of the floor
+    under
+    it: a network's depth is least reliable there, and feet in front of or behind the floor would slide on it.
+
+    Args:
+        disparity: Disparity in 1 / meters.
+        mask: The person.
+        feet: Rows of the feet and of the floor below.
+        floor: The floor.
+        camera: The clip's camera.
+        fps: Frames per second.
     """
     v = (feet.floor + 0.5 - camera.center[1]) / camera.focal
-    ground = (v * floor.normal[1] + floor.normal[2]) / floor.offset
-    seen = np.nonzero(mask.any((1, 2)))[0]
-    missing = [ground[i] - float(np.median(disparity[i][mask[i]])) for i in seen]
+    ground = (v * floor.normal[1] + floor.normal[2]) / floor.offset  # disparity of the floor at the feet
+    visible = np.nonzero(mask.any((1, 2)))[0]
+    missing = [ground[i] - float(np.median(disparity[i][mask[i]])) for i in visible]
     index = np.arange(len(mask))
-    shift = gaussian_filter1d(np.interp(index, seen, missing), max(0.15 * fps, 1e-3), mode="nearest")
+    shift = gaussian_filter1d(np.interp(index, visible, missing), max(0.15 * fps, 1e-3), mode="nearest")
     moved = (disparity + shift[:, None, None]).astype(np.float32)
-    for i in seen:
-        moved[i] = _grounded(moved[i], mask[i], float(feet.floor[i] - feet.lowest[i]), floor, camera)
+    for i in visible:
+        moved[i] = _pull_feet_to_floor(
+            moved[i], mask[i], float(feet.floor[i] - feet.lowest[i]), floor, camera
+        )
     return moved
 
 
-def _grounded(
+def _pull_feet_to_floor(
     disparity: Float32[np.ndarray, "h w"],
     mask: Bool[np.ndarray, "h w"],
     lift: float,
     floor: Plane,
     camera: Camera,
 ) -> Float32[np.ndarray, "h w"]:
-    """One frame's disparity with the feet, `lift` pixels above the floor, at the distance of the floor."""
+    """Return one frame's disparity with the feet, `lift` pixels above the floor, at the floor's disparity."""
     height, width = mask.shape
     rows = np.nonzero(mask.any(1))[0]
     reach = max(_FEET * float(np.ptp(rows) + 1), 2.0)
-    bottom = np.where(mask.any(0), height - 1 - mask[::-1].argmax(0), 0).astype(float)
+    bottom = np.where(mask.any(0), height - 1 - mask[::-1].argmax(0), 0).astype(float)  # per column
+    # the lowest of neighboring columns, so that the sole counts and not the outline of the shoe
     near = np.lib.stride_tricks.sliding_window_view(
         np.pad(bottom, round(reach / 2)), 2 * round(reach / 2) + 1
     )
     bottom = near.max(-1)
-    bottom[bottom < rows[-1] - reach] = rows[-1]
+    bottom[bottom < rows[-1] - reach] = rows[-1]  # columns without feet: hands, hair, the other foot lifted
     v = (np.maximum(bottom, np.arange(height)[:, None]) + lift + 0.5 - camera.center[1]) / camera.focal
     ground = (v * floor.normal[1] + floor.normal[2]) / floor.offset
     weight = np.clip((np.arange(height)[:, None] - bottom + reach) / (0.7 * reach), 0, 1)
-    weight = weight * weight * (3 - 2 * weight)
+    weight = weight * weight * (3 - 2 * weight)  # smoothstep
     return (disparity + weight * (ground - disparity)).astype(np.float32)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from idol.rendering.job import Job
+from idol.rendering.job import RenderJob
 from idol.rendering.outputs.depth_video import to_millimeters, write_depth_video
 from idol.rendering.outputs.exr import write_background_exr, write_person_exr
 from idol.rendering.outputs.mesh import clip_glb, frame_glb
-from idol.rendering.outputs.point_cloud import background_cloud, joined, person_cloud, to_ply
+from idol.rendering.outputs.point_cloud import background_cloud, merge_clouds, person_cloud, to_ply
 
 
-def write_points(job: Job) -> list[Path]:
+def write_points(job: RenderJob) -> list[Path]:
     """`points/00000.ply` ...: the person's points of each frame; `background.ply`: those behind."""
-    layers = job.marked_layers
+    layers = job.watermarked_layers
     files = _per_frame(job, "points", "ply", lambda i, path: _write(path, to_ply(person_cloud(layers, i))))
     return [
         *files,
@@ -24,36 +24,36 @@ def write_points(job: Job) -> list[Path]:
     ]
 
 
-def write_scene_points(job: Job) -> list[Path]:
+def write_scene_points(job: RenderJob) -> list[Path]:
     """`scene-points/00000.ply` ...: person and background of each frame in one file."""
-    layers = job.marked_layers
+    layers = job.watermarked_layers
 
     def one(frame: int, path: Path) -> None:
-        _write(path, to_ply(joined([person_cloud(layers, frame), background_cloud(layers, frame)])))
+        _write(path, to_ply(merge_clouds([person_cloud(layers, frame), background_cloud(layers, frame)])))
 
     return _per_frame(job, "scene-points", "ply", one)
 
 
-def write_mesh(job: Job) -> list[Path]:
+def write_mesh(job: RenderJob) -> list[Path]:
     """`clip.glb`: the clip as one animation; `mesh/00000.glb` ...: each frame; all with the background."""
-    layers, step = job.marked_layers, job.settings.mesh_step
+    layers, step = job.watermarked_layers, job.settings.mesh_step
     files = _per_frame(job, "mesh", "glb", lambda i, path: _write(path, frame_glb(layers, i, step)))
     return [_write(job.folder / "clip.glb", clip_glb(layers, step)), *files]
 
 
-def write_exr(job: Job) -> list[Path]:
+def write_exr(job: RenderJob) -> list[Path]:
     """`exr/00000.exr` ...: the person's R G B A Z of each frame; `background.exr`: those behind."""
-    layers = job.marked_layers
+    layers = job.watermarked_layers
     files = _per_frame(job, "exr", "exr", lambda i, path: write_person_exr(path, layers, i))
     return [*files, *_backgrounds(job, "exr", lambda i, path: write_background_exr(path, layers, i))]
 
 
-def write_depth(job: Job) -> list[Path]:
+def write_depth(job: RenderJob) -> list[Path]:
     """`depth.mkv`: the person's millimeters, 16 bit; `scene-depth.mkv`: those of all that is seen."""
     layers = job.layers
     there = layers.alpha >= 0.5
     person = np.where(there, layers.z, np.float32(np.inf))
-    seen = np.where(there, layers.z, layers.plate_z)
+    seen = np.where(there, layers.z, layers.background_z)
     files = []
     for name, z in (("depth.mkv", person), ("scene-depth.mkv", seen)):
         files.append(job.folder / name)
@@ -61,19 +61,18 @@ def write_depth(job: Job) -> list[Path]:
     return files
 
 
-def _per_frame(job: Job, name: str, suffix: str, write: Callable[[int, Path], object]) -> list[Path]:
+def _per_frame(job: RenderJob, name: str, suffix: str, write: Callable[[int, Path], object]) -> list[Path]:
     """One file per frame in a folder of its own, told to the job's progress."""
     files = list(_numbered(job.folder / name, suffix, job.layers.frames))
     for i, path in enumerate(files):
         write(i, path)
-        if job.progress is not None:
-            job.progress(i + 1, len(files))
+        job.progress.step(i + 1, len(files))
     return files
 
 
-def _backgrounds(job: Job, suffix: str, write: Callable[[int, Path], object]) -> list[Path]:
+def _backgrounds(job: RenderJob, suffix: str, write: Callable[[int, Path], object]) -> list[Path]:
     """`background.*`, or a folder of one per frame where the camera moves."""
-    if job.layers.still:
+    if job.layers.static:
         files = [job.folder / f"background.{suffix}"]
     else:
         files = list(_numbered(job.folder / "background", suffix, job.layers.frames))

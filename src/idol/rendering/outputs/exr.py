@@ -53,8 +53,8 @@ def write_background_exr(path: Path, layers: Layers, frame: int) -> None:
     Raises:
         UserError: If OpenEXR is not installed.
     """
-    z = layers.plate_z_at(frame)
-    _write(path, layers, layers.plate_at(frame), np.ones_like(z), z)
+    z = layers.background_z_at(frame)
+    _write(path, layers, layers.background_at(frame), np.ones_like(z), z)
 
 
 def _write(

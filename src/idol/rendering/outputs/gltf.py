@@ -27,7 +27,7 @@ _LINEAR, _CLAMP_TO_EDGE = 9729, 33071
 
 
 @dataclass(frozen=True)
-class Surface:
+class TexturedMesh:
     """Textured triangles.
 
     Attributes:
@@ -60,12 +60,12 @@ class Node:
     Attributes:
         name: Of the node and its mesh.
         surface: What it shows.
-        shown: (from, to) in seconds; None: always.
+        interval: (from, to) in seconds; None: always.
     """
 
     name: str
-    surface: Surface
-    shown: tuple[float, float] | None = None
+    surface: TexturedMesh
+    interval: tuple[float, float] | None = None
 
 
 def to_glb(nodes: Sequence[Node], camera: Camera | None = None) -> bytes:
@@ -129,11 +129,11 @@ class _Document:
         """Appends a surface; what does not show at the start has scale 0 until the animation plays."""
         mesh = self._append("meshes", {"name": node.name, "primitives": [self._primitive(node.surface)]})
         entry: dict[str, Any] = {"name": node.name, "mesh": mesh}
-        if node.shown is not None and node.shown[0] > 0:
+        if node.interval is not None and node.interval[0] > 0:
             entry["scale"] = [0, 0, 0]
         self._append("nodes", entry)
 
-    def _primitive(self, surface: Surface) -> dict[str, Any]:
+    def _primitive(self, surface: TexturedMesh) -> dict[str, Any]:
         # 65535 itself is not a vertex in 16 bits: it restarts primitives
         index = np.uint16 if len(surface.vertices) < 65536 else np.uint32
         return {
@@ -180,7 +180,7 @@ class _Document:
 
     def add_animation(self, nodes: Sequence[Node]) -> None:
         """Appends the animation of the nodes that do not show always; their indices are those of `nodes`."""
-        timed = {i: node.shown for i, node in enumerate(nodes) if node.shown is not None}
+        timed = {i: node.interval for i, node in enumerate(nodes) if node.interval is not None}
         if not timed:
             return
         end = max(stop for _, stop in timed.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from idol.rendering.job import Job
+from idol.rendering.job import RenderJob
 from idol.rendering.outputs.exports import (
     write_depth,
     write_exr,
@@ -15,7 +15,7 @@ from idol.rendering.outputs.exports import (
 )
 from idol.rendering.outputs.videos import write_parallax, write_stereo
 
-KINDS: dict[str, Callable[[Job], list[Path]]] = {
+KINDS: dict[str, Callable[[RenderJob], list[Path]]] = {
     "parallax": write_parallax,
     "stereo": write_stereo,
     "points": write_points,

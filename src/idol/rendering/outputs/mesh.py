@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float32, Int, UInt8, UInt32
 
 from idol.rendering.geometry.camera import Camera, Layers
 from idol.rendering.geometry.coordinates import y_up
-from idol.rendering.layers.depth_discontinuities import is_jump, without_midair
-from idol.rendering.outputs.gltf import Node, Surface, to_glb
+from idol.rendering.layers.depth_discontinuities import is_discontinuity, remove_floating_pixels
+from idol.rendering.outputs.gltf import Node, TexturedMesh, to_glb
 
 MESH_STEPS = range(1, 5)
 """Pixels along a side of a cell of the person's grid: depth goes on beyond the silhouette only so far."""
@@ -22,7 +22,7 @@ MESH_STEPS = range(1, 5)
 _CUT = 128  # of 255: the first 8-bit alpha that glTF's cutoff of one half keeps
 
 
-def person_surface(layers: Layers, frame: int, step: int = 1) -> Surface | None:
+def person_mesh(layers: Layers, frame: int, step: int = 1) -> TexturedMesh | None:
     """The person in one frame.
 
     Args:
@@ -43,21 +43,21 @@ def person_surface(layers: Layers, frame: int, step: int = 1) -> Surface | None:
         return None
     rows, columns = _window(alpha >= _CUT)
     texture = np.concatenate([layers.color[frame], alpha[None]])[:, rows, columns]
-    return _surface(layers.camera, layers.z[frame], rows, columns, texture, step, tear=True)
+    return _grid_mesh(layers.camera, layers.z[frame], rows, columns, texture, step, tear=True)
 
 
-def background_surface(layers: Layers, frame: int, step: int = 4) -> Surface:
-    """What is behind the person in one frame, whole: textured by the clean plate.
+def background_mesh(layers: Layers, frame: int, step: int = 4) -> TexturedMesh:
+    """What is behind the person in one frame, whole: textured by the clean background.
 
     Args:
         layers: The clip's.
         frame: Which.
         step: Pixels along a side of a cell of the grid.
     """
-    z, everything = layers.plate_z_at(frame), slice(0, None)
+    z, everything = layers.background_z_at(frame), slice(0, None)
     # The floor of a stage is seen so flatly that its slope may pass for a jump, but it has none.
-    tear = not layers.stage
-    return _surface(layers.camera, z, everything, everything, layers.plate_at(frame), step, tear)
+    tear = not layers.planes
+    return _grid_mesh(layers.camera, z, everything, everything, layers.background_at(frame), step, tear)
 
 
 def frame_glb(layers: Layers, frame: int, step: int = 1) -> bytes:
@@ -68,8 +68,8 @@ def frame_glb(layers: Layers, frame: int, step: int = 1) -> bytes:
         frame: Which.
         step: Of the person's grid, in pixels; that of the background is four times as wide.
     """
-    nodes = [Node("background", background_surface(layers, frame, 4 * step))]
-    person = person_surface(layers, frame, step)
+    nodes = [Node("background", background_mesh(layers, frame, 4 * step))]
+    person = person_mesh(layers, frame, step)
     if person is not None:
         nodes.append(Node("person", person))
     return to_glb(nodes, layers.camera)
@@ -84,17 +84,17 @@ def clip_glb(layers: Layers, step: int = 1) -> bytes:
     """
     nodes = _background_nodes(layers, 4 * step)
     for frame in range(layers.frames):
-        person = person_surface(layers, frame, step)
+        person = person_mesh(layers, frame, step)
         if person is not None:
             nodes.append(Node(f"person {frame:05d}", person, _shown(layers, frame)))
     return to_glb(nodes, layers.camera)
 
 
 def _background_nodes(layers: Layers, step: int) -> list[Node]:
-    if layers.still:
-        return [Node("background", background_surface(layers, 0, step))]
+    if layers.static:
+        return [Node("background", background_mesh(layers, 0, step))]
     return [
-        Node(f"background {frame:05d}", background_surface(layers, frame, step), _shown(layers, frame))
+        Node(f"background {frame:05d}", background_mesh(layers, frame, step), _shown(layers, frame))
         for frame in range(layers.frames)
     ]
 
@@ -112,7 +112,7 @@ def _window(counts: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
     return bounds[0], bounds[1]
 
 
-def _surface(
+def _grid_mesh(
     camera: Camera,
     z: Float32[np.ndarray, "h w"],
     rows: slice,
@@ -120,34 +120,36 @@ def _surface(
     texture: UInt8[np.ndarray, "c wh ww"],
     step: int,
     tear: bool,
-) -> Surface:
+) -> TexturedMesh:
     """The triangles of a window of a depth map, without cells whose alpha is all cut away."""
-    window = without_midair(z[rows, columns], camera.focal) if tear else z[rows, columns]
-    ys, xs = _ticks(window.shape[0], step), _ticks(window.shape[1], step)
-    corners, depth = _corners(len(ys), len(xs)), window[np.ix_(ys, xs)].ravel()
-    jumps = _jumps(window, camera.focal, ys, xs, depth[corners]) if tear else np.zeros(len(corners), bool)
+    window = remove_floating_pixels(z[rows, columns], camera.focal) if tear else z[rows, columns]
+    ys, xs = _grid_lines(window.shape[0], step), _grid_lines(window.shape[1], step)
+    corners, depth = _cell_corners(len(ys), len(xs)), window[np.ix_(ys, xs)].ravel()
+    jumps = (
+        _torn_cells(window, camera.focal, ys, xs, depth[corners]) if tear else np.zeros(len(corners), bool)
+    )
     if len(texture) == 4:
-        kept = _pooled(texture[3], ys, xs).ravel() >= _CUT
+        kept = _cell_max(texture[3], ys, xs).ravel() >= _CUT
         corners, jumps = corners[kept], jumps[kept]
-    at, depths, faces = _torn(corners, jumps, depth)
+    at, depths, faces = _split_cells(corners, jumps, depth)
     x, y = xs[at % len(xs)], ys[at // len(xs)]
     rays = camera.rays()[rows, columns][y, x]
     uv = np.stack([(x + 0.5) / window.shape[1], (y + 0.5) / window.shape[0]], 1).astype(np.float32)
-    return Surface(y_up(rays * depths[:, None]), uv, faces, texture)
+    return TexturedMesh(y_up(rays * depths[:, None]), uv, faces, texture)
 
 
-def _ticks(size: int, step: int) -> Int[np.ndarray, " n"]:
+def _grid_lines(size: int, step: int) -> Int[np.ndarray, " n"]:
     """The pixels that the lines of a grid run through; the first and the last are among them."""
     return np.unique(np.append(np.arange(0, size, step), size - 1))
 
 
-def _corners(rows: int, columns: int) -> Int[np.ndarray, "cells 4"]:
+def _cell_corners(rows: int, columns: int) -> Int[np.ndarray, "cells 4"]:
     """Indices of the corners of all cells of a grid: top left, bottom left, bottom right, top right."""
     first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
     return first[:, None] + np.array([0, columns, columns + 1, 1])
 
 
-def _pooled(
+def _cell_max(
     values: UInt8[np.ndarray, "h w"], ys: Int[np.ndarray, " n"], xs: Int[np.ndarray, " k"]
 ) -> UInt8[np.ndarray, "n-1 k-1"]:
     """The largest value in each cell of a grid, its edges included."""
@@ -155,7 +157,7 @@ def _pooled(
     return np.maximum(np.maximum.reduceat(tall, xs[:-1], axis=1), tall[:, xs[1:]])
 
 
-def _jumps(
+def _torn_cells(
     z: Float32[np.ndarray, "h w"],
     focal: float,
     ys: Int[np.ndarray, " n"],
@@ -164,13 +166,13 @@ def _jumps(
 ) -> Bool[np.ndarray, " cells"]:
     """In which cells the depth jumps: from one pixel to the next, and between the corners too."""
     down, across = np.zeros(z.shape, bool), np.zeros(z.shape, bool)
-    down[:-1] = is_jump(z[:-1], z[1:], focal)
-    across[:, :-1] = is_jump(z[:, :-1], z[:, 1:], focal)
-    inside = _pooled((down | across).astype(np.uint8), ys, xs).ravel() > 0
-    return inside & is_jump(depth.min(1), depth.max(1), focal)
+    down[:-1] = is_discontinuity(z[:-1], z[1:], focal)
+    across[:, :-1] = is_discontinuity(z[:, :-1], z[:, 1:], focal)
+    inside = _cell_max((down | across).astype(np.uint8), ys, xs).ravel() > 0
+    return inside & is_discontinuity(depth.min(1), depth.max(1), focal)
 
 
-def _torn(
+def _split_cells(
     corners: Int[np.ndarray, "cells 4"], jumps: Bool[np.ndarray, " cells"], depth: Float32[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, " v"], Float32[np.ndarray, " v"], UInt32[np.ndarray, "t 3"]]:
     """Vertices and triangles of the cells, where cells that the depth jumps in are made twice.

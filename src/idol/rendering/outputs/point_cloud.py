@@ -13,7 +13,7 @@ _TYPES = {"f": "float", "u": "uchar"}
 
 
 @dataclass(frozen=True)
-class Cloud:
+class PointCloud:
     """Colored points.
 
     Attributes:
@@ -25,15 +25,15 @@ class Cloud:
     colors: UInt8[np.ndarray, "n 3"]
 
 
-def person_cloud(layers: Layers, frame: int) -> Cloud:
+def person_cloud(layers: Layers, frame: int) -> PointCloud:
     """The person's points in one frame: the pixels of which they cover at least half."""
     return _cloud(layers, layers.z[frame], layers.color[frame], layers.alpha[frame] >= 0.5)
 
 
-def background_cloud(layers: Layers, frame: int) -> Cloud:
+def background_cloud(layers: Layers, frame: int) -> PointCloud:
     """The points of the whole scene behind the person, also of what the person hides."""
-    z = layers.plate_z_at(frame)
-    return _cloud(layers, z, layers.plate_at(frame), np.ones(z.shape, bool))
+    z = layers.background_z_at(frame)
+    return _cloud(layers, z, layers.background_at(frame), np.ones(z.shape, bool))
 
 
 def _cloud(
@@ -41,16 +41,16 @@ def _cloud(
     z: Float32[np.ndarray, "h w"],
     color: UInt8[np.ndarray, "3 h w"],
     counts: Bool[np.ndarray, "h w"],
-) -> Cloud:
-    return Cloud(y_up(layers.camera.unproject(z)[counts]), color.transpose(1, 2, 0)[counts])
+) -> PointCloud:
+    return PointCloud(y_up(layers.camera.unproject(z)[counts]), color.transpose(1, 2, 0)[counts])
 
 
-def joined(clouds: list[Cloud]) -> Cloud:
+def merge_clouds(clouds: list[PointCloud]) -> PointCloud:
     """Several clouds as one."""
-    return Cloud(np.concatenate([c.points for c in clouds]), np.concatenate([c.colors for c in clouds]))
+    return PointCloud(np.concatenate([c.points for c in clouds]), np.concatenate([c.colors for c in clouds]))
 
 
-def to_ply(cloud: Cloud) -> bytes:
+def to_ply(cloud: PointCloud) -> bytes:
     """The bytes of a PLY file: binary, little-endian, x y z as float and red green blue as uchar."""
     vertices = np.empty(len(cloud.points), _VERTEX)
     for i, name in enumerate(("x", "y", "z")):

@@ -17,7 +17,7 @@ Layout = Literal[
 ]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 BASELINE = 0.063
-"""Meters between the eyes of a grown person, on average."""
+"""Meters between the eyes of a dilate person, on average."""
 
 # Dubois, "A projection method to generate anaglyph stereo images", ICASSP 2001: the least-squares best
 # colors for red-cyan glasses, for linear light. Rows: red, green, blue of the anaglyph.
@@ -35,7 +35,7 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # BT.709, of linear light
 _TABLE = 4096  # entries that bring linear light back to 8 bits: a step is less than a gray level but in black
 
 
-def eyes(view: View, baseline: float, convergence: float) -> tuple[View, View]:
+def stereo_pair(view: View, baseline: float, convergence: float) -> tuple[View, View]:
     """The left and the right eye of a view.
 
     Both look the same way, and their sensors are shifted (off-axis projection): turning them in would tilt
@@ -56,7 +56,7 @@ def eyes(view: View, baseline: float, convergence: float) -> tuple[View, View]:
     )
 
 
-def join(
+def pack_stereo(
     left: UInt8[np.ndarray, "3 h w"], right: UInt8[np.ndarray, "3 h w"], layout: Layout
 ) -> UInt8[np.ndarray, "3 height width"]:
     """Two images as one.
@@ -78,22 +78,22 @@ def join(
         case "top-bottom":
             return np.concatenate([left, right], 1)
         case "side-by-side-half":
-            return np.concatenate([_squeezed(left, (1, 2)), _squeezed(right, (1, 2))], 2)
+            return np.concatenate([_halve(left, (1, 2)), _halve(right, (1, 2))], 2)
         case "top-bottom-half":
-            return np.concatenate([_squeezed(left, (2, 1)), _squeezed(right, (2, 1))], 1)
+            return np.concatenate([_halve(left, (2, 1)), _halve(right, (2, 1))], 1)
         case "anaglyph":
-            return _mixed(_DUBOIS_LEFT, left, _DUBOIS_RIGHT, right)
+            return _anaglyph(_DUBOIS_LEFT, left, _DUBOIS_RIGHT, right)
         case "anaglyph-gray":
-            return _mixed(np.outer([1, 0, 0], _LUMINANCE), left, np.outer([0, 1, 1], _LUMINANCE), right)
+            return _anaglyph(np.outer([1, 0, 0], _LUMINANCE), left, np.outer([0, 1, 1], _LUMINANCE), right)
 
 
-def _squeezed(image: UInt8[np.ndarray, "3 h w"], by: tuple[int, int]) -> UInt8[np.ndarray, "3 i j"]:
+def _halve(image: UInt8[np.ndarray, "3 h w"], by: tuple[int, int]) -> UInt8[np.ndarray, "3 i j"]:
     if image.shape[1] % by[0] or image.shape[2] % by[1]:
         raise ValueError(f"image: found {image.shape[1:]}, expected an even side to squeeze")
     return avg_pool2d(torch.from_numpy(image).float(), by).round_().to(torch.uint8).numpy()
 
 
-def _mixed(
+def _anaglyph(
     for_left: Float[np.ndarray, "3 3"],
     left: UInt8[np.ndarray, "3 h w"],
     for_right: Float[np.ndarray, "3 3"],

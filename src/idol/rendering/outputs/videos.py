@@ -12,28 +12,28 @@ from idol.rendering.geometry.camera import Camera, Layers, View
 from idol.rendering.geometry.camera_paths import camera_path
 from idol.rendering.geometry.novel_view import Renderer
 from idol.rendering.geometry.zoom import zoom_inside
-from idol.rendering.job import Job
-from idol.rendering.outputs.stereo import eyes, join
+from idol.rendering.job import RenderJob
+from idol.rendering.outputs.stereo import pack_stereo, stereo_pair
 
 
-def write_parallax(job: Job) -> list[Path]:
+def write_parallax(job: RenderJob) -> list[Path]:
     """`parallax.mp4`: the clip seen by a moving camera, by default one that sways."""
     views = _path(job, "sway")
     renderer = Renderer(job.layers, _zoomed(job.layers, views, job.camera))
     return [job.write_video("parallax.mp4", lambda i: renderer.view(i, views[i]))]
 
 
-def write_stereo(job: Job) -> list[Path]:
+def write_stereo(job: RenderJob) -> list[Path]:
     """`stereo.mp4`: the clip for two eyes, by default from where it was taken."""
     settings, layers = job.settings, job.layers
     distance = settings.convergence or float(np.linalg.norm(person_center(layers)))
     views = _path(job, "still")
-    pairs = {view: eyes(view, settings.baseline, distance) for view in views}
+    pairs = {view: stereo_pair(view, settings.baseline, distance) for view in views}
     renderer = Renderer(layers, _zoomed(layers, [eye for pair in pairs.values() for eye in pair], job.camera))
 
     def one(i: int) -> UInt8[np.ndarray, "3 h w"]:
         left, right = renderer.views(i, pairs[views[i]])
-        return join(left, right, settings.stereo)
+        return pack_stereo(left, right, settings.stereo)
 
     return [job.write_video("stereo.mp4", one)]
 
@@ -54,7 +54,7 @@ def _middle(counts: Int[np.ndarray, " n"]) -> float:
     return (low + high) / 2
 
 
-def _path(job: Job, default: str) -> list[View]:
+def _path(job: RenderJob, default: str) -> list[View]:
     times = np.arange(job.layers.frames) / job.layers.fps
     path = job.settings.path or default
     amount = job.settings.amount if job.settings.path or default != "still" else None
