@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from idol.errors import UserError
+from idol.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,53 +115,51 @@ def emit(values: dict[str, Any]) -> None:
     print(json.dumps(values, default=str), flush=True)
 
 
-class Reporter:
-    """Tells on stderr how a run goes: stages and notes as lines, progress as bars with the time left."""
+class ConsoleProgress(ProgressCallback):
+    """Shows progress on stderr: stages and notes as lines, steps as a bar with the time left.
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    Args:
+        progress: The bars.
+        words: Rewrites a note before it is printed.
+    """
+
+    def __init__(self, progress: Progress, words: Callable[[str], str] = str) -> None:
+        self._progress, self._words = progress, words
         self._task: TaskID | None = None
-        self._what = ""
+        self._stage = ""
 
-    def stage(self, what: str) -> None:
-        """A line for what begins now."""
-        self._progress.console.print(what, highlight=False, markup=False)
-        self._task, self._what = None, what.partition(" ")[0]
+    def stage(self, name: str) -> None:
+        """Print the stage's name on a line."""
+        self._progress.console.print(name, highlight=False, markup=False)
+        self._task, self._stage = None, name.partition(" ")[0]
 
     def note(self, text: str) -> None:
-        """A line for what the user should know."""
-        self._progress.console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
-
-    def preview(self, frame: Callable[[], Any]) -> None:
-        """A terminal shows no images."""
+        """Print the note on a line."""
+        line = f"note: {self._words(text)}"
+        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int, total: int) -> None:
-        """Moves the stage's bar."""
+        """Move the stage's bar."""
         if self._task is None:
-            self._task = self._progress.add_task(self._what, total=total)
+            self._task = self._progress.add_task(self._stage, total=total)
         self._progress.update(self._task, completed=done)
 
 
-def _bar() -> Progress:
-    """Drawn on a terminal only; what is printed through its console always shows."""
+@contextmanager
+def show_progress(stage: str | None = None, words: Callable[[str], str] = str) -> Iterator[ConsoleProgress]:
+    """Show progress on stderr while the block runs: bars on a terminal only, lines always.
+
+    Args:
+        stage: Begin this stage at once.
+        words: Rewrites a note before it is printed.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
-@contextmanager
-def reporter() -> Iterator[Reporter]:
-    """A reporter for one run."""
-    with _bar() as progress:
-        yield Reporter(progress)
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left; call what it yields with (done, total)."""
-    with _bar() as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        progress = ConsoleProgress(bars, words)
+        if stage is not None:
+            progress.stage(stage)
+        yield progress
 
 
 def show(*tables: Table) -> None:

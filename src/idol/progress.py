@@ -1,77 +1,59 @@
-"""Who hears how a run goes: the terminal, the web page, or nobody."""
+"""The progress protocol: what long-running functions report, to the terminal, to the web page, or to nobody."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 Preview = Callable[[], np.ndarray]
-"""Decodes a clip's middle frame and its depth as they are by now: (3, h, 2 w) uint8 sRGB, side by side."""
-
-Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""Given what is done, shows how far it is: called with (done, total)."""
+"""Decodes the clip's middle frame beside its depth in their present state: (3, h, 2 w) uint8 sRGB."""
 
 
-def unheard(_done: int, _total: int) -> None:
-    """Progress that nobody follows."""
+class ProgressCallback:
+    """Receives the progress of a run. Every method does nothing; override those of interest."""
+
+    def stage(self, name: str) -> None:
+        """Begin a stage of the run; the steps that follow belong to it.
+
+        `name` is a phrase such as "denoising 24 frames".
+        """
+
+    def note(self, text: str) -> None:
+        """Receive a remark on the input that the user should know, one sentence."""
+
+    def step(self, done: int, total: int) -> None:
+        """Receive how much of the stage's work is done.
+
+        Args:
+            done: Finished units (windows, frames, clips), from 0 to `total`.
+            total: All units of the stage.
+        """
+
+    def preview(self, frame: Preview) -> None:
+        """Receive a function that decodes the present state; calling it takes the time of one decoding."""
 
 
-def no_bar(_what: str) -> AbstractContextManager[Callable[[int, int], None]]:
-    """The bar that nobody sees."""
-    return nullcontext(unheard)
+SILENT = ProgressCallback()
+"""Ignores all progress: the default of every function that reports some."""
 
 
 @dataclass
-class Count:
-    """Counts what is done of a total, and tells it.
+class StepCounter:
+    """Counts finished units and reports each.
 
     Attributes:
-        tell: Called with (done, total).
-        total: How many there are.
-        done: How many are behind us.
+        progress: Receives the steps.
+        total: Number of units.
+        done: How many are finished.
     """
 
-    tell: Callable[[int, int], None]
+    progress: ProgressCallback
     total: int
     done: int = 0
 
-    def one_more(self) -> None:
-        """One more is behind us."""
+    def advance(self) -> None:
+        """Report one more finished unit."""
         self.done += 1
-        self.tell(self.done, self.total)
-
-
-class Listener(Protocol):
-    """Hears how a run goes."""
-
-    def stage(self, what: str) -> None:
-        """Something that takes a while begins."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know about their input."""
-
-    def step(self, done: int, total: int) -> None:
-        """`done` of `total` pieces of the stage's work are behind us: windows denoised, frames decoded."""
-
-    def preview(self, frame: Preview) -> None:
-        """Between two steps: `frame()` shows what has formed so far, for those who want to wait for it."""
-
-
-class Reporter:
-    """The listener that tells nobody."""
-
-    def stage(self, what: str) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def step(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def preview(self, frame: Preview) -> None:
-        """Nothing."""
+        self.progress.step(self.done, self.total)

@@ -177,10 +177,10 @@ def test_images_are_checked_by_what_they_are(tmp_path):
     text.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     for path, found in ((small, "63 x 200"), (large, "48 megapixels"), (text, "not an image")):
         with pytest.raises(UserError, match=found):
-            check_image(path, "--person", LIMITS)
-    check_image(media.path("palace.jpg"), "--person", LIMITS)
+            check_image(path, "person", LIMITS)
+    check_image(media.path("palace.jpg"), "person", LIMITS)
     with pytest.raises(UserError, match="megabytes"):
-        check_image(media.path("palace.jpg"), "--person", Limits(photo_megabytes=0.01))
+        check_image(media.path("palace.jpg"), "person", Limits(photo_megabytes=0.01))
 
 
 def test_films_are_checked_before_they_are_decoded(tmp_path):
@@ -188,13 +188,13 @@ def test_films_are_checked_before_they_are_decoded(tmp_path):
     playlist.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
     write_video(long, np.zeros((20, 3, 64, 64), np.uint8), 2.0)
     with pytest.raises(UserError, match="not a video"):  # a list of other files must not be opened
-        check_film(playlist, "--motion", LIMITS)
+        check_film(playlist, "motion", LIMITS)
     with pytest.raises(UserError, match="10 seconds long"):
-        check_film(long, "--motion", Limits(video_seconds=9.0))
-    check_film(media.path("walk.mp4"), "--motion", LIMITS)
+        check_film(long, "motion", Limits(video_seconds=9.0))
+    check_film(media.path("walk.mp4"), "motion", LIMITS)
     for bad in (float("nan"), float("inf"), 0.5):
         with pytest.raises(UserError):
-            check_number("--frames", bad, 1.0, 2.0)
+            check_number("frames", bad, 1.0, 2.0)
 
 
 def test_the_film_of_the_orbit_holds_color_and_depth(tmp_path):
@@ -259,7 +259,7 @@ def test_words_are_for_the_page():
     error = UserError("--motion /tmp/idol-app-x/job-1/motion", "cannot be decoded", "convert it to MP4")
     assert sentence(error) == "The motion: cannot be decoded. Please convert it to MP4."
     assert (
-        sentence(UserError("--motion", "cannot be fitted", "try --no-retarget"))
+        sentence(UserError("motion", "cannot be fitted", "try --no-retarget"))
         == "The motion: cannot be fitted."
     )
     note = "3 people in the photo: the largest is taken (--person-index chooses another)"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from idol import media
 from idol.clip import Pose
-from idol.pose.skeleton import write_openpose_json
+from idol.pose.openpose_json import write_openpose_json
 from support.cli_runs import SIZE, call, refused, save_run, save_tiny_pipeline
 from support.drawn import drawn_clip
 
@@ -246,7 +246,8 @@ def test_videos_that_cannot_be_decoded(generate, tmp_path):
 
 @pytest.mark.assets
 def test_a_video_without_a_person(generate, tmp_path):
-    from idol.clip.video import read_image, write_video
+    from idol.clip.images import read_image
+    from idol.clip.video import write_video
 
     write_video(tmp_path / "empty.mp4", np.repeat(read_image(EMPTY)[None], 4, axis=0), 10)
     assert "no person" in generate(motion=tmp_path / "empty.mp4")

@@ -17,7 +17,8 @@ from PIL import Image
 import idol.generation.generate
 from idol import __version__
 from idol.clip import Clip
-from idol.clip.video import read_depth16, read_image, read_video
+from idol.clip.images import read_image
+from idol.clip.video import read_video
 from support.cli_runs import SIZE, call, heeds_ctrl_c, refused, save_run, save_tiny_pipeline
 
 
@@ -46,7 +47,8 @@ def test_a_run_folder_is_a_clip_with_its_videos_and_its_settings(run):
     np.testing.assert_array_equal(clip.video, run.clip.video)
     np.testing.assert_allclose(clip.depth, run.clip.depth, atol=0.5 / 65535 + 1e-7)
     np.testing.assert_array_equal(clip.mask, clip.depth > 0.1)
-    np.testing.assert_array_equal(read_depth16(folder / "depth" / "00001.png"), clip.depth[1])
+    depth = np.asarray(Image.open(folder / "depth" / "00001.png"))
+    np.testing.assert_array_equal(depth, np.rint(clip.depth[1] * 65535))
     for name in ("video.mp4", "depth.mp4"):
         video = read_video(folder / name)
         assert video.frames.shape == (3, 3, SIZE, SIZE) and video.fps == 12.5

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from idol.pipeline.frame_conditions import FrameSequence, cut_dolls
 
 from idol.generation.inputs import _standing, _whole
 from idol.pipeline.config import GenerationConfig
-from idol.pipeline.frame_conditions import FrameSequence, cut_dolls
 from idol.pose.retarget import retarget
 from idol.prepare.person import Person
 from support.drawn import drawn_clip

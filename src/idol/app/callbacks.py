@@ -147,9 +147,9 @@ def _order(given: dict[str, Any]) -> Order:
     """The order that the page's components make up; what is hidden does not count."""
     kind, film = given["background_kind"], given["motion_kind"] == FILM
     if kind == IMAGE and given["background_file"] is None:
-        raise UserError("--background", "there is none", "give an image, or choose another kind")
+        raise UserError("background", "there is none", "give an image, or choose another kind")
     if film and given["motion_file"] is None:
-        raise UserError("--motion", "there is none", "give a video, or pick one from the list")
+        raise UserError("motion", "there is none", "give a video, or pick one from the list")
     return Order(
         **_numbers(given),
         detail=given["detail"],
@@ -166,7 +166,7 @@ def _numbers(given: dict[str, Any]) -> dict[str, Any]:
     kinds = {"frames": int, "fps": float, "steps": int, "seed": int}
     for name in kinds:
         if given[name] is None:
-            raise UserError(f"--{name}", "there is none", "give a number")
+            raise UserError(name, "there is none", "give a number")
     return {name: kind(given[name]) for name, kind in kinds.items()}
 
 

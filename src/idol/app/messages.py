@@ -20,14 +20,14 @@ from idol.app.requests import Result
 from idol.errors import UserError
 
 _NAMES = {
-    "--person": "The photo",
-    "--background": "The background",
-    "--motion": "The motion",
-    "--frames": "The number of frames",
-    "--fps": "Frames per second",
-    "--steps": "The number of steps",
-    "--seed": "The seed",
-    "--detail": "The detail",
+    "person": "The photo",
+    "background": "The background",
+    "motion": "The motion",
+    "frames": "The number of frames",
+    "fps": "Frames per second",
+    "steps": "The number of steps",
+    "seed": "The seed",
+    "detail": "The detail",
     "queue": "The queue",
 }
 _OPTION = re.compile(r"\s*\(--[^)]*\)")

@@ -46,7 +46,7 @@ def person_named(name: str | None) -> str:
     Raises:
         UserError: If there is none of that name.
     """
-    return str(_from(people(), "--person", name or ""))
+    return str(_from(people(), "person", name or ""))
 
 
 def background_named(name: str | None) -> str:
@@ -64,7 +64,7 @@ def background_named(name: str | None) -> str:
     if numbers := _NUMBERS.fullmatch(name):
         red, green, blue = (min(255, round(float(part))) for part in numbers.groups())
         return f"#{red:02x}{green:02x}{blue:02x}"
-    return str(_from(backgrounds(), "--background", name, "a color, photo"))
+    return str(_from(backgrounds(), "background", name, "a color, photo"))
 
 
 def motion_named(name: str | None) -> str:
@@ -73,7 +73,7 @@ def motion_named(name: str | None) -> str:
     Raises:
         UserError: If there is none of that name.
     """
-    return str(_from(motions(), "--motion", (name or "").removeprefix("builtin:")))
+    return str(_from(motions(), "motion", (name or "").removeprefix("builtin:")))
 
 
 def _from(known: dict[str, Path] | dict[str, str], argument: str, name: str, also: str = "") -> Path | str:

@@ -40,7 +40,7 @@ def packed(clip: Clip) -> UInt8[np.ndarray, "f 3 h w2"]:
     Raises:
         UserError: If the clip has no depth.
     """
-    depth = clip.known_depth()
+    depth = clip.require_depth()
     if clip.depth_kind == "person":
         depth = np.stack([without_rim(frame) for frame in depth])
     gray = np.rint(depth * 255).astype(np.uint8)

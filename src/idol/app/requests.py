@@ -21,7 +21,7 @@ from idol.generation.inputs import Given, prepare_inputs
 from idol.generation.run_folder import Checksum, Inputs, Record, Settings
 from idol.pipeline.compositing import Detail
 from idol.pose.skeleton import draw
-from idol.progress import Listener
+from idol.progress import ProgressCallback
 from idol.provenance import Facts, Provenance
 from idol.provenance.credentials import sidecar
 
@@ -96,30 +96,35 @@ def check_order(order: Order, limits: Limits) -> None:
     Raises:
         UserError: Naming the argument.
     """
-    check_number("--frames", float(order.frames), 2.0, float(limits.frames))
-    check_number("--fps", float(order.fps), 1.0, 60.0)
-    check_number("--steps", float(order.steps), 1.0, float(limits.steps))
-    check_number("--seed", float(order.seed), 0.0, 2.0**32 - 1)
+    check_number("frames", float(order.frames), 2.0, float(limits.frames))
+    check_number("fps", float(order.fps), 1.0, 60.0)
+    check_number("steps", float(order.steps), 1.0, float(limits.steps))
+    check_number("seed", float(order.seed), 0.0, 2.0**32 - 1)
     if order.detail not in get_args(Detail):
-        raise UserError("--detail", f"{order.detail!r:.60}", f"choose one of {', '.join(get_args(Detail))}")
+        raise UserError("detail", f"{order.detail!r:.60}", f"choose one of {', '.join(get_args(Detail))}")
     if order.photo is None:
         if not order.person:
-            raise UserError("--person", "there is none", "give a photo of the person")
+            raise UserError("person", "there is none", "give a photo of the person")
         options.person_named(order.person)
     else:
-        check_image(order.photo, "--person", limits)
+        check_image(order.photo, "person", limits)
     if order.background_file is None:
         options.background_named(order.background)
     else:
-        check_image(order.background_file, "--background", limits)
+        check_image(order.background_file, "background", limits)
     if order.motion_file is None:
         options.motion_named(order.motion)
     else:
-        check_film(order.motion_file, "--motion", limits)
+        check_film(order.motion_file, "motion", limits)
 
 
 def make(
-    pipe: IdolPipeline, weights: str, order: Order, folder: Path, provenance: Provenance, listener: Listener
+    pipe: IdolPipeline,
+    weights: str,
+    order: Order,
+    folder: Path,
+    provenance: Provenance,
+    progress: ProgressCallback,
 ) -> Result:
     """Make what was ordered.
 
@@ -129,15 +134,15 @@ def make(
         order: Checked.
         folder: An empty folder of the order's own; everything is written there.
         provenance: Who signs.
-        listener: Hears how it goes; what it raises ends the work.
+        progress: Hears how it goes; what it raises ends the work.
 
     Raises:
         UserError: If what was given cannot be used.
     """
-    listener.stage("looking at the photo, the motion and the background")
-    record, inputs = _prepared(pipe, weights, _given(order, folder), order, listener)
-    run = run_prepared(pipe, inputs, record, folder / "run", reporter=listener, provenance=provenance)
-    listener.stage("making the view from the side")
+    progress.stage("looking at the photo, the motion and the background")
+    record, inputs = _prepared(pipe, weights, _given(order, folder), order, progress)
+    run = run_prepared(pipe, inputs, record, folder / "run", progress=progress, provenance=provenance)
+    progress.stage("making the view from the side")
     skeleton, orbit, archive = (folder / name for name in ("skeleton.mp4", "orbit.html", "idol.zip"))
     pose, page = run.clip.pose, orbit_page(run.clip)
     write_video(skeleton, draw(pose, pose.height, pose.width), run.clip.fps)
@@ -172,13 +177,13 @@ def _given(order: Order, folder: Path) -> Given:
 
 
 def _prepared(
-    pipe: IdolPipeline, weights: str, given: Given, order: Order, listener: Listener
+    pipe: IdolPipeline, weights: str, given: Given, order: Order, progress: ProgressCallback
 ) -> tuple[Record, Inputs]:
     """As in `idol.generation.generate.generate`, with weights that are loaded already."""
     height, width = pipe.defaults.height, pipe.defaults.width
     ready = prepare_inputs(given, height, width, order.frames, order.fps)
     for note in ready.notes:
-        listener.note(note)
+        progress.note(note)
     settings = Settings(
         weights=weights,
         steps=order.steps,

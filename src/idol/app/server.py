@@ -47,7 +47,7 @@ def app(
         UserError: If gradio is not installed, or the weights, the port or the address cannot be used.
     """
     if not 0 <= port <= 65535:
-        raise UserError("--port", str(port), "give a number from 0 to 65535")
+        raise UserError("port", str(port), "give a number from 0 to 65535")
     limits = limits or Limits()
     if block:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
@@ -87,7 +87,7 @@ def _launch(blocks: Any, host: str, port: int, browser: bool, limits: Limits) ->
             **look(),
         )
     except OSError as error:
-        raise UserError("--port", f"{host}:{port} cannot be used ({error})", "choose another") from error
+        raise UserError("port", f"{host}:{port} cannot be used ({error})", "choose another") from error
     return str(address)
 
 

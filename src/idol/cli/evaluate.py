@@ -46,23 +46,24 @@ def evaluate(
     """Generated clips against the true ones: image, depth, motion, and the sets as a whole."""
     from idol.evaluation.evaluate import evaluate
 
-    found = evaluate(
-        generated,
-        true,
-        others=_named_folders("--other", other),
-        baselines=baselines,
-        pose=pose,
-        mask=mask,
-        lpips=lpips,  # type: ignore[arg-type]  # checked there
-        identity=identity,  # type: ignore[arg-type]
-        sets=sets,
-        resnet3d=resnet3d,
-        stride=stride,
-        plots=plots,
-        out=out,
-        device=device,
-        bar=console.progress_bar,
-    )
+    with console.show_progress() as progress:
+        found = evaluate(
+            generated,
+            true,
+            others=_named_folders("--other", other),
+            baselines=baselines,
+            pose=pose,
+            mask=mask,
+            lpips=lpips,  # type: ignore[arg-type]  # checked there
+            identity=identity,  # type: ignore[arg-type]
+            sets=sets,
+            resnet3d=resnet3d,
+            stride=stride,
+            plots=plots,
+            out=out,
+            device=device,
+            progress=progress,
+        )
     console.show(*found.tables())
     if as_json:
         console.emit({"ok": True, **found.to_json()})
@@ -90,7 +91,7 @@ def import_clips(
     from idol.evaluation.evaluate import open_clips
     from idol.evaluation.external.importers import import_folder
 
-    with console.progress_bar("importing") as progress:
+    with console.show_progress("importing") as progress:
         count = import_folder(
             folder,
             open_clips(true),
@@ -128,7 +129,7 @@ def benchmark(
     from idol.training.train import TrainConfig
 
     stage = load_config(TrainConfig, config, overrides or [])
-    with console.progress_bar("measuring") as progress:
+    with console.show_progress("measuring") as progress:
         report = benchmark(
             stage,
             method or tuple(METHODS),
@@ -185,10 +186,11 @@ def reproduce(
         return
     result: CostTable | TableResult
     if this.table.kind == "cost":
-        with console.progress_bar("measuring") as progress:
+        with console.show_progress("measuring") as progress:
             result = costs(this, steps=steps, repeat=repeat, device=device, dtype=dtype, progress=progress)
     else:
-        result = reproduce(this, device=device, resnet3d=resnet3d, bar=console.progress_bar)
+        with console.show_progress() as progress:
+            result = reproduce(this, device=device, resnet3d=resnet3d, progress=progress)
     if out is not None:
         write_json(out / f"{name}.json", result.to_json())
         write_text(out / f"{name}.md", result.markdown())

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from idol import console
+from idol.cli.option_names import note_in_options
 from idol.cli.root import Certificate, Json, Overwrite, PrivateKey, Watermark, program
 from idol.errors import UserError
 
@@ -25,9 +26,9 @@ def demo(
     """A real person before a real background follows a real walk: everything comes with the package."""
     from idol.generation.demo import demo
 
-    with console.reporter() as reporter:
+    with console.show_progress(words=note_in_options) as progress:
         run = demo(
-            out, frames=frames, fps=fps, steps=steps, seed=seed, overwrite=overwrite, reporter=reporter
+            out, frames=frames, fps=fps, steps=steps, seed=seed, overwrite=overwrite, progress=progress
         )
     console.tell_run(run, as_json)
 
@@ -83,27 +84,27 @@ def generate(
         raise UserError("-o", "is missing", "name the folder to write")
     apart = ("out", "from_run", "overwrite", "as_json")
     given = {k: v for k, v in context.params.items() if v is not None and k not in apart}
-    with console.reporter() as reporter:
+    with console.show_progress(words=note_in_options) as progress:
         if from_run is not None:
-            run = _repeat(from_run, out, given, overwrite, reporter)
+            run = _repeat(from_run, out, given, overwrite, progress)
         else:
-            run = _generate(out, given, overwrite, reporter)
+            run = _generate(out, given, overwrite, progress)
     console.tell_run(run, as_json)
 
 
-def _generate(out: Path, given: dict[str, Any], overwrite: bool, reporter: Any) -> Any:
+def _generate(out: Path, given: dict[str, Any], overwrite: bool, progress: Any) -> Any:
     from idol.generation.generate import generate
 
     for name in ("person", "background", "motion"):
         if name not in given:
             raise UserError(f"--{name}", "is missing", "give all of --person, --background and --motion")
-    return generate(out=out, overwrite=overwrite, reporter=reporter, **given)
+    return generate(out=out, overwrite=overwrite, progress=progress, **given)
 
 
-def _repeat(from_run: Path, out: Path, given: dict[str, Any], overwrite: bool, reporter: Any) -> Any:
+def _repeat(from_run: Path, out: Path, given: dict[str, Any], overwrite: bool, progress: Any) -> Any:
     from idol.generation.generate import repeat
 
     if given:
         option = "--" + next(iter(given)).replace("_", "-")
         raise UserError("--from", f"cannot be joined with {option}", "leave one of them away")
-    return repeat(from_run, out, overwrite=overwrite, reporter=reporter)
+    return repeat(from_run, out, overwrite=overwrite, progress=progress)

@@ -62,7 +62,7 @@ def render(
     """2.5-D views of a clip: a moving camera, two eyes, points, meshes, layers."""
     from idol.rendering import render
 
-    with console.progress_bar("rendering") as progress:
+    with console.show_progress("rendering") as progress:
         made = render(
             clip,
             out,

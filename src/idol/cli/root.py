@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from idol.cli.option_names import Program
+
 program = typer.Typer(
     name="idol",
+    cls=Program,
     help="A video of a person and its depth, from one photo, a background and a motion.",
     no_args_is_help=True,
     add_completion=False,

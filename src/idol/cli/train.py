@@ -32,7 +32,7 @@ def synth(
     """Synthetic people with exact depth, as shards for training and evaluation."""
     from idol.synthesis import generate
 
-    with console.progress_bar("drawing clips") as progress:
+    with console.show_progress("drawing clips") as progress:
         folder = generate(
             out,
             clips,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from idol import media
 from idol.generation.generate import Run, generate
-from idol.progress import Listener
+from idol.progress import SILENT, ProgressCallback
 
 
 def demo(
@@ -17,7 +17,7 @@ def demo(
     steps: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
-    reporter: Listener | None = None,
+    progress: ProgressCallback = SILENT,
 ) -> Run:
     """Run `generate` on the bundled photo, background and motion with the bundled weights.
 
@@ -28,7 +28,7 @@ def demo(
         steps: Denoising steps; the checkpoint's own number by default.
         seed: Of the starting noise.
         overwrite: Replace a run folder at `out`.
-        reporter: Hears how it goes.
+        progress: Receives stages, notes, steps and previews.
 
     Raises:
         UserError: As of `generate`.
@@ -43,5 +43,5 @@ def demo(
         fps=fps,
         seed=seed,
         overwrite=overwrite,
-        reporter=reporter,
+        progress=progress,
     )

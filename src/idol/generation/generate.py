@@ -20,7 +20,7 @@ import torch
 from idol.assets import sha256_of
 from idol.atomic_io import check_destination, staged_folder
 from idol.clip import Clip, DepthKind
-from idol.clip.background_subtraction import differs_from_plate
+from idol.clip.background_subtraction import subtract_background
 from idol.clip.depth import PERSON_FLOOR, Colormap
 from idol.errors import UserError
 from idol.generation.inputs import Given, Prepared, prepare_inputs
@@ -38,7 +38,7 @@ from idol.generation.run_folder import (
 )
 from idol.pipeline.compositing import Detail
 from idol.pipeline.config import as_numpy
-from idol.progress import Listener, Reporter
+from idol.progress import SILENT, ProgressCallback
 from idol.provenance import Facts, Provenance, checkpoint_digest, provenance_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def generate(
     certificate: str | Path | None = None,
     private_key: str | Path | None = None,
     overwrite: bool = False,
-    reporter: Listener | None = None,
+    progress: ProgressCallback = SILENT,
 ) -> Run:
     """Animate the person of a photo.
 
@@ -118,32 +118,32 @@ def generate(
         certificate: PEM of a certificate chain that signs the videos; one of this machine's by default.
         private_key: PEM of its key.
         overwrite: Replace a run folder at `out`.
-        reporter: Hears how it goes.
+        progress: Receives stages, notes, steps and previews.
 
     Raises:
         UserError: If something given cannot be used; nothing is written then.
     """
-    reporter, out = reporter or Reporter(), Path(out)
+    out = Path(out)
     check_destination(out, overwrite, RUN)
     _check_numbers(steps=steps, guidance=guidance, frames=frames, fps=fps, height=height, width=width)
     if not 0 <= seed < 2**63:
-        raise UserError("--seed", str(seed), "give a number from 0 to 2^63 - 1")
+        raise UserError("seed", str(seed), "give a number from 0 to 2^63 - 1")
     if colormap not in get_args(Colormap):
-        raise UserError("--colormap", repr(colormap), f"choose one of {', '.join(get_args(Colormap))}")
+        raise UserError("colormap", repr(colormap), f"choose one of {', '.join(get_args(Colormap))}")
     if detail is not None and detail not in get_args(Detail):
-        raise UserError("--detail", repr(detail), f"choose one of {', '.join(get_args(Detail))}")
+        raise UserError("detail", repr(detail), f"choose one of {', '.join(get_args(Detail))}")
 
     provenance = provenance_of(watermark, certificate, private_key)
 
-    reporter.stage("loading the weights")
+    progress.stage("loading the weights")
     pipe = load_pipeline(weights, device or best_device())
     height, width = height or pipe.defaults.height, width or pipe.defaults.width
 
-    reporter.stage("looking at the photo, the motion and the background")
+    progress.stage("looking at the photo, the motion and the background")
     given = Given(str(person), str(background), str(motion), retarget, person_index, estimator)
     ready = prepare_inputs(given, height, width, frames, fps)
     for note in ready.notes:
-        reporter.note(note)
+        progress.note(note)
 
     settings = Settings(
         weights=weights,
@@ -160,11 +160,11 @@ def generate(
         watermark=watermark,
     )
     record = first_record(pipe, settings, given, ready)
-    return run_prepared(pipe, ready.inputs, record, out, overwrite, reporter, provenance)
+    return run_prepared(pipe, ready.inputs, record, out, overwrite, progress, provenance)
 
 
 def repeat(
-    run: str | Path, out: str | Path, *, overwrite: bool = False, reporter: Listener | None = None
+    run: str | Path, out: str | Path, *, overwrite: bool = False, progress: ProgressCallback = SILENT
 ) -> Run:
     """Make the frames of an earlier run again, bit for bit, from what lies beside its `run.json`.
 
@@ -172,26 +172,26 @@ def repeat(
         run: The `run.json`, or its folder.
         out: As of `generate`.
         overwrite: As of `generate`.
-        reporter: As of `generate`.
+        progress: As of `generate`.
 
     Raises:
         UserError: If the run folder is not whole, or the weights are not those of the run.
     """
-    reporter, out = reporter or Reporter(), Path(out)
+    out = Path(out)
     check_destination(out, overwrite, RUN)
     record = read_record(Path(run))
     inputs = read_inputs(Path(run), record)
-    reporter.stage("loading the weights")
+    progress.stage("loading the weights")
     pipe = load_pipeline(record.settings.weights, record.settings.device)
     if checkpoint_files(pipe) != record.checkpoint:
         raise UserError(
-            "--from",
+            "run",
             f"the weights {record.settings.weights} are not those of the run",
             "get the same weights",
         )
     if package_versions() != record.versions:
-        reporter.note("made with other versions of the packages: frames may differ in the last bit")
-    return run_prepared(pipe, inputs, record, out, overwrite, reporter)
+        progress.note("made with other versions of the packages: frames may differ in the last bit")
+    return run_prepared(pipe, inputs, record, out, overwrite, progress)
 
 
 def _check_numbers(**given: float | None) -> None:
@@ -199,7 +199,7 @@ def _check_numbers(**given: float | None) -> None:
     least = {"steps": 1, "frames": 1, "fps": 0.1, "height": 16, "width": 16, "guidance": 0}
     for name, value in given.items():
         if value is not None and not (math.isfinite(value) and value >= least[name]):
-            raise UserError(f"--{name}", str(value), f"give a number of at least {least[name]}")
+            raise UserError(name, str(value), f"give a number of at least {least[name]}")
 
 
 def best_device() -> str:
@@ -228,7 +228,7 @@ def load_pipeline(weights: str, device: str) -> IdolPipeline:
     try:
         return pipe.to(device)
     except (RuntimeError, AssertionError) as error:  # torch's words for a device it does not have
-        raise UserError("--device", f"{device} cannot be used ({error})", "try --device cpu") from error
+        raise UserError("device", f"{device} cannot be used ({error})", "try `device=cpu`") from error
 
 
 def first_record(pipe: IdolPipeline, settings: Settings, given: Given, ready: Prepared) -> Record:
@@ -252,7 +252,7 @@ def run_prepared(
     record: Record,
     out: str | Path,
     overwrite: bool = False,
-    reporter: Listener | None = None,
+    progress: ProgressCallback = SILENT,
     provenance: Provenance | None = None,
 ) -> Run:
     """Denoise prepared inputs, and write the run folder.
@@ -263,18 +263,18 @@ def run_prepared(
         record: What is known so far; time and checksums are filled in.
         out: As of `generate`, and so the next two.
         overwrite: See there.
-        reporter: See there.
+        progress: See there.
         provenance: Who signs; this machine by default. The settings say whether frames are marked.
     """
-    settings, out, reporter = record.settings, Path(out), reporter or Reporter()
+    settings, out = record.settings, Path(out)
     if pipe.unet.config["num_modalities"] == 1 and not pipe.codec.stacked:
-        raise UserError("--weights", f"{settings.weights} makes no depth", "give weights of both modalities")
+        raise UserError("weights", f"{settings.weights} makes no depth", "give weights of both modalities")
     steps = "1 step" if settings.steps == 1 else f"{settings.steps} steps"
-    reporter.stage(f"denoising {record.frames} frames, {steps}, on {settings.device}")
+    progress.stage(f"denoising {record.frames} frames, {steps}, on {settings.device}")
     started = time.monotonic()
     provenance = replace(provenance or Provenance(), watermark=settings.watermark)
     with staged_folder(out, overwrite, RUN) as folder, _threads(settings.threads):
-        parts = generated(pipe, inputs, settings, reporter)
+        parts = generated(pipe, inputs, settings, progress)
         first = next(parts)
         mark = provenance.marker(first.video)
         marked = (replace(part, video=mark(part.video)) for part in chain([first], parts))
@@ -286,16 +286,18 @@ def run_prepared(
     return Run(out, record)
 
 
-def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: Listener) -> Clip:
+def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, progress: ProgressCallback) -> Clip:
     """The generated clip in one piece; see `generated`."""
-    parts = list(generated(pipe, inputs, settings, reporter))
+    parts = list(generated(pipe, inputs, settings, progress))
     video, depth, mask = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("video", "depth", "mask")
     )
     return replace(parts[0], video=video, depth=depth, mask=mask, pose=inputs.pose)
 
 
-def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: Listener) -> Iterator[Clip]:
+def generated(
+    pipe: IdolPipeline, inputs: Inputs, settings: Settings, progress: ProgressCallback
+) -> Iterator[Clip]:
     """The generated clip, a few frames after the others.
 
     Its mask is the silhouette that the depth holds; it is without depth, if none is made.
@@ -305,7 +307,7 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
     def formed(_pipe: Any, step: int, _time: Any, seen: dict[str, Any]) -> None:
         middle = frames // 2
         if step + 1 < settings.steps:
-            reporter.preview(lambda: _side_by_side(seen["decode"](slice(middle, middle + 1))))
+            progress.preview(lambda: _side_by_side(seen["decode"](slice(middle, middle + 1))))
 
     outputs = pipe.stream(
         inputs.person,
@@ -321,16 +323,16 @@ def generated(pipe: IdolPipeline, inputs: Inputs, settings: Settings, reporter: 
         detail=settings.detail,
         callback_on_step_end=formed,
         callback_on_step_end_tensor_inputs=(),
-        progress=reporter.step,
+        progress=progress,
     )
-    reporter.stage("decoding the frames")
+    progress.stage("decoding the frames")
     first = 0
     for output in outputs:
         images = as_numpy(output)
         video = np.rint(np.clip(images.video[0], 0, 1) * 255).astype(np.uint8)
         yield _part(video, images.depth, pipe.defaults.depth_kind, first, inputs, settings)
         first += len(video)
-        reporter.step(first, frames)
+        progress.step(first, frames)
 
 
 def _side_by_side(images: torch.Tensor) -> np.ndarray:
@@ -352,7 +354,7 @@ def _part(
         empty = np.zeros((len(video), *video.shape[2:]), np.float32)
         return Clip(video, empty, empty > 0, depth_kind="none", **made)
     depth = np.clip(depth[0], 0, 1).astype(np.float32)
-    mask = depth > PERSON_FLOOR / 2 if kind == "person" else differs_from_plate(video, inputs.background)
+    mask = depth > PERSON_FLOOR / 2 if kind == "person" else subtract_background(video, inputs.background)
     return Clip(video, depth, mask, depth_kind=kind, **made)
 
 

@@ -71,13 +71,13 @@ def prepare_inputs(
         UserError: If something given cannot be used; it names which.
     """
     # Here, so that repeating a run, which has its inputs already, does without the estimators.
-    from idol.prepare.background import background_from
-    from idol.prepare.motion import motion_from
-    from idol.prepare.person import person_from_photo
+    from idol.prepare.background import load_background
+    from idol.prepare.motion import load_motion
+    from idol.prepare.person import load_person
 
-    person = person_from_photo(given.person, given.person_index, estimator=given.estimator)
-    background = background_from(given.background, height, width, person)
-    motion = motion_from(given.motion, max_frames=frames or LONGEST, fps=fps, estimator=given.estimator)
+    person = load_person(given.person, given.person_index, estimator=given.estimator)
+    background = load_background(given.background, height, width, person)
+    motion = load_motion(given.motion, max_frames=frames or LONGEST, fps=fps, estimator=given.estimator)
     if given.retarget:
         pose = _fitted(motion.pose, _standing(person, given.background == "photo", height, width))
     else:
@@ -92,9 +92,9 @@ def _standing(person: Person, before_photo: bool, height: int, width: int) -> Po
 
     Where that would cut the person the photo is shown whole instead, unless it is also the background.
     """
-    from idol.prepare.background import window
+    from idol.prepare.background import crop_window
 
-    x0, y0, x1, y1 = window(person.image, height, width, person.mask)
+    x0, y0, x1, y1 = crop_window(person.image, height, width, person.mask)
     if before_photo or person.mask[y0:y1, x0:x1].sum() == person.mask.sum():
         return person.pose.cropped(x0, y0, x1, y1).resized(height, width)
     return _whole(person.pose, height, width)
@@ -105,7 +105,7 @@ def _fitted(motion: Pose, person: Pose) -> Pose:
         return retarget(motion, person, frame_height=person.height, frame_width=person.width)
     except ValueError as error:
         found = f"cannot be fitted to the person ({error})"
-        raise UserError("--motion", found, "try --no-retarget") from error
+        raise UserError("motion", found, "try `retarget=False`") from error
 
 
 def _whole(pose: Pose, height: int, width: int) -> Pose:
@@ -120,5 +120,5 @@ def _length_notes(there: int, wanted: int | None) -> tuple[str, ...]:
     if wanted is not None and there < wanted:
         return (f"the motion has {there} frames, not {wanted}: the result is that long",)
     if wanted is None and there == LONGEST:
-        return (f"the first {LONGEST} frames of the motion are taken (--frames takes more)",)
+        return (f"the first {LONGEST} frames of the motion are taken (`frames` takes more)",)
     return ()

@@ -21,7 +21,8 @@ from idol.assets import sha256_of
 from idol.atomic_io import FolderKind
 from idol.clip import Clip, Pose
 from idol.clip.depth import Colormap, colorize
-from idol.clip.video import read_image, video_writer, write_image
+from idol.clip.images import read_image, write_image
+from idol.clip.video import video_writer
 from idol.clip.writer import ClipWriter
 from idol.config import from_dict, to_dict
 from idol.errors import UserError
@@ -194,9 +195,7 @@ def read_record(path: Path) -> Record:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
-        raise UserError(
-            "--from", f"{path} cannot be read ({reason})", "give the run.json of a run"
-        ) from error
+        raise UserError("run", f"{path} cannot be read ({reason})", "give the run.json of a run") from error
     return from_dict(Record, values, str(path))
 
 
@@ -209,10 +208,10 @@ def read_inputs(path: Path, record: Record) -> Inputs:
     folder = path if path.is_dir() else path.parent
     for entry in record.inputs:
         if not (folder / entry.name).is_file():
-            raise UserError("--from", f"{folder / entry.name} is missing", "give a whole run folder")
+            raise UserError("run", f"{folder / entry.name} is missing", "give a whole run folder")
     if _checksums(folder) != record.inputs:
         raise UserError(
-            "--from", f"the inputs in {folder} are not those of the run", "make a new run from the originals"
+            "run", f"the inputs in {folder} are not those of the run", "make a new run from the originals"
         )
     poses = json.loads((folder / "pose.json").read_text())
     return Inputs(
