@@ -44,12 +44,12 @@ def test_the_window_moves_to_hold_the_person():
 
 
 def test_bad_backgrounds(tmp_path):
-    with pytest.raises(UserError, match="--background bluish.*neither a file nor a color"):
+    with pytest.raises(UserError, match="background: bluish is neither a file nor a color"):
         load_background("bluish", 8, 8)
-    with pytest.raises(UserError, match="--background photo.*--person"):
+    with pytest.raises(UserError, match="background: photo.*person"):
         load_background("photo", 8, 8)
     (tmp_path / "b.jpg").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"--background .*b\.jpg"):
+    with pytest.raises(UserError, match=r"background: .*b\.jpg"):
         load_background(tmp_path / "b.jpg", 8, 8)
 
 

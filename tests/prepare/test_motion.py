@@ -187,16 +187,16 @@ def test_openpose_folder(tmp_path):
 
 @pytest.mark.parametrize(
     "spec, message",
-    [("builtin:tango", "no built-in motion 'tango'.*walk"), ("nowhere.mp4", "no such file.*builtin")],
+    [("builtin:tango", "no built-in motion 'tango'.*walk"), ("nowhere.mp4", "no file or folder.*builtin")],
 )
 def test_unknown_motions(spec, message):
-    with pytest.raises(UserError, match=rf"--motion.*{message}"):
+    with pytest.raises(UserError, match=rf"motion.*{message}"):
         load_motion(spec)
 
 
 def test_an_empty_folder_and_a_file_that_is_no_video(tmp_path):
-    with pytest.raises(UserError, match="--motion.*no .json"):
+    with pytest.raises(UserError, match="motion.*no .json"):
         load_motion(tmp_path)
     (tmp_path / "dance.mp4").write_text("this is not a video")
-    with pytest.raises(UserError, match="--motion.*dance.mp4"):
+    with pytest.raises(UserError, match="motion.*dance.mp4"):
         load_motion(tmp_path / "dance.mp4")

@@ -174,15 +174,15 @@ def test_switched_off_nothing_is_touched(png):
 
 def test_wrong_certificates_are_told_at_once(own, tmp_path):
     chain, key = own / "chain.pem", own / "key.pem"
-    with pytest.raises(UserError, match="--certificate: is given without --private-key"):
+    with pytest.raises(UserError, match="certificate: is given without `private_key`"):
         Provenance(certificate=chain)
-    with pytest.raises(UserError, match="--private-key: is given without --certificate"):
+    with pytest.raises(UserError, match="private_key: is given without `certificate`"):
         Provenance(private_key=key)
-    with pytest.raises(UserError, match="--certificate: .*cannot be read"):
+    with pytest.raises(UserError, match="certificate: .*cannot be read"):
         Provenance(certificate=tmp_path / "missing.pem", private_key=key)
-    with pytest.raises(UserError, match="--certificate: .*no PEM certificate"):
+    with pytest.raises(UserError, match="certificate: .*no PEM certificate"):
         Provenance(certificate=key, private_key=key)
-    with pytest.raises(UserError, match="--private-key: .*no PEM private key"):
+    with pytest.raises(UserError, match="private_key: .*no PEM private key"):
         Provenance(certificate=chain, private_key=chain)
     (tmp_path / "other.pem").write_bytes(signing.local_signer().key)
     with pytest.raises(UserError, match="is not the key of"):

@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
+from idol.atomic_io import staged_folder
 from idol.clip.images import encode_depth16
 from idol.clip.pose import Pose
 from idol.errors import UserError
@@ -130,12 +129,10 @@ class Clip:
         folder = Path(folder)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-                fresh = Path(scratch, "new")
+            with staged_folder(folder, True, None) as new:
                 for name, data in clip_to_files(self, image="png").items():
-                    (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                    (fresh / name).write_bytes(data)
-                _replace_folder(fresh, folder, aside=Path(scratch, "old"))
+                    (new / name).parent.mkdir(parents=True, exist_ok=True)
+                    (new / name).write_bytes(data)
         except OSError as wrong:
             raise UserError(str(folder), f"cannot be written ({wrong})", "check the space left") from wrong
 
@@ -168,19 +165,6 @@ def _expect(name: str, array: np.ndarray, dtype: Any, shape: tuple[int, ...]) ->
     if array.dtype != dtype or array.shape != shape:
         expected = f"{np.dtype(dtype)} {shape}"
         raise ValueError(f"{name}: found {array.dtype} {array.shape}, expected {expected}")
-
-
-def _replace_folder(fresh: Path, folder: Path, aside: Path) -> None:
-    """Rename `fresh` to `folder`, moving an old folder aside: a rename cannot replace a full one."""
-    if not folder.exists():
-        os.rename(fresh, folder)
-        return
-    os.rename(folder, aside)
-    try:
-        os.rename(fresh, folder)
-    except OSError:
-        os.rename(aside, folder)
-        raise
 
 
 def clip_to_files(

@@ -1,8 +1,6 @@
 """Video files to arrays and back, with their sound (PyAV, H.264)."""
 
 import logging
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 
+from idol.atomic_io import atomic_file
 from idol.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -296,15 +295,10 @@ def _encode_part(out: Any, stream: Any, part: Any, left: int) -> int:
 def _appearing(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside `path` that replaces it when the block ends without error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
     try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        with atomic_file(path) as new:
+            yield new
     except (OSError, av.error.FFmpegError) as wrong:
         raise UserError(
             str(path), f"cannot be written ({wrong})", "check the suffix and the space left"
         ) from wrong
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -22,10 +22,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from idol.atomic_io import atomic_file
 from idol.clip import Pose
 from idol.config import to_dict
 from idol.data.dataset import ImageConfig, SampleImages, choose_clip, generator, make_images, other_clips
 from idol.data.shards import ShardEntry, ShardReader
+from idol.progress import SILENT, ProgressCallback
 
 VERSION = 3
 
@@ -129,7 +131,14 @@ class LatentCache:
         return {**self.__dict__, "_open": {}}
 
     def build(
-        self, encode: Encode, *, rank: int = 0, world: int = 1, workers: int = 0, chunk: int = 32
+        self,
+        encode: Encode,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        chunk: int = 32,
+        progress: ProgressCallback = SILENT,
     ) -> int:
         """Encode the files that are missing; of several processes each encodes its share.
 
@@ -139,6 +148,7 @@ class LatentCache:
             world: Number of processes.
             workers: Worker processes that decode clips and make images.
             chunk: Images per call of `encode`.
+            progress: Receives the clips encoded.
 
         Returns:
             Number of clips encoded by this process.
@@ -153,9 +163,11 @@ class LatentCache:
             num_workers=workers,
             collate_fn=_identity,
         )
-        made = iter(loader)
+        if todo:
+            progress.stage(f"encoding {len(todo)} clips to {self.folder}")
+        clips = _encoded_clips(loader, encode, chunk, progress)
         for copy, shard in missing:
-            self._build_file(made, copy, shard, encode, chunk)
+            self._build_file(clips, copy, shard)
         return len(todo)
 
     def get(self, index: int, frames: Sequence[int], reference: int) -> ClipLatents:
@@ -195,19 +207,16 @@ class LatentCache:
         names = ("draft_video", "draft_depth")[: self.config.latent_modalities]
         return torch.stack([file.get_slice(name)[window][::step] for name in names])
 
-    def _build_file(
-        self, made: Iterator[SampleImages], copy: DatasetCopy, shard: int, encode: Encode, chunk: int
-    ) -> None:
-        clips = [_encode_clip(next(made), encode, chunk) for _ in self._clips_of(shard)]
+    def _build_file(self, encoded: Iterator[dict[str, Tensor]], copy: DatasetCopy, shard: int) -> None:
+        clips = [next(encoded) for _ in self._clips_of(shard)]
         tensors = {name: torch.cat([clip[name] for clip in clips]) for name in clips[0]}
         ends = torch.tensor([len(clip["background"]) for clip in clips]).cumsum(0)
         starts = torch.cat([ends.new_zeros(1), ends[:-1]])
         # a still background has one row and a moving one a row per frame, so rows must be looked up
         tensors["background_rows"] = torch.stack([starts, ends], 1)
         path = self._path(self.reader.shards[shard], copy)
-        partial = path.with_suffix(".partial")
-        save_file(tensors, partial)
-        partial.replace(path)
+        with atomic_file(path) as new:
+            save_file(tensors, new)
 
     def _clips_of(self, shard: int) -> list[int]:
         return [i for i, (s, _) in enumerate(self.reader.positions) if s == shard]
@@ -246,6 +255,15 @@ class _ImageDataset(Dataset[SampleImages]):
         person = None if elsewhere is None else self.reader[elsewhere]
         reference = int(rng.integers((person or clip).frames))
         return make_images(clip, frames, [reference], self.config, rng, copy.mirrored, person)
+
+
+def _encoded_clips(
+    loader: DataLoader, encode: Encode, chunk: int, progress: ProgressCallback
+) -> Iterator[dict[str, Tensor]]:
+    for done, images in enumerate(loader, 1):
+        rows = _encode_clip(images, encode, chunk)
+        progress.step(done, len(loader))
+        yield rows
 
 
 def _encode_clip(made: SampleImages, encode: Encode, chunk: int) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from idol.assets import sha256_of
+from idol.atomic_io import atomic_file, write_bytes
 from idol.clip import Clip
 from idol.clip.clip import clip_from_files, clip_to_files
 from idol.errors import UserError
@@ -113,14 +114,10 @@ class ShardWriter:
         if self.is_complete(index):
             return _read_shard(self._index_path(index))
         tar = self._tar_path(index)
-        partial = tar.with_suffix(f".{os.getpid()}.partial")
-        try:
-            samples = self._write_tar(partial, index, clips)
-            entry = ShardEntry(tar.name, partial.stat().st_size, sha256_of(partial), samples)
-            partial.replace(tar)
-        finally:
-            partial.unlink(missing_ok=True)
-        _write_atomic(self._index_path(index), json.dumps(asdict(entry)))
+        with atomic_file(tar) as new:
+            samples = self._write_tar(new, index, clips)
+            entry = ShardEntry(tar.name, new.stat().st_size, sha256_of(new), samples)
+        write_bytes(self._index_path(index), json.dumps(asdict(entry)).encode())
         return entry
 
     def write(self, clips: Iterable[Clip]) -> list[ShardEntry]:
@@ -140,7 +137,7 @@ class ShardWriter:
         """Merge the indices of all shards into the manifest; may be called again after adding shards."""
         shards = [_read_shard(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
         manifest = {"version": VERSION, "shards": [asdict(shard) for shard in shards]}
-        _write_atomic(self.folder / MANIFEST, json.dumps(manifest))
+        write_bytes(self.folder / MANIFEST, json.dumps(manifest).encode())
         return shards
 
     def _write_tar(self, path: Path, index: int, clips: Iterable[Clip]) -> tuple[SampleEntry, ...]:
@@ -295,9 +292,3 @@ def _shard_from(raw: dict) -> ShardEntry:
         for sample in raw["samples"]
     )
     return ShardEntry(raw["name"], raw["bytes"], raw["sha256"], samples)
-
-
-def _write_atomic(path: Path, text: str) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)

@@ -1,4 +1,4 @@
-"""Real input in: a photo, a background and a motion become what the pipeline takes."""
+"""Preparation of real input: a photo, a background and a motion become the pipeline's arguments."""
 
 from idol.prepare.background import load_background
 from idol.prepare.motion import DrivingMotion, load_motion

@@ -1,4 +1,4 @@
-"""What is behind the person: an image, a color, or the photo's own with the person's place filled."""
+"""The background of a clip: an image, a color, or the photo's own with the person removed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def load_background(
     width: int,
     person: Person | None = None,
 ) -> NDArray[np.uint8]:
-    """The background, cropped to the shape of the output and scaled to its size.
+    """Load a background, cropped to the aspect ratio of the output and resized to its size.
 
     Args:
-        spec: An image's path, a color (`#rrggbb` or a CSS name), or `photo`.
-        height: Of the output, in pixels.
-        width: Of the output, in pixels.
-        person: Whose photo `photo` means.
+        spec: Path of an image, a color (`#rrggbb` or a CSS name), or `photo`.
+        height: Height of the output in pixels.
+        width: Width of the output in pixels.
+        person: The person whose photo `photo` refers to.
 
     Returns:
         (3, height, width) uint8 sRGB.
@@ -39,7 +39,9 @@ def load_background(
     """
     if str(spec) == "photo":
         if person is None:
-            raise UserError("background", "photo, but there is no photo of a person", "give a photo as `person`")
+            raise UserError(
+                "background", "photo, but there is no photo of a person", "give a photo as `person`"
+            )
         box = crop_window(person.image, height, width, person.mask)
         return crop_and_resize(remove_person(person.image, person.mask), box, height, width)
     color = _color(str(spec))
@@ -56,7 +58,7 @@ def load_background(
 
 
 def _color(spec: str) -> tuple[int, int, int] | None:
-    """Red, green and blue of a color's name; None if it is no color."""
+    """Parse a color into red, green and blue, 0 to 255; None if it is not a color."""
     try:
         red, green, blue = ImageColor.getrgb(spec)[:3]
     except ValueError:
@@ -67,13 +69,13 @@ def _color(spec: str) -> tuple[int, int, int] | None:
 def crop_window(
     photo: NDArray[np.uint8], height: int, width: int, mask: NDArray[np.bool_] | None = None
 ) -> Box:
-    """The largest window of an image in the shape of the output: central, but moved to hold the person.
+    """Find the largest window with the output's aspect ratio: centered, but moved to contain the person.
 
     Args:
         photo: (3, h, w) uint8, the image.
-        height: Of the output.
-        width: Of the output.
-        mask: (h, w) bool, the person in it, or None.
+        height: Height of the output in pixels.
+        width: Width of the output in pixels.
+        mask: (h, w) bool, the person in the image, or None.
 
     Returns:
         x0, y0, x1, y1 in pixels of the image.
@@ -82,12 +84,12 @@ def crop_window(
     scale = min(photo_height / height, photo_width / width)
     tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
     inside = (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))) if mask is not None else (None, None)
-    y0, x0 = _placed(photo_height, tall, inside[0]), _placed(photo_width, wide, inside[1])
+    y0, x0 = _start_of_window(photo_height, tall, inside[0]), _start_of_window(photo_width, wide, inside[1])
     return x0, y0, x0 + wide, y0 + tall
 
 
-def _placed(whole: int, part: int, inside: NDArray[np.int64] | None) -> int:
-    """Where a stretch of `part` begins in `whole`: in the middle, or near it so that it holds `inside`."""
+def _start_of_window(whole: int, part: int, inside: NDArray[np.int64] | None) -> int:
+    """Return where an interval of length `part` starts in `whole`: centered, but moved to contain `inside`."""
     start = (whole - part) // 2
     if inside is not None and len(inside):
         first, last = int(inside[0]), int(inside[-1]) + 1
@@ -99,19 +101,32 @@ def _placed(whole: int, part: int, inside: NDArray[np.int64] | None) -> int:
 
 
 def crop_and_resize(image: NDArray[np.uint8], box: Box, height: int, width: int) -> NDArray[np.uint8]:
-    """A window (x0, y0, x1, y1) of an image (3, h, w), scaled to (3, height, width)."""
-    window = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).crop(box)
-    small = window.resize((width, height), Image.Resampling.LANCZOS)
-    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+    """Crop an image and resize the result.
+
+    Args:
+        image: (3, h, w) uint8.
+        box: x0, y0, x1, y1 in pixels of the image.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+
+    Returns:
+        (3, height, width) uint8.
+    """
+    crop = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).crop(box)
+    resized = crop.resize((width, height), Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
 
 def remove_person(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The photo with the person's place, and the seam round it, filled in.
+    """Remove the person from a photo by inpainting the mask and a seam around it.
 
     Args:
-        photo: (3, h, w) uint8.
+        photo: (3, h, w) uint8 sRGB.
         mask: (h, w) bool, the person.
+
+    Returns:
+        (3, h, w) uint8 sRGB.
     """
     seam = max(3, max(mask.shape) // 60)
-    place = ndimage.distance_transform_edt(~mask) <= seam if mask.any() else mask
-    return inpaint(photo, place)
+    hole = ndimage.distance_transform_edt(~mask) <= seam if mask.any() else mask
+    return inpaint(photo, hole)

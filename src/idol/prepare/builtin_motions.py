@@ -1,8 +1,8 @@
-"""Motions that come with the package: captured joint rotations, played by a simple body and seen by a camera.
+"""Motions that ship with the package: captured joint rotations, applied to a simple body and projected.
 
-`motions.npz` holds the numbers of pybullet's DeepMimic clips, one row a key frame: duration in s, root
-position (3), then rotations as (w, x, y, z) or, for hinges, an angle about z. Bodies face +x, y is up,
-lengths are meters.
+`motions.npz` holds the DeepMimic clips of pybullet, one row per keyframe: duration in seconds, root position
+(3), then rotations as quaternions (w, x, y, z) or, for hinges, an angle about z. Bodies face +x, y is up,
+lengths are in meters.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from idol.pose.joints import OPENPOSE_18
 
 Array = NDArray[np.float64]
 
-IMAGE_SIZE, FPS = 512, 30.0  # side of the square image, and frames per second unless told otherwise
+IMAGE_SIZE, FPS = 512, 30.0  # side of the square image in pixels; default frames per second
 
-# Joint: parent, offset from it in meters (of pybullet's humanoid.urdf, four times as large), column, hinge?
+# Joint, parent, offset from it in meters (pybullet's humanoid.urdf is four times as large), column, hinge?
 _BODY: tuple[tuple[str, str, tuple[float, float, float], int, bool], ...] = (
     ("root", "", (0, 0, 0), 4, False),
     ("chest", "root", (0, 0.236, 0), 8, False),
@@ -39,7 +39,7 @@ _BODY: tuple[tuple[str, str, tuple[float, float, float], int, bool], ...] = (
     ("left_shoulder", "chest", (-0.024, 0.2435, -0.183), 39, False),
     ("left_elbow", "left_shoulder", (0, -0.2748, 0), 43, True),
 )
-# Points of OpenPose's body that are not joints of this one: what carries them, and where.
+# Keypoints of OpenPose that are not joints of this body: the joint that carries them, and their offset.
 _POINTS: dict[str, tuple[str, tuple[float, float, float]]] = {
     "right_wrist": ("right_elbow", (0, -0.2589, 0)),
     "left_wrist": ("left_elbow", (0, -0.2589, 0)),
@@ -49,7 +49,7 @@ _POINTS: dict[str, tuple[str, tuple[float, float, float]]] = {
     "right_ear": ("neck", (0.0, 0.18, 0.076)),
     "left_ear": ("neck", (0.0, 0.18, -0.076)),
 }
-# Which way each point of the face looks: it is hidden when that is away from the camera.
+# Direction that each face point looks in: the point is hidden when it looks away from the camera.
 _LOOKS = {
     "nose": (1, 0, 0),
     "right_eye": (1, 0, 0.6),
@@ -61,13 +61,14 @@ _LOOKS = {
 
 @dataclass(frozen=True)
 class MotionCamera:
-    """A pinhole camera that stands still and holds a whole motion in its square image.
+    """A fixed pinhole camera whose square image contains a whole motion.
 
     Attributes:
-        turn: Degrees between the person's first heading and the camera; 0 films the front, 90 the left side.
+        turn: Degrees between the person's initial heading and the camera; 0 shows the front, 90 the left
+            side.
         height: Meters above the ground.
-        distance: Meters from the middle of the motion, more where the motion reaches far.
-        margin: Share of the image's side left free round the motion.
+        distance: Smallest distance in meters from the center of the motion.
+        margin: Margin around the motion, as a share of the image's side.
     """
 
     turn: float = 30.0
@@ -77,31 +78,33 @@ class MotionCamera:
 
 
 _CAMERAS = {
-    "walk": MotionCamera(turn=65), "run": MotionCamera(turn=70), "crawl": MotionCamera(turn=55), "roll": MotionCamera(turn=65),
-    "backflip": MotionCamera(turn=60), "jump": MotionCamera(turn=50), "spinkick": MotionCamera(turn=35),
+    name: MotionCamera(turn=turn)
+    for name, turn in {
+        "walk": 65, "run": 70, "crawl": 55, "roll": 65, "backflip": 60, "jump": 50, "spinkick": 35
+    }.items()
 }  # fmt: skip
-"""Where the usual camera would see too little of a motion."""
+"""Cameras of motions of which the default one would see too little."""
 
 
-_ONCE = ("kick", "punch", "getup-facedown", "getup-faceup")  # their end does not lead into their beginning
+_ONCE = ("kick", "punch", "getup-facedown", "getup-faceup")  # motions that cannot be looped
 
 
 def names() -> tuple[str, ...]:
-    """The built-in motions."""
+    """Return the names of the built-in motions."""
     return tuple(sorted(_clips()))
 
 
 def builtin_pose(name: str, frames: int | None = None, fps: float = FPS) -> Pose:
-    """A built-in motion, projected.
+    """Return the projection of a built-in motion.
 
     Args:
         name: One of `names()`.
-        frames: How many. A shorter motion goes round again, on from where it ended, or stays as it ends if
-            its end does not lead into its beginning. None: the motion once.
+        frames: Number of frames. A shorter motion is repeated from where it ended, or holds its last pose if
+            it cannot be looped. None: the motion once.
         fps: Frames per second.
 
     Returns:
-        18 joints in an image of 512 x 512.
+        18 joints in frames of 512 x 512 pixels.
 
     Raises:
         UserError: If there is no such motion.
@@ -112,8 +115,8 @@ def builtin_pose(name: str, frames: int | None = None, fps: float = FPS) -> Pose
     seconds = rows[:-1, 0].sum()
     count = frames if frames is not None else max(2, int(seconds * fps))
     times = np.arange(count) / fps
-    joints, turns = forward_kinematics(rows, times.clip(max=seconds - 1e-3) if name in _ONCE else times)
-    points, seen = body_points(joints, turns)
+    joints, rotations = forward_kinematics(rows, times.clip(max=seconds - 1e-3) if name in _ONCE else times)
+    points, seen = body_points(joints, rotations)
     return project(points, seen, _CAMERAS.get(name, MotionCamera()))
 
 
@@ -127,29 +130,29 @@ def _clips() -> dict[str, NDArray[np.float32]]:
 
 
 def forward_kinematics(rows: Array, times: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Where the joints are: forward kinematics of a clip at some times.
+    """Compute the joints of a motion at given times.
 
     Args:
-        rows: (key frames, 44), see the head of this module.
-        times: (f,) seconds; past the clip's end it goes round, on from the place and heading it reached.
+        rows: (keyframes, 44), as described at the top of this module.
+        times: (f,) seconds; past its end the motion repeats from the position and heading it reached.
 
     Returns:
-        Positions (f, 3) in meters and rotations (f, 3, 3) by joint.
+        Positions (f, 3) in meters and rotations (f, 3, 3) by joint name.
     """
     stamps = np.concatenate([[0], np.cumsum(rows[:-1, 0])])
     laps, inside = np.divmod(times, stamps[-1])
-    places: dict[str, Array] = {}
-    turns: dict[str, Rotation] = {}
+    positions: dict[str, Array] = {}
+    rotations: dict[str, Rotation] = {}
     for joint, parent, offset, column, hinge in _BODY:
         local = Slerp(stamps, _rotations(rows, column, hinge))(inside)
-        turns[joint] = turns[parent] * local if parent else local
+        rotations[joint] = rotations[parent] * local if parent else local
         if parent:
-            places[joint] = places[parent] + turns[parent].apply(offset)
+            positions[joint] = positions[parent] + rotations[parent].apply(offset)
         else:
-            place = np.stack([np.interp(inside, stamps, rows[:, 1 + axis]) for axis in range(3)], -1)
-            heading, places[joint] = _laps(rows, laps.astype(int), place)
-            turns[joint] = heading * turns[joint]
-    return places, {joint: turn.as_matrix() for joint, turn in turns.items()}
+            position = np.stack([np.interp(inside, stamps, rows[:, 1 + axis]) for axis in range(3)], -1)
+            heading, positions[joint] = _laps(rows, laps.astype(int), position)
+            rotations[joint] = heading * rotations[joint]
+    return positions, {joint: turn.as_matrix() for joint, turn in rotations.items()}
 
 
 def _rotations(rows: Array, column: int, hinge: bool) -> Rotation:
@@ -158,8 +161,8 @@ def _rotations(rows: Array, column: int, hinge: bool) -> Rotation:
     return Rotation.from_quat(rows[:, [column + 1, column + 2, column + 3, column]])
 
 
-def _laps(rows: Array, laps: NDArray[np.int64], place: Array) -> tuple[Rotation, Array]:
-    """Heading gained and root position when a clip is played again from where it ended."""
+def _laps(rows: Array, laps: NDArray[np.int64], position: Array) -> tuple[Rotation, Array]:
+    """Return the heading gained and the root position when a motion repeats from where it ended."""
     first, last = (_heading(rows[i]) for i in (0, -1))
     turn, start = last - first, rows[0, 1:4] * [1, 0, 1]
     end = rows[-1, 1:4] * [1, 0, 1]
@@ -168,7 +171,7 @@ def _laps(rows: Array, laps: NDArray[np.int64], place: Array) -> tuple[Rotation,
         origins.append(here)
         here = here + _about_y(turn * lap).apply(end - start)
     heading = _about_y(turn * laps)
-    return heading, np.array(origins)[laps] + heading.apply(place - start)
+    return heading, np.array(origins)[laps] + heading.apply(position - start)
 
 
 def _about_y(angle: float | NDArray) -> Rotation:
@@ -176,33 +179,45 @@ def _about_y(angle: float | NDArray) -> Rotation:
 
 
 def _heading(row: Array) -> float:
-    """Angle about y of the direction the root faces."""
+    """Return the angle about y of the direction that the root faces."""
     x, _, z = Rotation.from_quat(row[[5, 6, 7, 4]]).apply([1.0, 0.0, 0.0])
     return float(np.arctan2(-z, x))
 
 
-def body_points(places: dict[str, Array], turns: dict[str, Array]) -> tuple[Array, Array]:
-    """OpenPose's 18 points (f, 18, 3) in meters, and the way each looks (f, 18, 3), zero for every way."""
+def body_points(positions: dict[str, Array], rotations: dict[str, Array]) -> tuple[Array, Array]:
+    """Compute OpenPose's 18 keypoints.
+
+    Args:
+        positions: Joint positions (f, 3) in meters, by name.
+        rotations: Joint rotations (f, 3, 3), by name.
+
+    Returns:
+        Keypoints (f, 18, 3) in meters, and the direction (f, 18, 3) each looks in; zero if it looks
+        everywhere.
+    """
     points, looks = [], []
     for name in OPENPOSE_18:
         if name == "neck":  # OpenPose's is the middle of the shoulders
-            points.append((places["right_shoulder"] + places["left_shoulder"]) / 2)
+            points.append((positions["right_shoulder"] + positions["left_shoulder"]) / 2)
         elif name in _POINTS:
             carrier, offset = _POINTS[name]
-            points.append(places[carrier] + turns[carrier] @ np.array(offset))
+            points.append(positions[carrier] + rotations[carrier] @ np.array(offset))
         else:
-            points.append(places[name])
-        looks.append(turns["neck"] @ np.array(_LOOKS.get(name, (0, 0, 0)), float))
+            points.append(positions[name])
+        looks.append(rotations["neck"] @ np.array(_LOOKS.get(name, (0, 0, 0)), float))
     return np.stack(points, 1), np.stack(looks, 1)
 
 
 def project(points: Array, looks: Array, camera: MotionCamera) -> Pose:
-    """What the camera sees, the whole motion in the image.
+    """Project keypoints such that the whole motion fits the image.
 
     Args:
-        points: (f, 18, 3) meters.
-        looks: (f, 18, 3) directions in which a point can be seen; zero: in all.
-        camera: Where it stands; it looks at the middle of the motion.
+        points: (f, 18, 3) in meters.
+        looks: (f, 18, 3) directions from which a point is visible; zero: from everywhere.
+        camera: The camera; it looks at the center of the motion.
+
+    Returns:
+        18 joints in frames of 512 x 512 pixels; hidden face points are missing.
     """
     middle = (points.min((0, 1)) + points.max((0, 1))) / 2
     first = points[0, 8] - points[0, 11]  # left hip to right hip: the person faces up x this
@@ -223,7 +238,7 @@ def project(points: Array, looks: Array, camera: MotionCamera) -> Pose:
 
 
 def _view(eye: Array, target: Array) -> Array:
-    """(3, 3) rows: right, down and forward of a camera at `eye` that looks at `target`."""
+    """Return the (3, 3) axes right, down and forward of a camera at `eye` that looks at `target`."""
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, [0.0, 1.0, 0.0])
     right /= np.linalg.norm(right)

@@ -1,4 +1,4 @@
-"""The motion that a person is to follow: from a video, from OpenPose's files, or built in."""
+"""The driving motion: from a video, from OpenPose's files, or built in."""
 
 from __future__ import annotations
 
@@ -20,22 +20,20 @@ from idol.prepare.outlier_removal import remove_outliers
 from idol.prepare.person import confident_people, to_pose
 from idol.prepare.tracking import Track, track_people
 
-MAX_GAP = 0.4  # seconds without a pose that are still interpolated
-MAX_SIDE = 1280  # pixels: larger frames are shrunk while they are decoded, poses lose nothing by it
-SMOOTHING_SIGMA = (
-    0.03  # seconds, standard deviation: takes the jitter of single frames off, leaves the motion
-)
+MAX_GAP = 0.4  # seconds: longer gaps without a pose are refused
+MAX_SIDE = 1280  # pixels: larger frames are shrunk while decoding, which does not affect the poses
+SMOOTHING_SIGMA = 0.03  # seconds, standard deviation: removes jitter of single frames, keeps the motion
 
 
 @dataclass(frozen=True)
 class DrivingMotion:
-    """A motion in two dimensions.
+    """The 2-D motion that the person is to follow.
 
     Attributes:
-        pose: (f, k, 3) joints of one person, in pixels of frames of `pose.height` x `pose.width`.
+        pose: Joints of one person over f frames.
         fps: Frames per second.
-        audio: File whose sound belongs to the motion, or None.
-        notes: What the user should know, one line each.
+        audio: File that holds the sound, or None.
+        notes: Remarks for the user, one sentence each.
     """
 
     pose: Pose
@@ -47,17 +45,18 @@ class DrivingMotion:
 def load_motion(
     spec: str | Path, *, max_frames: int | None = None, fps: float | None = None, estimator: str = "rtmpose"
 ) -> DrivingMotion:
-    """Reads a motion.
+    """Load a motion.
 
     Args:
-        spec: A video file, a folder of OpenPose JSON files (one a frame), or `builtin:NAME`.
-        max_frames: Stop after so many frames; a built-in motion goes round until it has them.
-        fps: Frames per second wanted of a video or a built-in motion, or the rate of the OpenPose files (30
-            unless said). None: the video's own.
-        estimator: Name of the pose estimator, for videos.
+        spec: Path of a video, of a folder of OpenPose JSON files (one per frame), or `builtin:NAME`.
+        max_frames: Largest number of frames; a built-in motion is repeated to reach it. None: all frames.
+        fps: Frames per second at which a video or a built-in motion is sampled, or the rate of the OpenPose
+            files. None: the video's own rate, 30 otherwise.
+        estimator: Name of the pose estimator for videos, as in `pose_estimator`.
 
     Raises:
-        UserError: If there is no such motion, it cannot be read, shows nobody, or loses them for too long.
+        UserError: If the motion does not exist, cannot be read, shows no person, or loses them for more than
+            0.4 s.
     """
     kind, _, name = str(spec).partition(":")
     if kind == "builtin":
@@ -98,15 +97,18 @@ def _from_video(path: Path, max_frames: int | None, fps: float | None, estimator
 def main_person(
     found: list[list[PersonDetection]], fps: float, source: str | Path = "the motion"
 ) -> tuple[Track, tuple[str, ...]]:
-    """The person who takes most of a video, and a note if there are others.
+    """Choose the person who covers most of a video.
 
     Args:
-        found: The people of each frame.
+        found: Detections of each frame.
         fps: Frames per second.
-        source: The video, for errors.
+        source: Name of the video in errors.
+
+    Returns:
+        The person's track, and a note if there are other people.
 
     Raises:
-        UserError: If nobody is found in any frame.
+        UserError: If no frame shows a person.
     """
     tracks = track_people(found, patience=round(MAX_GAP * fps))
     if not tracks:
@@ -118,26 +120,36 @@ def main_person(
 
 
 def pose_of_track(track: Track, frames: NDArray[np.uint8]) -> Pose:
-    """The poses of a track; a frame in which the person was not seen has no joints."""
+    """Convert a track to a pose.
+
+    Args:
+        track: Detections of the person by frame.
+        frames: (f, 3, h, w) uint8, the video.
+
+    Returns:
+        f frames; one without a detection has no visible joint.
+    """
     count, _, height, width = frames.shape
     anyone = next(iter(track.seen.values()))
     nobody = PersonDetection(np.zeros(4, np.float32), 0.0, np.zeros_like(anyone.keypoints))
     return to_pose([track.seen.get(frame, nobody) for frame in range(count)], height, width)
 
 
-def fill_short_gaps(pose: Pose, fps: float, source: str | Path = "the motion") -> tuple[Pose, tuple[str, ...]]:
-    """Interpolates what is missing for a short while.
+def fill_short_gaps(
+    pose: Pose, fps: float, source: str | Path = "the motion"
+) -> tuple[Pose, tuple[str, ...]]:
+    """Interpolate joints and whole frames that are missing for at most 0.4 s (at least one frame).
 
     Args:
-        pose: The poses; frames without any joint are gaps, single joints may be missing too.
-        fps: Frames per second: gaps of up to 0.4 s (at least one frame) are filled.
-        source: The file or folder of the motion, for errors.
+        pose: The pose; frames or single joints may be missing.
+        fps: Frames per second.
+        source: Name of the motion in errors.
 
     Returns:
-        The poses, and notes that name the filled frames.
+        The filled pose, and a note that names the filled frames.
 
     Raises:
-        UserError: If a gap is longer, naming its frames.
+        UserError: If the person is missing for longer; it names the frames.
     """
     longest = max(1, round(MAX_GAP * fps))
     gaps = runs(pose.keypoints[..., 2].max(axis=1) <= 0)
@@ -147,6 +159,7 @@ def fill_short_gaps(pose: Pose, fps: float, source: str | Path = "the motion") -
         found = f"the person is not visible in frames {shown} of {pose.frames} (counted from 0)"
         hint = f"cut the motion to where the person is seen; up to {longest} frames in a row are interpolated"
         raise UserError("motion", f"{source}: {found}", hint)
-    filled, _ = fill_gaps(pose, longest)
     named = ", ".join(str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in gaps)
-    return filled, (f"no person was found in frames {named}: their poses are interpolated",) if gaps else ()
+    return fill_gaps(pose, longest), (
+        f"no person was found in frames {named}: their poses are interpolated",
+    ) if gaps else ()

@@ -1,4 +1,4 @@
-"""The person of a photo: which one, where, and in which pose."""
+"""The person of a photo: selection, mask and pose."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from idol.prepare.estimators.crop_transform import Float
 from idol.prepare.estimators.detection import MIN_CONFIDENCE, PersonDetection, sort_by_area
 from idol.prepare.estimators.registry import mask_estimator, pose_estimator
 
-MIN_JOINTS = 5  # fewer found with confidence, and what the detector took for a person is none
+MIN_JOINTS = 5  # detections with fewer confident joints are not people
 
 
 @dataclass(frozen=True)
 class Person:
-    """Who is to be animated.
+    """The person to be animated.
 
     Attributes:
         image: (3, h, w) uint8 sRGB, the whole photo.
         mask: (h, w) bool, the person's pixels.
-        pose: One frame, 18 or 133 joints in pixels of the photo; those not found have confidence 0.
-        notes: What the user should know, one line each.
+        pose: One frame, 18 or 133 joints in pixels of the photo; joints not found have confidence 0.
+        notes: Remarks for the user, one sentence each.
     """
 
     image: NDArray[np.uint8]
@@ -39,17 +39,17 @@ class Person:
 def load_person(
     path: str | Path, index: int | None = None, *, estimator: str = "rtmpose", masker: str = "mediapipe"
 ) -> Person:
-    """Finds the person of a photo.
+    """Find the person of a photo.
 
     Args:
-        path: The photo.
-        index: Which person, 0 the largest, 1 the second largest ...; None takes the largest and says so if
-            there are several.
-        estimator: Name of the pose estimator.
-        masker: Name of the mask estimator.
+        path: Path of the photo.
+        index: Which person to take, in descending order of size from 0; None takes the largest, with a note
+            if there are several.
+        estimator: Name of the pose estimator, as in `pose_estimator`.
+        masker: Name of the mask estimator, as in `mask_estimator`.
 
     Raises:
-        UserError: If the photo cannot be read, or shows no person, or no person of that index.
+        UserError: If the photo cannot be read, shows no person, or has no person of that index.
     """
     try:
         image = read_image(path)
@@ -66,12 +66,18 @@ def load_person(
 
 
 def confident_people(found: list[PersonDetection]) -> list[PersonDetection]:
-    """Those of a frame's detections that have joints, largest first."""
+    """Return the detections of a frame that have enough confident joints, largest first."""
     return sort_by_area([person for person in found if person.num_confident_joints >= MIN_JOINTS])
 
 
 def to_pose(people: list[PersonDetection], height: int, width: int) -> Pose:
-    """The pose of one person per frame; joints seen without confidence are missing."""
+    """Convert detections to a pose; joints of low confidence become missing.
+
+    Args:
+        people: The person in each frame.
+        height: Height of the frames in pixels.
+        width: Width of the frames in pixels.
+    """
     keypoints = np.stack([person.keypoints for person in people])
     keypoints[keypoints[..., 2] < MIN_CONFIDENCE] = 0
     return Pose(keypoints, height, width)
@@ -93,35 +99,35 @@ def _choose(
 def person_mask(
     image: NDArray[np.uint8], person: PersonDetection, masker: str = "mediapipe"
 ) -> NDArray[np.bool_]:
-    """One person's pixels, nobody else's: inside the box, connected to the joints, edges as in the image.
+    """Segment one person, without neighbors: inside the box, connected to the joints, sharp at image edges.
 
     Args:
         image: (3, h, w) uint8 sRGB.
-        person: Whose.
-        masker: Name of the mask estimator.
+        person: The person's detection.
+        masker: Name of the mask estimator, as in `mask_estimator`.
 
     Returns:
         (h, w) bool.
     """
     soft = mask_estimator(masker).estimate(image[None], [person])[0]
-    x0, y0, x1, y1 = _roomy(person.box, *image.shape[1:])
+    x0, y0, x1, y1 = _extended(person.box, *image.shape[1:])
     window = np.s_[y0:y1, x0:x1]
     radius = max(2, round(max(y1 - y0, x1 - x0) / 150))
     sharp = guided_filter(image[:, y0:y1, x0:x1].astype(np.float32).mean(0) / 255, soft[window], radius)
     mask = np.zeros(soft.shape, bool)
     mask[window] = sharp > 0.5
-    return _own_parts(mask, person)
+    return _keep_components(mask, person)
 
 
-def _roomy(box: Float, height: int, width: int) -> tuple[int, int, int, int]:
-    """The box with a twelfth of its size added on each side, in whole pixels inside the image."""
+def _extended(box: Float, height: int, width: int) -> tuple[int, int, int, int]:
+    """Extend a box by a twelfth of its longer side in each direction, in whole pixels inside the image."""
     margin = (box[2:] - box[:2]).max() / 12
     low, high = np.floor(box[:2] - margin), np.ceil(box[2:] + margin)
     return max(0, int(low[0])), max(0, int(low[1])), min(width, int(high[0])), min(height, int(high[1]))
 
 
-def _own_parts(mask: NDArray[np.bool_], person: PersonDetection) -> NDArray[np.bool_]:
-    """The connected parts of a mask on which joints lie, without pinholes."""
+def _keep_components(mask: NDArray[np.bool_], person: PersonDetection) -> NDArray[np.bool_]:
+    """Keep the connected components of a mask that contain joints, and fill pinholes."""
     parts, count = ndimage.label(mask)
     joints = person.keypoints[person.keypoints[:, 2] >= MIN_CONFIDENCE, :2].round().astype(int)
     joints = joints[(joints >= 0).all(1) & (joints < mask.shape[::-1]).all(1)]

@@ -1,4 +1,4 @@
-"""Following one person through a video by the overlap of boxes."""
+"""Tracking of people through a video by the overlap of their boxes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from idol.prepare.estimators.crop_transform import Float, box_iou
 from idol.prepare.estimators.detection import PersonDetection
 
-MIN_OVERLAP = (
-    0.1  # of the boxes of one person in one frame and the next; people move little in a 30th of a second
-)
+MIN_OVERLAP = 0.1  # intersection over union of predicted and detected box: people move little between frames
 
 
 @dataclass
@@ -27,11 +25,11 @@ class Track:
 
     @property
     def last(self) -> int:
-        """The frame the person was last seen in."""
+        """Index of the frame in which the person was last detected."""
         return max(self.seen)
 
-    def expected(self, frame: int) -> Float:
-        """(4,) the box in a frame to come, if the person moves on as between the last two sightings."""
+    def predicted_box(self, frame: int) -> Float:
+        """Predict the box (4,) in a later frame, assuming constant velocity since the last two detections."""
         last, before = self.last, max((f for f in self.seen if f < self.last), default=None)
         if before is None:
             return self.seen[last].box
@@ -40,16 +38,19 @@ class Track:
 
     @property
     def weight(self) -> float:
-        """How much of the video the person is: area of the boxes, summed over frames."""
+        """Area of the boxes summed over all frames."""
         return sum(person.area for person in self.seen.values())
 
 
 def track_people(people: list[list[PersonDetection]], patience: int) -> list[Track]:
-    """The people of a video, the one who takes most of it first.
+    """Track the people of a video.
 
     Args:
-        people: Detections by frame.
-        patience: For so many frames a person may be out of sight and still be the same one.
+        people: Detections of each frame.
+        patience: Number of frames for which a person may go undetected and still continue the track.
+
+    Returns:
+        The tracks in descending order of `weight`.
     """
     tracks: list[Track] = []
     for frame, found in enumerate(people):
@@ -63,10 +64,10 @@ def track_people(people: list[list[PersonDetection]], patience: int) -> list[Tra
 
 
 def _pairs(alive: list[Track], found: list[PersonDetection], frame: int) -> list[tuple[Track, int]]:
-    """Tracks and the detections that continue them: the assignment of the largest total overlap."""
+    """Assign detections to tracks such that the total overlap is largest (Hungarian algorithm)."""
     if not alive or not found:
         return []
-    awaited = np.stack([track.expected(frame) for track in alive])
-    shared = box_iou(awaited, np.stack([person.box for person in found]))
+    predicted = np.stack([track.predicted_box(frame) for track in alive])
+    shared = box_iou(predicted, np.stack([person.box for person in found]))
     rows, columns = linear_sum_assignment(-shared)
     return [(alive[r], int(c)) for r, c in zip(rows, columns, strict=True) if shared[r, c] >= MIN_OVERLAP]

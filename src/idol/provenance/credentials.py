@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +18,7 @@ from typing import Any, Literal
 import c2pa
 
 from idol import __version__
+from idol.atomic_io import atomic_file
 from idol.errors import UserError
 from idol.provenance.signing import Signer
 
@@ -142,19 +140,16 @@ def sign(path: Path, facts: Facts, signer: Signer) -> Path:
     builder = c2pa.Builder(_manifest(path.name, facts), _context())
     if kind is None:
         builder.set_no_embed()
+    target = sidecar(path) if kind is None else path
     try:
         info = c2pa.C2paSignerInfo(signer.algorithm.encode(), signer.chain, signer.key, None)
-        with c2pa.Signer.from_info(info) as native, path.open("rb") as source, _fresh(path) as (fresh, file):
-            manifest = builder.sign(native, kind or _OTHER, source, file)
-            file.flush()
-            if kind is not None:
-                shutil.copymode(path, fresh)
-                os.replace(fresh, path)
-                return path
-            fresh.write_bytes(manifest)
-            shutil.copymode(path, fresh)
-            os.replace(fresh, sidecar(path))
-            return sidecar(path)
+        with c2pa.Signer.from_info(info) as native, path.open("rb") as source, atomic_file(target) as new:
+            with (new if kind else new.with_name("unsigned")).open("w+b") as file:
+                manifest = builder.sign(native, kind or _OTHER, source, file)
+            if kind is None:
+                new.write_bytes(manifest)
+            shutil.copymode(path, new)
+        return target
     except c2pa.C2paError as wrong:
         hint = "give a whole file and a certificate of C2PA's profile"
         raise UserError(str(path), f"cannot be signed ({wrong})", hint) from wrong
@@ -162,17 +157,6 @@ def sign(path: Path, facts: Facts, signer: Signer) -> Path:
         raise UserError(
             str(path), f"cannot be signed ({wrong.strerror})", "check the place and the space left"
         ) from wrong
-
-
-@contextmanager
-def _fresh(path: Path) -> Iterator[tuple[Path, Any]]:
-    """An empty file beside `path`, open; gone at the end unless renamed."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            yield Path(name), file
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def _manifest(title: str, facts: Facts) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Provenance:
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.private_key is None):
             alone, other = ("certificate", "private_key")[:: 1 if self.certificate else -1]
-            raise UserError(alone, f"is given without {other}", "give both or none")
+            raise UserError(alone, f"is given without `{other}`", "give both or none")
         if self.credentials and self.certificate is not None:
             self.signer()  # a wrong certificate is told before any work is done
 

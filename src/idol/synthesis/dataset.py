@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
+from idol.atomic_io import write_bytes
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
 from idol.progress import SILENT, ProgressCallback
@@ -205,9 +206,7 @@ def _claim(writer: ShardWriter, settings: SynthSettings) -> None:
             hint = "choose another folder, or the settings of its synth.json"
             raise UserError(str(writer.folder), f"holds synthetic clips with another {differs}", hint)
     else:
-        partial = note.with_suffix(".partial")
-        partial.write_text(json.dumps(settings.note(), indent=1))
-        partial.replace(note)
+        write_bytes(note, json.dumps(settings.note(), indent=1).encode())
 
 
 def _check(least: dict[str, tuple[int, int]]) -> None:

@@ -19,9 +19,9 @@ JOINT = {name: i for i, name in enumerate(OPENPOSE_18)}
 
 
 def test_unknown_estimators():
-    with pytest.raises(UserError, match="--estimator.*rtmpose"):
+    with pytest.raises(UserError, match="estimator.*rtmpose"):
         pose_estimator("openpose")
-    with pytest.raises(UserError, match="--mask.*mediapipe"):
+    with pytest.raises(UserError, match="mask.*mediapipe"):
         mask_estimator("sam")
 
 
@@ -79,9 +79,9 @@ def test_several_people():
     assert "2 people" in largest.notes[0] and second.notes == ()
     assert not (largest.mask & second.mask).any()
     np.testing.assert_array_equal(load_person(photo, 0).mask, largest.mask)
-    with pytest.raises(UserError, match=r"--person-index: 2, but the photo shows 2.*from 0 to 1"):
+    with pytest.raises(UserError, match=r"person_index: 2, but the photo shows 2.*from 0 to 1"):
         load_person(photo, 2)
-    with pytest.raises(UserError, match="--person-index"):
+    with pytest.raises(UserError, match="person_index"):
         load_person(photo, -1)
 
 
@@ -89,15 +89,15 @@ def test_several_people():
 def test_nobody(tmp_path):
     Image.new("RGB", (300, 200), "skyblue").save(tmp_path / "sky.png")
     for photo in (tmp_path / "sky.png", media.path("palace.jpg"), media.path("park.jpg")):
-        with pytest.raises(UserError, match=r"--person .*no person found"):
+        with pytest.raises(UserError, match=r"person: .*no person found"):
             load_person(photo)
 
 
 def test_bad_photos(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff not an image")
-    with pytest.raises(UserError, match=r"--person .*a\.jpg"):
+    with pytest.raises(UserError, match=r"person: .*a\.jpg"):
         load_person(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match="--person nobody.png: no such file"):
+    with pytest.raises(UserError, match="person: nobody.png: no such file"):
         load_person("nobody.png")
 
 
@@ -122,7 +122,7 @@ def test_the_main_person_of_a_video(tmp_path):
 @pytest.mark.assets
 def test_a_video_of_nobody(tmp_path):
     write_video(tmp_path / "sky.mp4", np.full((5, 3, 64, 64), 200, np.uint8), 25)
-    with pytest.raises(UserError, match=r"--motion .*sky\.mp4: no person in any of 5 frames"):
+    with pytest.raises(UserError, match=r"motion: .*sky\.mp4: no person in any of 5 frames"):
         load_motion(tmp_path / "sky.mp4")
 
 
