@@ -231,22 +231,18 @@ def test_short_gaps_are_filled_in_a_straight_line_and_long_ones_are_not():
     line[..., 0], line[..., 1] = np.arange(12)[:, None] * 3, 50 - np.arange(12)[:, None]
     holes = line.copy()
     holes[2:4, 5] = holes[7, :] = holes[3:9, 6] = holes[:1, 9] = holes[10:, 10] = 0
-    filled, report = fill_gaps(Pose(holes, HEIGHT, WIDTH), max_gap=3)
+    filled = fill_gaps(Pose(holes, HEIGHT, WIDTH), max_gap=3)
     expected = line.copy()
     expected[3:9, 6] = 0
     expected[0, 9], expected[10:, 10] = line[1, 9], line[9, 10]
     np.testing.assert_allclose(filled.keypoints, expected, atol=1e-4)
-    assert report.filled_joints == 2 + 17 + 1 + 2
-    assert (report.filled_frames, report.empty_frames, report.longest_gap) == ((7,), (), 1)
-    assert "22 joints interpolated, 1 frames" in str(report)
 
 
-def test_long_stretches_without_anybody_are_reported():
+def test_long_gaps_stay_missing():
     holes = np.ones((10, 18, 3), np.float32)
     holes[2:7] = 0
-    filled, report = fill_gaps(Pose(holes, HEIGHT, WIDTH), max_gap=4)
+    filled = fill_gaps(Pose(holes, HEIGHT, WIDTH), max_gap=4)
     assert (filled.keypoints == holes).all()
-    assert report.empty_frames == (2, 3, 4, 5, 6) and report.longest_gap == 5
 
 
 def literal_smooth(values, weights, sigma):

@@ -140,7 +140,7 @@ def test_every_builtin_motion_is_in_the_image(name):
 
 def test_forward_kinematics_equals_a_literal_chain():
     rows = builtin_motions._clips()["dance-a"].astype(float)
-    places, _ = builtin_motions.forward_kinematics(
+    positions, _ = builtin_motions.forward_kinematics(
         rows, np.array([rows[0, 0]])
     )  # the second key frame, exactly
 
@@ -155,17 +155,17 @@ def test_forward_kinematics_equals_a_literal_chain():
     bend = rows[1, 20]
     hinge = np.array([[np.cos(bend), -np.sin(bend), 0], [np.sin(bend), np.cos(bend), 0], [0, 0, 1]])
     ankle = knee + thigh @ hinge @ [0, -0.4099, 0]
-    np.testing.assert_allclose(places["right_ankle"][0], ankle, atol=1e-6)
+    np.testing.assert_allclose(positions["right_ankle"][0], ankle, atol=1e-6)
 
 
 def test_a_loop_goes_on_where_it_ended():
     rows = builtin_motions._clips()["walk"].astype(float)
     seconds = rows[:-1, 0].sum()
     times = np.linspace(0, 2 * seconds, 120)
-    places, _ = builtin_motions.forward_kinematics(rows, times)
-    steps = np.linalg.norm(np.diff(places["root"], axis=0), axis=-1)
+    positions, _ = builtin_motions.forward_kinematics(rows, times)
+    steps = np.linalg.norm(np.diff(positions["root"], axis=0), axis=-1)
     assert steps.max() < 3 * np.median(steps)
-    assert np.linalg.norm(places["root"][-1] - places["root"][0]) > 1.8 * np.linalg.norm(
+    assert np.linalg.norm(positions["root"][-1] - positions["root"][0]) > 1.8 * np.linalg.norm(
         rows[-1, 1:4] - rows[0, 1:4]
     )
 

@@ -145,7 +145,7 @@ def test_arguments_out_of_range_are_the_users_mistake(tmp_path, wrong):
 
 
 def test_a_motion_folder_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="--motion-dir"):
+    with pytest.raises(UserError, match="motion_dir"):
         generate(tmp_path / "out", 1, 0, motion_dir=tmp_path / "nowhere")
     assert not (tmp_path / "out").exists()
 

@@ -1,39 +1,12 @@
 """Poses over time: fill short gaps and smooth jitter."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float
 
 from idol.clip import Pose
 
 
-@dataclass(frozen=True)
-class GapReport:
-    """What `fill_gaps` changed.
-
-    Attributes:
-        filled_joints: Number of interpolated joints, over all frames.
-        filled_frames: Indices of frames that had no joint at all and now have some.
-        empty_frames: Indices of frames that still have none, because their gap is too long.
-        longest_gap: Length in frames of the longest run without any joint, before filling.
-    """
-
-    filled_joints: int
-    filled_frames: tuple[int, ...]
-    empty_frames: tuple[int, ...]
-    longest_gap: int
-
-    def __str__(self) -> str:
-        parts = [f"{self.filled_joints} joints interpolated"]
-        if self.filled_frames:
-            parts.append(f"{len(self.filled_frames)} frames without a pose filled in")
-        if self.empty_frames:
-            parts.append(f"{len(self.empty_frames)} frames left without a pose")
-        return ", ".join(parts)
-
-
-def fill_gaps(pose: Pose, max_gap: int) -> tuple[Pose, GapReport]:
+def fill_gaps(pose: Pose, max_gap: int) -> Pose:
     """Interpolate joints that are missing for a short time.
 
     Gaps inside the clip are filled linearly; at its ends the nearest visible joint is repeated.
@@ -43,21 +16,12 @@ def fill_gaps(pose: Pose, max_gap: int) -> tuple[Pose, GapReport]:
         max_gap: Length in frames of the longest gap to fill; longer ones stay missing.
 
     Returns:
-        The filled pose, and a report of the changes.
+        The filled pose.
     """
     keypoints = pose.keypoints.copy()
-    before = pose.visible
     for joint in range(keypoints.shape[1]):
-        _fill_joint(keypoints[:, joint], before[:, joint], max_gap)
-    after = keypoints[..., 2] > 0
-    was_empty, is_empty = (np.logical_and.reduce(~seen, axis=1) for seen in (before, after))
-    report = GapReport(
-        filled_joints=int((after & ~before).sum()),
-        filled_frames=tuple(np.flatnonzero(was_empty & ~is_empty).tolist()),
-        empty_frames=tuple(np.flatnonzero(is_empty).tolist()),
-        longest_gap=max((stop - start for start, stop in runs(was_empty)), default=0),
-    )
-    return Pose(keypoints, pose.height, pose.width), report
+        _fill_joint(keypoints[:, joint], pose.visible[:, joint], max_gap)
+    return Pose(keypoints, pose.height, pose.width)
 
 
 def _fill_joint(track: np.ndarray, seen: np.ndarray, max_gap: int) -> None:

@@ -89,7 +89,7 @@ def crop_window(
 
 
 def _start_of_window(whole: int, part: int, inside: NDArray[np.int64] | None) -> int:
-    """Return where an interval of length `part` starts in `whole`: centered, but moved to contain `inside`."""
+    """Return where an interval of length `part` starts in `whole`: centered, or moved to contain `inside`."""
     start = (whole - part) // 2
     if inside is not None and len(inside):
         first, last = int(inside[0]), int(inside[-1]) + 1

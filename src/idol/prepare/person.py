@@ -140,13 +140,16 @@ def _keep_components(mask: NDArray[np.bool_], person: PersonDetection) -> NDArra
 
 
 def guided_filter(guide: Float, values: Float, radius: int, epsilon: float = 1e-4) -> Float:
-    """The guided_filter filter (He et al., ECCV 2010): smooth `values`, but with the edges of `guide`.
+    """Smooth `values` while keeping the edges of `guide` (guided filter, He et al., ECCV 2010).
 
     Args:
-        guide: (h, w) in [0, 1].
-        values: (h, w) in [0, 1].
-        radius: Half side of the averaging windows, in pixels.
-        epsilon: Variance of the guide below which a window counts as flat.
+        guide: (h, w) float32 in [0, 1].
+        values: (h, w) float32 in [0, 1].
+        radius: Half side of the averaging windows in pixels.
+        epsilon: Variance of the guide below which a window is treated as flat.
+
+    Returns:
+        (h, w) float32.
     """
 
     def mean(a: Float) -> Float:

@@ -18,7 +18,7 @@ class Track:
     """One person over time.
 
     Attributes:
-        seen: PersonDetection by frame number.
+        seen: Detection of the person by frame index.
     """
 
     seen: dict[int, PersonDetection] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""MediaPipe's BlazePose (detector, landmarks and the person's mask) on a plain TFLite runtime.
+"""MediaPipe's BlazePose (people, landmarks and segmentation) on a plain TFLite runtime.
 
-The graph follows MediaPipe's pose pipeline: an SSD finds people by the middle of their hips and a circle
-round the whole body, a second network looks through the upright square round that circle.
+Follows MediaPipe's pose graph: an SSD detects people by the center of their hips and a circle around the
+whole body; a second network receives the upright square around that circle.
 """
 
 from __future__ import annotations
@@ -20,66 +20,92 @@ from idol.pose.joints import from_coco17
 from idol.prepare.estimators.crop_transform import CropTransform, Float, crop_around, non_max_suppression
 from idol.prepare.estimators.detection import PersonDetection, sort_by_area
 
-_SIDE_FOUND, _SIDE_LANDMARKS = 224, 256  # what the two networks take
-_COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)  # of BlazePose's 33 landmarks
+_SIDE_FOUND, _SIDE_LANDMARKS = 224, 256  # sides of the two networks' inputs in pixels
+_COCO = (
+    0,
+    2,
+    5,
+    7,
+    8,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    23,
+    24,
+    25,
+    26,
+    27,
+    28,
+)  # indices of COCO's joints in BlazePose's 33 landmarks
 
 
 @dataclass(frozen=True)
 class BlazePose:
-    """Poses (18 joints) and masks of people.
+    """Estimates poses of 18 joints.
 
     Attributes:
-        threshold: Least score of a person, in [0, 1].
+        threshold: Smallest score of a person, in [0, 1].
     """
 
     threshold: float = 0.5
 
     def estimate(self, frames: NDArray[np.uint8]) -> list[list[PersonDetection]]:
-        """The people of each frame, largest first.
+        """Detect the people of each frame, largest first.
 
         Args:
             frames: (f, 3, h, w) uint8 sRGB.
         """
-        return [sort_by_area([person for person, _ in self._look(frame, _whole(frame))]) for frame in frames]
+        return [
+            sort_by_area([person for person, _ in self._detect(frame, _whole(frame))]) for frame in frames
+        ]
 
-    def _look(self, frame: NDArray[np.uint8], view: CropTransform) -> list[tuple[PersonDetection, Float]]:
-        """People seen through a window, each with the mask (h, w) in [0, 1]."""
-        windows, scores = detect_bodies(view.cut(frame), view, self.threshold)
-        looked = [_landmarks(frame, window) for window in windows]
+    def _detect(self, frame: NDArray[np.uint8], view: CropTransform) -> list[tuple[PersonDetection, Float]]:
+        """Detect the people in a crop of the frame, each with a mask (h, w) in [0, 1]."""
+        crops, scores = detect_bodies(view.cut(frame), view, self.threshold)
+        landmarks = [_landmarks(frame, window) for window in crops]
         return [
             (PersonDetection(_box_of(joints, frame.shape), float(score), joints), mask)
-            for (joints, mask, present), score in zip(looked, scores, strict=True)
+            for (joints, mask, present), score in zip(landmarks, scores, strict=True)
             if present > 0.5
         ]
 
 
 @dataclass(frozen=True)
 class BlazeMask:
-    """Masks of people from BlazePose's segmentation output."""
+    """Estimates masks with BlazePose's segmentation output.
+
+    Attributes:
+        threshold: Smallest score of a person, in [0, 1].
+    """
 
     threshold: float = 0.3
 
     def estimate(
         self, frames: NDArray[np.uint8], people: list[PersonDetection | None] | None = None
     ) -> NDArray[np.float32]:
-        """How much each pixel belongs to the person.
+        """Segment one person per frame.
 
         Args:
             frames: (f, 3, h, w) uint8 sRGB.
-            people: Whose mask, frame by frame; None anywhere, or at all: whoever is the largest there.
+            people: The person to segment in each frame; None, for a frame or for all, takes the largest.
 
         Returns:
-            (f, h, w) float32 in [0, 1]; all 0 in a frame where nobody is found.
+            (f, h, w) float32 in [0, 1]; all 0 in frames without a person.
         """
         wanted = people if people is not None else [None] * len(frames)
         return np.stack([self._one(frame, person) for frame, person in zip(frames, wanted, strict=True)])
 
     def _one(self, frame: NDArray[np.uint8], person: PersonDetection | None) -> Float:
         if person is None:
-            seen = BlazePose(self.threshold)._look(frame, _whole(frame))
+            seen = BlazePose(self.threshold)._detect(frame, _whole(frame))
             empty = np.zeros(frame.shape[1:], np.float32)
             return max(seen, key=lambda found: found[0].area)[1] if seen else empty
-        seen = BlazePose(self.threshold)._look(frame, crop_around(person.box, _SIDE_FOUND, _SIDE_FOUND, 1.4))
+        seen = BlazePose(self.threshold)._detect(
+            frame, crop_around(person.box, _SIDE_FOUND, _SIDE_FOUND, 1.4)
+        )
         far, mask = min(
             ((_distance(found, person), mask) for found, mask in seen),
             key=lambda pair: pair[0],
@@ -87,13 +113,11 @@ class BlazeMask:
         )
         if mask is not None and far < 0.2 * max(person.box[2:] - person.box[:2]):
             return mask
-        return _landmarks(frame, crop_of_person(person))[
-            1
-        ]  # not found again here, but it is known where to look
+        return _landmarks(frame, crop_of_person(person))[1]  # not detected, but its position is known
 
 
 def crop_of_person(person: PersonDetection) -> CropTransform:
-    """The window that the detector would choose, from joints that another estimator found."""
+    """Return the crop that BlazePose's detector would choose, from the joints of another estimator."""
     joints = person.keypoints[:18]
     seen = joints[:, 2] > 0.3
     middle, half = (person.box[:2] + person.box[2:]) / 2, (person.box[2:] - person.box[:2]).max() / 2
@@ -106,7 +130,7 @@ def crop_of_person(person: PersonDetection) -> CropTransform:
 
 
 def _distance(a: PersonDetection, b: PersonDetection) -> float:
-    """Median distance in pixels of the joints that both have found."""
+    """Return the median distance in pixels of the joints that both have detected."""
     both = (a.keypoints[:18, 2] > 0.3) & (b.keypoints[:18, 2] > 0.3)
     apart = np.linalg.norm(a.keypoints[:18, :2] - b.keypoints[:18, :2], axis=-1)
     return float(np.median(apart[both])) if both.any() else np.inf
@@ -118,7 +142,7 @@ def _whole(frame: NDArray[np.uint8]) -> CropTransform:
 
 
 def anchors() -> Float:
-    """(2254, 2) cell centers of the detector in [0, 1]: strides 8, 16, 32 with 2, 2, 6 predictions a cell."""
+    """Return the (2254, 2) anchors in [0, 1]: cells of strides 8, 16, 32 with 2, 2, 6 predictions each."""
     levels = []
     for stride, repeats in ((8, 2), (16, 2), (32, 6)):
         n = _SIDE_FOUND // stride
@@ -130,7 +154,16 @@ def anchors() -> Float:
 def detect_bodies(
     small: NDArray[np.uint8], view: CropTransform, threshold: float
 ) -> tuple[list[CropTransform], Float]:
-    """Windows upright round the people in the small image that `view` cut out, and their scores."""
+    """Detect people in a crop.
+
+    Args:
+        small: (224, 224, 3) uint8, the crop.
+        view: Transform of the crop, as part of the whole image.
+        threshold: Smallest score of a person, in [0, 1].
+
+    Returns:
+        Upright crops around the people in the whole image, and their scores.
+    """
     raw, logits = _run("blazepose-detection", small.astype(np.float32) / 127.5 - 1)
     scores = expit(logits[0, :, 0])
     sure = scores > threshold
@@ -142,14 +175,14 @@ def detect_bodies(
 
 
 def body_crop(hips: NDArray, rim: NDArray) -> CropTransform:
-    """The upright square round a body.
+    """Return the upright square around a body.
 
     Args:
-        hips: (2,) x, y of the middle of the hips.
-        rim: (2,) x, y of the point above the head on the circle that holds the whole body.
+        hips: (2,) x, y of the center of the hips in pixels.
+        rim: (2,) x, y of the point above the head on the circle around the whole body.
     """
     x, y = (float(v) for v in rim - hips)
-    side = 2.5 * max(float(np.hypot(x, y)), 1.0)  # the circle's diameter, and a quarter more
+    side = 2.5 * max(float(np.hypot(x, y)), 1.0)  # the circle's diameter plus a quarter, as in MediaPipe
     angle = np.pi / 2 - np.arctan2(-y, x)
     return CropTransform(
         (float(hips[0]) + 0.5, float(hips[1]) + 0.5), (side, side), _SIDE_LANDMARKS, _SIDE_LANDMARKS, angle
@@ -157,7 +190,7 @@ def body_crop(hips: NDArray, rim: NDArray) -> CropTransform:
 
 
 def _landmarks(frame: NDArray[np.uint8], window: CropTransform) -> tuple[Float, Float, float]:
-    """Joints (18, 3), mask (h, w) and the probability that a person is there."""
+    """Return joints (18, 3), mask (h, w) and the probability that the crop shows a person."""
     points, present, mask = _run("blazepose-landmarks", window.cut(frame).astype(np.float32) / 255)[:3]
     found = points.reshape(39, 5)[:33]
     confidence = expit(found[:, 3:4])
@@ -175,7 +208,7 @@ def _inside(joints: Float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _box_of(joints: Float, shape: tuple[int, ...]) -> Float:
-    """Box (4,) round the joints, widened as a head and hands reach beyond them."""
+    """Return the box (4,) around the joints, extended because head and hands reach beyond them."""
     _, height, width = shape
     seen = joints[joints[:, 2] > 0.3, :2] if (joints[:, 2] > 0.3).any() else joints[:, :2]
     low, high = seen.min(0), seen.max(0)
@@ -184,7 +217,7 @@ def _box_of(joints: Float, shape: tuple[int, ...]) -> Float:
 
 
 def _run(asset: str, image: NDArray) -> list[NDArray]:
-    """Outputs of a network, in the order of its output list, for one image (side, side, 3)."""
+    """Run a network on one image (side, side, 3); outputs are in the order of its output list."""
     net = _interpreter(asset)
     net.set_tensor(net.get_input_details()[0]["index"], image[None])
     net.invoke()

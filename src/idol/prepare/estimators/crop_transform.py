@@ -1,4 +1,4 @@
-"""The window that an estimator looks through, cut out of an image, and the way back to its pixels."""
+"""Crops for estimators: cut a rotated window out of an image and map results back; operations on boxes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CropTransform:
-    """A rotated rectangle of an image, seen as an upright small image.
+    """A rotated rectangle of an image and the upright crop that an estimator receives of it.
 
     Attributes:
-        center: x, y of its middle in the image, in pixels.
-        size: Width and height in the image, in pixels.
-        angle: Clockwise rotation on the screen, in radians.
-        width: Width of the small image, in pixels.
-        height: Height of the small image, in pixels.
+        center: x, y of the rectangle's center in pixels of the image.
+        size: Width and height of the rectangle in pixels of the image.
+        width: Width of the crop in pixels.
+        height: Height of the crop in pixels.
+        angle: Rotation in radians, clockwise as displayed.
     """
 
     center: tuple[float, float]
@@ -30,7 +30,7 @@ class CropTransform:
     angle: float = 0.0
 
     def matrix(self) -> NDArray[np.float64]:
-        """(2, 3): points of the small image to points of the image; 0, 0 is the first pixel's corner."""
+        """Return the (2, 3) affine map from crop to image; (0, 0) is the corner of the first pixel."""
         scale = np.diag([self.size[0] / self.width, self.size[1] / self.height])
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         linear = np.array([[cos, -sin], [sin, cos]]) @ scale
@@ -38,14 +38,14 @@ class CropTransform:
         return np.column_stack([linear, np.asarray(self.center) - linear @ middle])
 
     def to_image(self, points: NDArray) -> Float:
-        """(..., 2) points of the small image as points of the image; 0, 0 is the first pixel's middle."""
+        """Map points (..., 2) of the crop to the image; (0, 0) is the center of the first pixel."""
         matrix = self.matrix()
         return ((points + 0.5) @ matrix[:, :2].T + matrix[:, 2] - 0.5).astype(np.float32)
 
     def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(3, h, w) uint8 -> (height, width, 3) uint8; black outside the image."""
+        """Crop an image (3, h, w) uint8 to (height, width, 3) uint8; black outside the image."""
         source, matrix = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))), self.matrix()
-        # Bilinear sampling skips pixels where the window is much larger than its image: average them first.
+        # Bilinear sampling would alias where the window is much larger than the crop: average first.
         factor = max(1, int(min(self.size[0] / self.width, self.size[1] / self.height)))
         if factor > 1:
             source, matrix = source.reduce(factor), matrix / factor
@@ -59,7 +59,16 @@ class CropTransform:
         )
 
     def paste(self, small: Float, height: int, width: int) -> Float:
-        """(self.height, self.width) float32 values laid back on a `height` x `width` image; 0 outside."""
+        """Map values of the crop back to the image.
+
+        Args:
+            small: (self.height, self.width) float32.
+            height: Height of the image in pixels.
+            width: Width of the image in pixels.
+
+        Returns:
+            (height, width) float32; 0 outside the window.
+        """
         matrix = np.vstack([self.matrix(), [0, 0, 1]])
         inverse = np.linalg.inv(matrix)[:2]
         back = Image.fromarray(small).transform(
@@ -69,7 +78,14 @@ class CropTransform:
 
 
 def crop_around(box: Float, width: int, height: int, margin: float) -> CropTransform:
-    """The window round a box (x0, y0, x1, y1), widened by `margin` and to the shape `width` : `height`."""
+    """Return the crop around a box, extended to the aspect ratio of the crop.
+
+    Args:
+        box: (4,) x0, y0, x1, y1 in pixels of the image.
+        width: Width of the crop in pixels.
+        height: Height of the crop in pixels.
+        margin: Factor by which the box is enlarged first.
+    """
     x0, y0, x1, y1 = (float(v) for v in box)
     w, h = max(x1 - x0, 1.0) * margin, max(y1 - y0, 1.0) * margin
     w, h = max(w, h * width / height), max(h, w * height / width)
@@ -77,15 +93,15 @@ def crop_around(box: Float, width: int, height: int, margin: float) -> CropTrans
 
 
 def letterbox(image: NDArray[np.uint8], size: int, fill: int) -> tuple[NDArray[np.uint8], float]:
-    """Fits an image into the top left of a square.
+    """Resize an image into the top-left corner of a square.
 
     Args:
         image: (3, h, w) uint8.
-        size: Side of the square, in pixels.
-        fill: Gray level of what stays empty.
+        size: Side of the square in pixels.
+        fill: Gray level of the remaining area, 0 to 255.
 
     Returns:
-        (size, size, 3) uint8, and the factor by which the image was scaled.
+        (size, size, 3) uint8, and the scale factor of the image.
     """
     _, height, width = image.shape
     scale = min(size / height, size / width)
@@ -97,7 +113,15 @@ def letterbox(image: NDArray[np.uint8], size: int, fill: int) -> tuple[NDArray[n
 
 
 def box_iou(a: Float, b: Float) -> Float:
-    """Intersection over union of boxes (n, 4) and (k, 4), x0 y0 x1 y1 -> (n, k) in [0, 1]."""
+    """Compute the intersection over union of boxes.
+
+    Args:
+        a: (n, 4) x0, y0, x1, y1.
+        b: (k, 4) x0, y0, x1, y1.
+
+    Returns:
+        (n, k) float32 in [0, 1].
+    """
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(-1)
     area_a, area_b = (
@@ -109,7 +133,16 @@ def box_iou(a: Float, b: Float) -> Float:
 
 
 def non_max_suppression(boxes: Float, scores: Float, limit: float) -> NDArray[np.int64]:
-    """Greedy non-maximum suppression: the kept indices, best score first, none overlapping beyond `limit`."""
+    """Select boxes by greedy non-maximum suppression.
+
+    Args:
+        boxes: (n, 4) x0, y0, x1, y1.
+        scores: (n,).
+        limit: Largest intersection over union of two selected boxes.
+
+    Returns:
+        Indices of the selected boxes, best score first.
+    """
     left, kept = np.argsort(-scores, kind="stable"), []
     while len(left):
         best, left = left[0], left[1:]

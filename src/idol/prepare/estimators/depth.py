@@ -1,4 +1,4 @@
-"""A published monocular depth estimator (MiDaS's DPT, Depth Anything, ...) through transformers."""
+"""Published monocular depth estimators (MiDaS DPT, Depth Anything, ...) through transformers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from idol.errors import UserError
 class DepthModel:
     """Estimates relative disparity frame by frame.
 
-    Images are resized and normalized here as the model's own preprocessor says, without its code, which may
-    need torchvision.
+    Frames are resized and normalized as the model's preprocessor configuration states, but without its code,
+    which may need torchvision.
 
     Args:
-        name: Folder, or name on the model hub: `Intel/dpt-hybrid-midas`, `depth-anything/...-hf`.
-        device: Where to compute.
+        name: Folder of the model, or its id on the hub, such as `Intel/dpt-hybrid-midas`.
+        device: Torch device to compute on.
 
     Raises:
-        UserError: If there is no such model, it cannot be fetched, or its preprocessor says no size.
+        UserError: If the model cannot be found or downloaded, or its preprocessor configuration states no
+            size.
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
@@ -32,9 +33,9 @@ class DepthModel:
         from transformers.image_processing_base import ImageProcessingMixin
 
         try:
-            said: dict[str, Any] = ImageProcessingMixin.get_image_processor_dict(name)[0]
+            preprocessor: dict[str, Any] = ImageProcessingMixin.get_image_processor_dict(name)[0]
             model: Any = AutoModelForDepthEstimation.from_pretrained(name)
-            self.size = (int(said["size"]["height"]), int(said["size"]["width"]))
+            self.size = (int(preprocessor["size"]["height"]), int(preprocessor["size"]["width"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(
@@ -43,15 +44,22 @@ class DepthModel:
                 "give a folder or hub id of a depth estimation model; hub ids need a network the first time",
             ) from error
         self.model = model.to(device).eval()
-        self.mean = torch.tensor(said.get("image_mean", (0.5,) * 3), device=device)[:, None, None]
-        self.std = torch.tensor(said.get("image_std", (0.5,) * 3), device=device)[:, None, None]
+        self.mean = torch.tensor(preprocessor.get("image_mean", (0.5,) * 3), device=device)[:, None, None]
+        self.std = torch.tensor(preprocessor.get("image_std", (0.5,) * 3), device=device)[:, None, None]
 
     @torch.no_grad()
     def estimate(self, frames: UInt8[np.ndarray, "f 3 h w"]) -> Float32[np.ndarray, "f h w"]:
-        """Disparity up to scale and shift, larger is nearer."""
-        return np.stack([self._of_one(torch.from_numpy(frame)) for frame in frames])
+        """Estimate disparity up to scale and shift; larger is nearer.
 
-    def _of_one(self, frame: Tensor) -> np.ndarray:
+        Args:
+            frames: (f, 3, h, w) uint8 sRGB.
+
+        Returns:
+            (f, h, w) float32.
+        """
+        return np.stack([self._estimate_frame(torch.from_numpy(frame)) for frame in frames])
+
+    def _estimate_frame(self, frame: Tensor) -> np.ndarray:
         image = frame[None].to(self.mean.device).float() / 255
         resized = interpolate(image, self.size, mode="bicubic", antialias=True).clamp(0, 1)
         predicted = self.model((resized - self.mean) / self.std).predicted_depth

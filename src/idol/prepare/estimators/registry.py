@@ -1,4 +1,4 @@
-"""Estimators by name: one interface for poses, one for masks."""
+"""Pose and mask estimators by name, and their interfaces."""
 
 from __future__ import annotations
 
@@ -15,28 +15,37 @@ MaskName = Literal["mediapipe"]
 
 
 class PoseEstimator(Protocol):
-    """Finds people and their joints."""
+    """Detects people and their joints."""
 
     def estimate(self, frames: NDArray[np.uint8]) -> list[list[PersonDetection]]:
-        """Frames (f, 3, h, w) uint8 sRGB -> the people of each frame, largest first."""
+        """Return the people of each frame, largest first, of frames (f, 3, h, w) uint8 sRGB."""
         ...
 
 
 class MaskEstimator(Protocol):
-    """Tells a person's pixels from the rest."""
+    """Segments people."""
 
     def estimate(
         self, frames: NDArray[np.uint8], people: list[PersonDetection | None] | None = None
     ) -> NDArray[np.float32]:
-        """Frames (f, 3, h, w) uint8 sRGB -> (f, h, w) float32 in [0, 1]: of `people`, or the largest one."""
+        """Return the mask of one person per frame.
+
+        Args:
+            frames: (f, 3, h, w) uint8 sRGB.
+            people: The person to segment in each frame; None, for a frame or for all, takes the largest.
+
+        Returns:
+            (f, h, w) float32 in [0, 1].
+        """
         ...
 
 
 def pose_estimator(name: str) -> PoseEstimator:
-    """The pose estimator of that name.
+    """Return a pose estimator by name.
 
     Args:
-        name: `rtmpose` (18 joints, fast and good), `mediapipe` (18 joints) or `dwpose` (133: hands and face).
+        name: `rtmpose` (18 joints; fast and accurate), `mediapipe` (18 joints) or `dwpose` (133 joints, with
+            hands and face).
 
     Raises:
         UserError: If there is no such estimator.
@@ -54,7 +63,7 @@ def pose_estimator(name: str) -> PoseEstimator:
 
 
 def mask_estimator(name: str) -> MaskEstimator:
-    """The mask estimator of that name.
+    """Return a mask estimator by name.
 
     Args:
         name: `mediapipe`.

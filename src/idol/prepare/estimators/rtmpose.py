@@ -1,4 +1,4 @@
-"""Find people with YOLOX, then the joints of each with a SimCC network (RTMPose, DWPose), on onnxruntime."""
+"""Top-down pose estimation: YOLOX detects people, a SimCC network (RTMPose, DWPose) their joints."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _STD = np.array([58.395, 57.12, 57.375], np.float32)
 
 
 @dataclass(frozen=True)
-class TopDown:
-    """A pose estimator of two networks; its files are named rows of `idol.assets`.
+class TopDownEstimator:
+    """A pose estimator of two ONNX networks, named by their entries in `idol.assets`.
 
     Attributes:
         detector: Asset of the YOLOX network.
         pose: Asset of the SimCC network.
-        joints: How the SimCC network numbers its joints.
-        threshold: Least score of a person, in [0, 1].
-        most: At most so many people of a frame are looked at, largest first.
+        joints: Joint layout of the SimCC network.
+        threshold: Smallest score of a person, in [0, 1].
+        max_people: Number of people per frame to process, largest first.
     """
 
     detector: str
     pose: str
     joints: Literal["halpe26", "wholebody133"]
     threshold: float = 0.4
-    most: int = 8
+    max_people: int = 8
 
     def estimate(self, frames: NDArray[np.uint8]) -> list[list[PersonDetection]]:
-        """The people of each frame, largest first.
+        """Detect the people of each frame, largest first.
 
         Args:
             frames: (f, 3, h, w) uint8 sRGB.
@@ -51,7 +51,7 @@ class TopDown:
 
     def _people(self, frame: NDArray[np.uint8]) -> list[PersonDetection]:
         boxes, scores = self._boxes(frame)
-        order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(-1))[: self.most]
+        order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(-1))[: self.max_people]
         return sort_by_area(
             [PersonDetection(boxes[i], float(scores[i]), self._joints(frame, boxes[i])) for i in order]
         )
@@ -72,12 +72,12 @@ class TopDown:
         height, width = network_size(net)
         window = crop_around(box, width, height, margin=1.25)
         small = ((window.cut(frame).astype(np.float32) - _MEAN) / _STD).transpose(2, 0, 1)
-        # Seen in the mirror as well: left and right is what networks are least sure of.
+        # Averaged with the mirrored image: networks are least certain about left and right.
         x, y = _run_both(net, np.stack([small, small[..., ::-1]]))
         order = mirror_order(self.joints)
         split = x.shape[-1] / width
-        mirrored = np.roll(x[1, order, ::-1], 1 - int(split), axis=-1)
-        found = decode_simcc((x[0] + mirrored) / 2, (y[0] + y[1, order]) / 2, split)
+        unflipped = np.roll(x[1, order, ::-1], 1 - int(split), axis=-1)
+        found = decode_simcc((x[0] + unflipped) / 2, (y[0] + y[1, order]) / 2, split)
         found[:, :2] = window.to_image(found[:, :2])
         match self.joints:
             case "halpe26":
@@ -86,12 +86,12 @@ class TopDown:
                 return from_wholebody(found[None], *frame.shape[1:]).keypoints[0]
 
 
-RTMPOSE = TopDown("yolox-tiny", "rtmpose-s", "halpe26")
-DWPOSE = TopDown("dwpose-detection", "dwpose", "wholebody133")
+RTMPOSE = TopDownEstimator("yolox-tiny", "rtmpose-s", "halpe26")
+DWPOSE = TopDownEstimator("dwpose-detection", "dwpose", "wholebody133")
 
 
 def _run_both(net: Any, images: Float) -> tuple[Float, Float]:
-    """SimCC scores (2, k, ...) along x and along y of two images, at once if the network takes that."""
+    """Compute the SimCC scores (2, k, bins) along x and y of two images, in one batch if possible."""
     entry = net.get_inputs()[0]
     batches = [images[:1], images[1:]] if entry.shape[0] == 1 else [images]
     outputs = [net.run(None, {entry.name: np.ascontiguousarray(batch)})[:2] for batch in batches]
@@ -100,7 +100,7 @@ def _run_both(net: Any, images: Float) -> tuple[Float, Float]:
 
 
 def network_size(net: Any) -> tuple[int, int]:
-    """Height and width of the image an onnx network takes."""
+    """Return height and width of the input image of an ONNX network."""
     height, width = net.get_inputs()[0].shape[-2:]
     return int(height), int(width)
 
@@ -110,18 +110,18 @@ _HALPE_MIRROR = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 17, 1
 
 @lru_cache(maxsize=2)
 def mirror_order(joints: Literal["halpe26", "wholebody133"]) -> NDArray[np.int64]:
-    """Where each joint is found in the joints of the mirrored image."""
+    """Return for each joint the index of its mirror image."""
     match joints:
         case "halpe26":
             return np.array(_HALPE_MIRROR)
-        case "wholebody133":  # mirror a pose whose heights are its joints' numbers
+        case "wholebody133":  # mirror a pose whose y coordinates are the joint indices
             numbers = np.ones((1, 133, 3), np.float32)
             numbers[0, :, 1] = np.arange(133)
             return mirrored(Pose(numbers, 1, 1)).keypoints[0, :, 1].astype(np.int64)
 
 
 def decode_simcc(x: Float, y: Float, split: float = 2.0) -> Float:
-    """Joints from a SimCC network's two classifications, along x and along y.
+    """Decode the output of a SimCC network, which classifies x and y separately (Li et al., ECCV 2022).
 
     Args:
         x: (k, width * split) scores.
@@ -129,18 +129,24 @@ def decode_simcc(x: Float, y: Float, split: float = 2.0) -> Float:
         split: Bins per pixel of the network's input.
 
     Returns:
-        (k, 3): x, y in pixels of the network's input, and the lesser of the two best scores, in [0, 1].
+        (k, 3): x, y in pixels of the network's input, and the smaller of the two best scores, in [0, 1].
     """
-    place = np.stack([x.argmax(-1), y.argmax(-1)], -1) / split
+    position = np.stack([x.argmax(-1), y.argmax(-1)], -1) / split
     confidence = np.clip(np.minimum(x.max(-1), y.max(-1)), 0, 1)
-    return np.column_stack([place, confidence]).astype(np.float32)
+    return np.column_stack([position, confidence]).astype(np.float32)
 
 
 def decode_detections(outputs: list[NDArray], size: int, threshold: float) -> tuple[Float, Float]:
-    """Boxes (n, 4) in pixels of the network's input and scores (n,) from either kind of YOLOX export.
+    """Decode the people from the output of either kind of YOLOX export.
 
-    One kind suppresses overlaps inside the network and returns (1, n, 5) and labels; the other returns raw
-    predictions (1, cells, 5 + classes) per grid cell. Class 0 is a person in both.
+    Args:
+        outputs: (1, n, 5) boxes with scores and (1, n) labels, of a network with built-in non-maximum
+            suppression; or (1, cells, 5 + classes) raw predictions. Class 0 is a person in both.
+        size: Side of the network's square input in pixels.
+        threshold: Smallest score of a person, in [0, 1].
+
+    Returns:
+        Boxes (n, 4) x0, y0, x1, y1 in pixels of the network's input, and scores (n,).
     """
     found = outputs[0][0]
     if found.shape[-1] == 5:
@@ -154,15 +160,15 @@ def decode_detections(outputs: list[NDArray], size: int, threshold: float) -> tu
 
 
 def decode_grid(raw: Float, size: int, strides: tuple[int, ...] = (8, 16, 32)) -> tuple[Float, Float]:
-    """Raw YOLOX predictions to boxes (YOLOX, Sec. 2.1): center = (p + cell) * stride, size = exp(p) * stride.
+    """Convert raw YOLOX predictions to boxes: center = (p + cell) * stride, size = exp(p) * stride.
 
     Args:
         raw: (cells, 5 + classes): x, y, w, h, objectness, class scores.
-        size: Side of the network's square input, in pixels.
-        strides: Pixels per cell of each level.
+        size: Side of the network's square input in pixels.
+        strides: Pixels per grid cell of each level.
 
     Returns:
-        (cells, 4) boxes x0 y0 x1 y1 in pixels, and (cells,) scores of being a person, in [0, 1].
+        (cells, 4) boxes x0, y0, x1, y1 in pixels, and (cells,) scores of being a person, in [0, 1].
     """
     cells, steps = [], []
     for stride in strides:
@@ -178,10 +184,10 @@ def decode_grid(raw: Float, size: int, strides: tuple[int, ...] = (8, 16, 32)) -
 
 @lru_cache(maxsize=8)
 def session(asset: str) -> Any:
-    """The onnxruntime session of an asset, on the fastest device it can use; opened once.
+    """Open an asset in onnxruntime, once per process, on the fastest available device.
 
     Raises:
-        UserError: If onnxruntime is not installed, or the file cannot be had or read.
+        UserError: If onnxruntime is not installed, or the file cannot be downloaded or read.
     """
     return _open(asset_path(asset))
 
