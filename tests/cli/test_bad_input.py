@@ -67,7 +67,7 @@ def generate(weights, tmp_path):
         (["generate", "--person", "a.jpg", "-o", "x"], "--background"),
         (["demo", "--frames", "0", "-o", "x"], "--frames"),
         (["evaluate", "a", "b", "--other", "c"], "--other"),
-        (["import", "a", "--true", "b"], "--out"),
+        (["import", "a", "--reference", "b"], "--out"),
         (["reproduce", "table1", "--clips", "FOMM"], "--clips"),
         (["reproduce", "table99", "--dry-run"], "table8"),
     ],
@@ -333,7 +333,7 @@ def test_synth(tmp_path, option, value):
 
 def without_networks(*arguments):
     off = [word for option in ("pose", "mask", "lpips", "identity") for word in (f"--{option}", "none")]
-    return call("evaluate", *arguments, *off, "--no-sets", "--json")
+    return call("evaluate", *arguments, *off, "--no-distributions", "--json")
 
 
 def test_evaluating_what_is_not_there(run, tmp_path):

@@ -9,7 +9,7 @@ from support.cli_runs import call, refused
 from support.drawn import drawn_clip
 
 OFF = [word for option in ("pose", "mask", "lpips", "identity") for word in (f"--{option}", "none")]
-OFF += ["--no-sets", "--no-baselines"]
+OFF += ["--no-distributions", "--no-baselines"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_one_line_on_stdout_the_same_numbers_in_the_file(clips, tmp_path):
 
 @pytest.mark.parametrize("name", ["generated", "pasted", "plate", "true"])
 def test_no_set_takes_the_name_of_another(clips, name):
-    assert f"{name} is the name of a set" in refused("evaluate", clips, clips, *OFF, "--other", f"{name}=bad")
+    assert f"'{name}' is the name of a column" in refused("evaluate", clips, clips, *OFF, "--other", f"{name}=bad")
 
 
 def test_names_given_twice(clips):

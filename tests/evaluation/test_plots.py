@@ -9,8 +9,8 @@ from PIL import Image
 from idol.errors import UserError
 from idol.evaluation import plots
 from idol.evaluation.plots import write_plots
-from idol.evaluation.report import compare
-from idol.evaluation.score import Judge
+from idol.evaluation.report import compare_clips
+from idol.evaluation.score import Evaluator
 from support.drawn import drawn_clip
 
 
@@ -28,7 +28,7 @@ def judged():
     generated = {name: noisy(clip, 5 + 10 * i) for i, (name, clip) in enumerate(true.items())}
     flat = {n: replace(c, depth=np.zeros_like(c.depth), depth_kind="none") for n, c in generated.items()}
     columns = {"generated": generated, "video/only": flat}
-    return compare(columns, true, Judge()), columns, true
+    return compare_clips(columns, true, Evaluator()), columns, true
 
 
 def size(path):
@@ -54,8 +54,8 @@ def test_best_median_and_worst_are_told_apart(judged):
     cases = plots._cases(report, "generated", columns["generated"], true, plots._row("psnr"))
     assert [case.title.split("\n")[1] for case in cases] == ["000", "002", "003"]
     assert [case.title.split(":")[0] for case in cases] == ["best", "median", "worst"]
-    assert cases[0].judged is columns["generated"]["000"] and cases[2].true is true["003"]
-    one = compare({"generated": {"001": true["001"]}}, true, Judge())
+    assert cases[0].generated is columns["generated"]["000"] and cases[2].reference is true["003"]
+    one = compare_clips({"generated": {"001": true["001"]}}, true, Evaluator())
     (only,) = plots._cases(one, "generated", columns["generated"], true, plots._row("depth_l2"))
     assert only.title == "best: 0\n001"
 
@@ -94,5 +94,5 @@ def test_what_cannot_be_drawn_is_refused(judged, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_plots(report, columns, true, tmp_path / "file")
-    with pytest.raises(UserError, match="'a b' and 'a/b' would share a_b-maps.png"):
+    with pytest.raises(UserError, match="'a b' and 'a/b' would both write a_b-maps.png"):
         write_plots(report, {"a b": true, "a/b": true}, true, tmp_path / "none")

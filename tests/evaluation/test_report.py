@@ -1,7 +1,6 @@
 """From clips in folders to a table: baselines, intervals, partners, JSON."""
 
 import json
-from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 
@@ -15,17 +14,20 @@ from idol.clip import Clip, Pose
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
 from idol.evaluation import statistics
-from idol.evaluation.baselines import pasted, plate_alone
-from idol.evaluation.bootstrap import drawn_counts, spread
-from idol.evaluation.evaluate import evaluate, open_clips
+from idol.evaluation.baselines import empty_background, paste_person
+from idol.evaluation.bootstrap import resample_counts, widen_for_few_people
+from idol.evaluation.clip_sets import open_clips
+from idol.evaluation.evaluate import evaluate
+from idol.evaluation.evaluator import Evaluator
 from idol.evaluation.networks.lpips import LPIPS
-from idol.evaluation.report import GROUPS, ROWS, TRUE, compare, from_json
-from idol.evaluation.score import FIELDS, Judge
-from idol.evaluation.score import score as score_all
-from idol.pose.skeleton import body_18
+from idol.evaluation.report import GROUPS, REFERENCE, ROWS, compare_clips
+from idol.evaluation.score import FIELDS, score_clips
+from idol.pose.joints import body_18
+from idol.progress import ProgressCallback
 from support.drawn import drawn_clip
+from support.recorded_progress import RecordedProgress
 
-NETWORKS_OFF = {"pose": "none", "mask": "none", "lpips": "none", "identity": "none", "sets": False}
+NETWORKS_OFF = {"pose": "none", "mask": "none", "lpips": "none", "identity": "none", "distributions": False}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,8 @@ def true():
     return {f"{i:03d}": drawn_clip(i) for i in range(4)}
 
 
-def score(clip, true, judge):
-    return score_all({"judged": clip}, true, judge)["judged"]
+def score(clip, true, evaluator):
+    return score_clips({"judged": clip}, true, evaluator)["judged"]
 
 
 def worse(clip: Clip, by: float) -> Clip:
@@ -50,8 +52,10 @@ def first_pixels(images):
 
 
 def test_the_true_clip_scores_as_well_as_can_be(true):
-    judge = Judge(find_joints=lambda video: true["000"].pose, find_person=lambda video: true["000"].mask)
-    got = score(true["000"], true["000"], judge)
+    evaluator = Evaluator(
+        detect_joints=lambda video: true["000"].pose, segment_person=lambda video: true["000"].mask
+    )
+    got = score(true["000"], true["000"], evaluator)
     assert (got.depth_l2, got.depth_l2_person, got.silhouette_iou) == (0, 0, 1)
     assert (got.alignment_found, got.joints) == (1, 1)
     assert got.flicker == 0 and np.isnan(got.lpips)
@@ -59,8 +63,8 @@ def test_the_true_clip_scores_as_well_as_can_be(true):
 
 def test_the_other_numbers_of_the_true_clip_are_perfect_too(true):
     clip = replace(true["000"], depth_range=(2.0, 3.0))
-    judge = Judge(find_person=lambda video: clip.mask, embed_person=first_pixels)
-    got = score(clip, clip, judge)
+    evaluator = Evaluator(segment_person=lambda video: clip.mask, embed_person=first_pixels)
+    got = score(clip, clip, evaluator)
     assert (got.psnr, got.ssim, got.alignment_edge) == (100, 1, 0) and got.identity == pytest.approx(1)
     for end in ("", "_aligned", "_meters", "_meters_aligned"):
         assert getattr(got, f"depth_absrel{end}") == pytest.approx(0, abs=1e-6)
@@ -69,12 +73,12 @@ def test_the_other_numbers_of_the_true_clip_are_perfect_too(true):
     assert got.depth_rmse_frame == 0
     assert (got.boundary_precision, got.boundary_recall, got.boundary_f1) == (1, 1, 1)
     assert np.isfinite([got.motion_difference, got.warp_error, got.warp_error_person]).all()
-    assert np.isnan(score(true["000"], true["000"], judge).depth_rmse_meters)  # no range, no meters
+    assert np.isnan(score(true["000"], true["000"], evaluator).depth_rmse_meters)  # no range, no meters
 
 
 def test_figures_get_worse_as_clips_do(true):
     clip = replace(true["001"], depth_range=(2.0, 3.0))
-    got = [score(worse(clip, by), clip, Judge()) for by in (0, 0.02, 0.06, 0.1)]
+    got = [score(worse(clip, by), clip, Evaluator()) for by in (0, 0.02, 0.06, 0.1)]
     falling = ("psnr", "ssim", "depth_delta")
     growing = ("depth_l2", "depth_l2_person", "flicker", "depth_rmse", "depth_absrel", "depth_rmse_frame")
     for field in (*falling, *growing, "depth_rmse_meters", "depth_absrel_meters", "warp_error"):
@@ -85,12 +89,12 @@ def test_figures_get_worse_as_clips_do(true):
 
 def test_a_missing_person_has_no_distance_but_an_error(true):
     clip = replace(true["001"], depth_range=(2.0, 3.0))
-    empty = score(plate_alone(clip), clip, Judge())
+    empty = score(empty_background(clip), clip, Evaluator())
     assert (empty.depth_absrel, empty.depth_delta, empty.boundary_f1) == (1, 0, 0)
     assert np.isnan([empty.depth_rmse_meters, empty.motion_difference]).all()
     half = clip.depth.copy()
     half[:, :, : np.flatnonzero(clip.mask[0].any(0)).mean().astype(int)] = 0
-    partly = score(replace(clip, depth=half), clip, Judge())
+    partly = score(replace(clip, depth=half), clip, Evaluator())
     assert partly.depth_rmse_meters == 0 < partly.depth_rmse
     assert partly.depth_absrel_aligned == pytest.approx(partly.depth_absrel)  # nothing to mend where it shows
 
@@ -104,24 +108,24 @@ def without_depth(clip: Clip) -> Clip:
 
 
 def test_a_clip_without_depth_has_every_number_but_those(true):
-    judge = Judge(lambda video: true["000"].pose, lambda video: true["000"].mask, None, first_pixels)
+    evaluator = Evaluator(lambda video: true["000"].pose, lambda video: true["000"].mask, None, first_pixels)
     for kind in ("person", "scene"):
         clip = replace(true["000"], depth_kind=kind)
-        whole, alone = (score(c, clip, judge) for c in (clip, without_depth(clip)))
+        whole, alone = (score(c, clip, evaluator) for c in (clip, without_depth(clip)))
         for name in FIELDS:
             if name in DEPTH_FIELDS:
                 assert np.isnan(getattr(alone, name)), name
             else:
                 np.testing.assert_equal(getattr(alone, name), getattr(whole, name))
     # Of a true clip without depth, only what the clip's own depth and video decide is left.
-    owned = score(true["000"], without_depth(true["000"]), judge)
+    owned = score(true["000"], without_depth(true["000"]), evaluator)
     left = {name for name in DEPTH_FIELDS if np.isfinite(getattr(owned, name))}
     assert left == {"alignment_found", "alignment_plate", "alignment_edge", "motion_difference"}
 
 
 def test_scene_depth_has_no_silhouette(true):
     clip = replace(true["000"], depth_kind="scene", depth_range=(2.0, 3.0))
-    got = score(clip, clip, Judge(find_person=lambda video: clip.mask))
+    got = score(clip, clip, Evaluator(segment_person=lambda video: clip.mask))
     absent = {"silhouette_iou", "alignment_found", "alignment_plate", "alignment_edge", "motion_difference"}
     assert {name for name in DEPTH_FIELDS if np.isnan(getattr(got, name))} == absent
     assert got.depth_absrel == got.depth_rmse_meters == 0
@@ -132,7 +136,7 @@ def test_lpips_of_several_clips_is_that_of_each(true):
     network = LPIPS("alex")
     clip = true["001"]
     clips = {"a": worse(clip, 0.02), "b": worse(clip, 0.1), "same": clip}
-    got = score_all(clips, clip, Judge(perceptual=network))
+    got = score_clips(clips, clip, Evaluator(lpips=network))
     for name, judged in clips.items():
         a, b = (torch.from_numpy(v).float() / 127.5 - 1 for v in (judged.video, clip.video))
         assert got[name].lpips == pytest.approx(network(a, b).mean().item(), abs=1e-6)
@@ -141,46 +145,46 @@ def test_lpips_of_several_clips_is_that_of_each(true):
 
 def test_pasted_never_moves_and_the_plate_is_empty(true):
     clip = true["002"]
-    still, empty = pasted(clip), plate_alone(clip)
+    still, empty = paste_person(clip), empty_background(clip)
     np.testing.assert_array_equal(still.video, clip.video[[0] * clip.frames])
     np.testing.assert_array_equal(still.depth, clip.depth[[0] * clip.frames])
     np.testing.assert_array_equal(empty.video, np.broadcast_to(clip.background, clip.video.shape))
     # The drawn person moves one pixel to the right per frame.
     side = np.sqrt(clip.mask[0].sum())
     expected = np.mean([(side - i) / (side + i) for i in range(clip.frames)])
-    assert score(still, clip, Judge()).silhouette_iou == pytest.approx(expected)
-    assert score(empty, clip, Judge()).silhouette_iou == 0
-    assert score(empty, clip, Judge()).depth_l2 == pytest.approx(
+    assert score(still, clip, Evaluator()).silhouette_iou == pytest.approx(expected)
+    assert score(empty, clip, Evaluator()).silhouette_iou == 0
+    assert score(empty, clip, Evaluator()).depth_l2 == pytest.approx(
         np.square(clip.depth, dtype=np.float64).mean()
     )
 
 
 def test_pasted_onto_a_moving_background():
     clip = drawn_clip(0, moving=True)
-    np.testing.assert_array_equal(pasted(clip).video[-1], clip.video[0])
+    np.testing.assert_array_equal(paste_person(clip).video[-1], clip.video[0])
 
 
 def test_pairs_that_do_not_match_are_refused(true):
     with pytest.raises(UserError, match="same size"):
-        score(true["000"].select([0, 1]), true["000"], Judge())
+        score(true["000"].select([0, 1]), true["000"], Evaluator())
     with pytest.raises(UserError, match="kind of depth"):
-        score(replace(true["000"], depth_kind="scene"), true["000"], Judge())
+        score(replace(true["000"], depth_kind="scene"), true["000"], Evaluator())
     with pytest.raises(UserError, match="2 of 4 clips are missing"):
-        compare({"generated": true}, {"000": true["000"], "001": true["001"]}, Judge())
+        compare_clips({"generated": true}, {"000": true["000"], "001": true["001"]}, Evaluator())
 
 
 def test_sets_are_drawn_person_by_person():
     values, people = np.random.default_rng(2).normal(3, 1, 10), tuple("aabacbbadc")
-    counts = drawn_counts(10, people, 300)
+    counts = resample_counts(10, people, 300)
     names = sorted(set(people), key=people.index)
     chosen = np.random.default_rng(0).integers(4, size=(300, 4))
     for count, drawn in zip(counts, chosen, strict=True):
         clips = [i for who in drawn for i in range(10) if people[i] == names[who]]
         np.testing.assert_array_equal(count, np.bincount(clips, minlength=10))
-    drawn = statistics.draws(values, people)
-    counts = drawn_counts(10, people, drawn.size)
+    drawn = statistics.bootstrap_means(values, people)
+    counts = resample_counts(10, people, drawn.size)
     means = np.array([np.repeat(values, count).mean() for count in counts])
-    np.testing.assert_allclose(drawn, spread(means, values.mean(), 4))
+    np.testing.assert_allclose(drawn, widen_for_few_people(means, values.mean(), 4))
 
 
 def test_more_clips_of_the_same_people_make_nothing_surer():
@@ -203,21 +207,26 @@ def test_one_person_says_nothing_of_others():
     values, people = np.random.default_rng(4).normal(3, 1, 8), ("one",) * 8
     a, b = statistics.mean(values, people), statistics.mean(values + 1, people)
     assert (a.value, a.low, a.high) == (pytest.approx(values.mean()), -np.inf, np.inf)
-    assert np.isnan(statistics.draws(values, people)).all() and statistics.draws(values, people).size == 4000
-    got = statistics.difference(a, statistics.draws(values, people), b, statistics.draws(values + 1, people))
+    assert (
+        np.isnan(statistics.bootstrap_means(values, people)).all()
+        and statistics.bootstrap_means(values, people).size == 4000
+    )
+    got = statistics.difference(
+        a, statistics.bootstrap_means(values, people), b, statistics.bootstrap_means(values + 1, people)
+    )
     assert got.value == pytest.approx(-1) and (got.low, got.high) == (-np.inf, np.inf)
     # Nor is it sure where the only other person has no number.
     some, two = np.append(values, np.nan), (*people, "two")
-    assert statistics.mean(some, two).low == -np.inf and np.isnan(statistics.draws(some, two)).all()
-    assert np.isfinite(statistics.draws(np.append(values, 4.0), two)).all()
+    assert statistics.mean(some, two).low == -np.inf and np.isnan(statistics.bootstrap_means(some, two)).all()
+    assert np.isfinite(statistics.bootstrap_means(np.append(values, 4.0), two)).all()
 
 
 def test_with_one_clip_a_person_sets_of_clips_are_drawn():
     values = np.random.default_rng(5).normal(3, 1, 9)
     chosen = np.random.default_rng(0).integers(9, size=(4000, 9))
     got = statistics.mean(values, tuple("abcdefghi"))
-    expected = spread(values[chosen].mean(1), values.mean(), 9)
-    np.testing.assert_allclose(statistics.draws(values, tuple("abcdefghi")), expected)
+    expected = widen_for_few_people(values[chosen].mean(1), values.mean(), 9)
+    np.testing.assert_allclose(statistics.bootstrap_means(values, tuple("abcdefghi")), expected)
     assert [got.low, got.high] == pytest.approx(np.percentile(expected, [2.5, 97.5]).tolist())
 
 
@@ -252,7 +261,9 @@ def test_interval_of_a_mean():
 def test_reports_count_people_beside_clips(true):
     def told(*people):
         named = {n: replace(c, subject=who) for (n, c), who in zip(true.items(), people, strict=True)}
-        report = compare({"generated": {n: worse(c, 0.05) for n, c in true.items()}}, named, Judge())
+        report = compare_clips(
+            {"generated": {n: worse(c, 0.05) for n, c in true.items()}}, named, Evaluator()
+        )
         console = Console(file=StringIO(), width=120)
         console.print(report.table())
         return report, console.file.getvalue()
@@ -263,9 +274,9 @@ def test_reports_count_people_beside_clips(true):
         report.values("generated", "psnr"), ("a", "b", "a", "")
     )
     row = next(row for row in ROWS if row.key == "psnr")
-    assert report.draws("generated", row).std() > 0
-    again = from_json(json.loads(json.dumps(report.to_json(per_clip=True), allow_nan=False)))
-    assert again.people == report.people and again.to_json() == report.to_json()
+    assert report.bootstrap_means("generated", row).std() > 0
+    values = json.loads(json.dumps(report.to_json(per_clip=True), allow_nan=False))
+    assert list(values["shows"].values()) == ["a", "b", "a", ""]
 
     report, printed = told("a", "a", "a", "a")
     assert "4 clips of one person: no intervals" in printed and "inf" not in printed
@@ -287,27 +298,22 @@ def test_differences_on_the_same_clips_are_surer_than_either_set():
     better, worse = hard + rng.normal(0, 0.2, 60), hard + 0.5 + rng.normal(0, 0.2, 60)
     a, b = statistics.mean(better), statistics.mean(worse)
     assert a.high > b.low  # the sets' own intervals overlap
-    got = statistics.difference(a, statistics.draws(better), b, statistics.draws(worse))
+    got = statistics.difference(a, statistics.bootstrap_means(better), b, statistics.bootstrap_means(worse))
     paired = scipy.stats.bootstrap((better - worse,), np.mean, method="percentile", rng=0).confidence_interval
     assert got.value == pytest.approx((better - worse).mean()) and got.high < 0
     assert got.low == pytest.approx(paired.low, abs=0.02) and got.high == pytest.approx(paired.high, abs=0.02)
     gap = np.where(np.arange(60) < 3, np.nan, better)
-    assert np.isfinite(statistics.draws(gap)).all()
+    assert np.isfinite(statistics.bootstrap_means(gap)).all()
 
 
 def test_report_of_folders_equals_that_of_shards(true, tmp_path):
     for name, clip in true.items():
         clip.save(tmp_path / "true" / name)
         worse(clip, 0.05).save(tmp_path / "generated" / name)
-    done = []
-
-    @contextmanager
-    def bar(what):
-        yield lambda i, n: done.append((what, i, n))
-
-    report = evaluate(tmp_path / "generated", tmp_path / "true", **NETWORKS_OFF, bar=bar).clips
-    assert list(report.columns) == ["generated", "pasted", "plate", TRUE] and report.clips == tuple(true)
-    assert done == [("judging clips", i, 4) for i in (1, 2, 3, 4)]
+    progress = RecordedProgress()
+    report = evaluate(tmp_path / "generated", tmp_path / "true", **NETWORKS_OFF, progress=progress).clips
+    assert list(report.columns) == ["generated", "pasted", "plate", REFERENCE] and report.clips == tuple(true)
+    assert progress.stages == ["scoring clips"] and progress.steps == [(i, 4) for i in (1, 2, 3, 4)]
     writer = ShardWriter(tmp_path / "shards", samples_per_shard=3, image="png")
     writer.write(true.values())
     shards = open_clips(tmp_path / "shards")
@@ -319,16 +325,17 @@ def test_report_of_folders_equals_that_of_shards(true, tmp_path):
 
 def test_relative_rows_are_ratios_to_the_true_clips(true):
     clips = {name: replace(worse(clip, 0.02), pose=clip.pose) for name, clip in true.items()}
-    report = compare({"generated": clips}, clips, Judge())
+    report = compare_clips({"generated": clips}, clips, Evaluator())
     assert report.estimate("generated", "flicker_of_true").value == 1
     assert np.isnan(report.estimate("generated", "joints_of_true").value)
 
 
 def test_report_survives_json_and_prints_every_row(true):
-    judge = Judge(find_joints=lambda video: true["000"].pose)
-    report = compare({"generated": {n: worse(c, 0.05) for n, c in true.items()}}, true, judge)
+    evaluator = Evaluator(detect_joints=lambda video: true["000"].pose)
+    report = compare_clips({"generated": {n: worse(c, 0.05) for n, c in true.items()}}, true, evaluator)
     values = json.loads(json.dumps(report.to_json(per_clip=True), allow_nan=False))
-    assert from_json(values).to_json() == report.to_json()
+    psnr = values["per_clip"]["generated"]["000"]["psnr"]
+    assert psnr == report.columns["generated"][0].psnr and values["per_clip"]["true"]["000"]["lpips"] is None
     assert values["clips"] == 4 and set(values["columns"]["generated"]) == {row.key for row in ROWS}
     console = Console(file=StringIO(), width=120)
     console.print(report.table("drawn"))
@@ -339,7 +346,7 @@ def test_report_survives_json_and_prints_every_row(true):
 def test_the_table_has_headings_and_says_how_many_clips_had_a_number(true):
     some = {n: without_depth(c) if n == "000" else c for n, c in true.items()}
     console = Console(file=StringIO(), width=120)
-    console.print(compare({"generated": some}, true, Judge()).table())
+    console.print(compare_clips({"generated": some}, true, Evaluator()).table())
     lines = console.file.getvalue().splitlines()
     headings = [i for i, line in enumerate(lines) if line.strip("│ ").split("│")[0].strip() in GROUPS]
     assert len(headings) == len(GROUPS)
@@ -347,16 +354,6 @@ def test_the_table_has_headings_and_says_how_many_clips_had_a_number(true):
     assert "n = 3" in lines[row + 1]
     row = next(i for i, line in enumerate(lines) if "PSNR" in line)
     assert "n =" not in lines[row + 1]
-
-
-def test_reports_of_before_read_as_not_measured(true):
-    values = compare({"generated": true}, true, Judge()).to_json(per_clip=True)
-    for column in values["per_clip"].values():
-        for clip in column.values():
-            del clip["psnr"]
-    old = from_json(values)
-    assert old.estimate("generated", "psnr").clips == 0
-    assert old.estimate("generated", "flicker") == from_json(values).estimate("generated", "flicker")
 
 
 def test_every_number_has_a_row():
@@ -381,7 +378,7 @@ def test_one_clip_alone(true, tmp_path):
 @pytest.mark.parametrize("name", ["generated", "pasted", "plate", "true"])
 def test_names_that_are_taken_are_refused(true, tmp_path, name):
     true["000"].save(tmp_path / "a")
-    with pytest.raises(UserError, match=f"--other: {name} is the name of a set"):
+    with pytest.raises(UserError, match=f"others: '{name}' is the name of a column"):
         evaluate(tmp_path / "a", tmp_path / "a", others={name: tmp_path / "a"}, **NETWORKS_OFF)
 
 
@@ -389,43 +386,51 @@ def test_what_cannot_go_well_ends_before_a_clip_is_judged(true, tmp_path):
     true["000"].save(tmp_path / "a")
     (tmp_path / "file").write_text("")
 
-    def bar(what):
-        raise AssertionError(f"{what} was begun")
+    class Refusing(ProgressCallback):
+        def stage(self, name):
+            raise AssertionError(f"{name} was begun")
 
-    off = {**NETWORKS_OFF, "bar": bar}
+    off = {**NETWORKS_OFF, "progress": Refusing()}
     for out in (tmp_path, tmp_path / "file" / "numbers.json"):
-        with pytest.raises(UserError, match="-o: "):
+        with pytest.raises(UserError, match="out: "):
             evaluate(tmp_path / "a", tmp_path / "a", **off, out=out)
-    with pytest.raises(UserError, match="--plots: .*cannot be written"):
+    with pytest.raises(UserError, match="plots: .*cannot be written"):
         evaluate(tmp_path / "a", tmp_path / "a", **off, plots=tmp_path / "file")
     alike = {"a b": tmp_path / "a", "a/b": tmp_path / "a"}
-    with pytest.raises(UserError, match="'a b' and 'a/b' would share"):
+    with pytest.raises(UserError, match="'a b' and 'a/b' would both write"):
         evaluate(tmp_path / "a", tmp_path / "a", **off, others=alike, plots=tmp_path / "plots")
     with pytest.raises(UserError, match="choose one of"):  # before the networks of the sets are loaded
-        evaluate(tmp_path / "a", tmp_path / "a", **{**off, "sets": True, "lpips": "best"})
+        evaluate(tmp_path / "a", tmp_path / "a", **{**off, "distributions": True, "lpips": "best"})
     with pytest.raises(UserError, match="resnet"):
-        evaluate(tmp_path / "a", tmp_path / "a", **{**off, "sets": True}, resnet3d=tmp_path / "resnet3d.pth")
+        evaluate(
+            tmp_path / "a",
+            tmp_path / "a",
+            **{**off, "distributions": True},
+            resnet3d=tmp_path / "resnet3d.pth",
+        )
 
 
 def test_one_clip_beside_a_folder_of_clips_is_told_as_that(true, tmp_path):
     true["000"].save(tmp_path / "one")
     true["000"].save(tmp_path / "many" / "000")
     for generated, other in (("one", "many"), ("many", "one")):
-        with pytest.raises(UserError, match=r"^true: one set is a single clip's folder, another holds many"):
+        with pytest.raises(UserError, match=r"^true: some sets are a single clip's folder"):
             evaluate(tmp_path / generated, tmp_path / other, **NETWORKS_OFF)
 
 
-def test_whole_body_clips_are_judged_by_the_joints_that_are_found_anew(true):
-    """133 driving joints, of which the finder finds the body's: perfect where they are in their place."""
+def test_whole_body_clips_are_scored_by_their_body_joints(true):
+    """Of 133 driving joints the body's are re-detected: all of them where they should be."""
     clip = true["000"]
     keypoints = np.zeros((clip.frames, 133, 3), np.float32)
     keypoints[..., :2] = np.random.default_rng(0).uniform(4, 28, (clip.frames, 133, 2))
     keypoints[..., 2] = 1
     whole = replace(clip, pose=Pose(keypoints, clip.height, clip.width))
-    found = compare({"same": {"a": whole}}, {"a": whole}, Judge(find_joints=lambda _: body_18(whole.pose)))
+    found = compare_clips(
+        {"same": {"a": whole}}, {"a": whole}, Evaluator(detect_joints=lambda _: body_18(whole.pose))
+    )
     assert found.estimate("same", "joints").value == 1
     lost = replace(body_18(whole.pose), keypoints=body_18(whole.pose).keypoints + np.float32([99, 0, 0]))
-    found = compare({"same": {"a": whole}}, {"a": whole}, Judge(find_joints=lambda _: lost))
+    found = compare_clips({"same": {"a": whole}}, {"a": whole}, Evaluator(detect_joints=lambda _: lost))
     assert found.estimate("same", "joints").value == 0
 
 
@@ -445,15 +450,14 @@ def test_everything_at_once_from_folders_to_json_and_images(true, tmp_path):
     folders = tmp_path / "generated", tmp_path / "true"
     begun = []
 
-    @contextmanager
-    def bar(what):
-        begun.append((what, (tmp_path / "numbers.json").exists()))
-        yield lambda i, n: None
+    class Watching(ProgressCallback):
+        def stage(self, name):
+            begun.append((name, (tmp_path / "numbers.json").exists()))
 
     places = {"plots": tmp_path / "plots", "out": tmp_path / "numbers.json"}
-    found = evaluate(*folders, **off, baselines=False, **places, bar=bar)
-    # The numbers of the clips are safe before the sets are looked at.
-    assert begun == [("judging clips", False), ("looking at the sets as a whole", True)]
+    found = evaluate(*folders, **off, baselines=False, **places, progress=Watching())
+    # The metrics of the clips are saved before the distribution metrics are computed.
+    assert begun == [("scoring clips", False), ("computing distribution metrics", True)]
     assert "sets" in json.loads((tmp_path / "numbers.json").read_text())
     values = json.loads(json.dumps(found.to_json()))
     sets = values["sets"]["columns"]
@@ -463,5 +467,5 @@ def test_everything_at_once_from_folders_to_json_and_images(true, tmp_path):
     assert values["columns"]["true"]["identity"]["value"] == pytest.approx(1, abs=0.05)
     assert len(list((tmp_path / "plots").glob("*.png"))) >= 3
     assert len(found.tables()) == 2
-    with pytest.raises(UserError, match="--stride"):
+    with pytest.raises(UserError, match="stride"):
         evaluate(*folders, **off, stride=0)

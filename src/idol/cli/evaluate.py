@@ -18,45 +18,48 @@ Precision = Literal["float32", "bfloat16", "float16"]
 @program.command()
 def evaluate(
     generated: Annotated[Path, typer.Argument(help="A folder of clips, one clip's folder, or shards.")],
-    true: Annotated[Path, typer.Argument(help="The true clips of the same names.")],
+    reference: Annotated[Path, typer.Argument(help="The reference clips of the same names.")],
     other: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER: another set, judged beside it; may be repeated.")
+        list[str] | None, typer.Option(help="NAME=FOLDER: another set to score beside it; may be repeated.")
     ] = None,
     baselines: Annotated[
-        bool, typer.Option(help="Judge the pasted person and the empty background, too.")
+        bool, typer.Option(help="Also score the pasted person and the empty background.")
     ] = True,
     pose: Annotated[str, typer.Option(help="Pose estimator: rtmpose, mediapipe, dwpose, none.")] = "rtmpose",
     mask: Annotated[str, typer.Option(help="Mask estimator: mediapipe, none.")] = "mediapipe",
-    lpips: Annotated[str, typer.Option(help="Network of LPIPS: vgg, alex, none.")] = "vgg",
-    identity: Annotated[str, typer.Option(help="How alike persons look: inception, none.")] = "inception",
-    sets: Annotated[bool, typer.Option(help="FID, KID, FVD and FID-VID: the sets as a whole.")] = True,
+    lpips: Annotated[str, typer.Option(help="Backbone of LPIPS: vgg, alex, none.")] = "vgg",
+    identity: Annotated[
+        str, typer.Option(help="Embedding that compares persons: inception, none.")
+    ] = "inception",
+    distributions: Annotated[bool, typer.Option(help="Compute FID, KID, FVD and FID-VID.")] = True,
     resnet3d: Annotated[
-        Path | None, typer.Option(help="Weights of FID-VID's 3-D ResNet-50; else I3D's features stand in.")
+        Path | None,
+        typer.Option(help="Weights of FID-VID's 3-D ResNet-50; without them I3D features are compared."),
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(help="Frames between FVD's windows.  [default: half a window]")
+        int | None, typer.Option(help="Frames from one window of FVD to the next.  [default: half a window]")
     ] = None,
-    plots: Annotated[Path | None, typer.Option(help="Folder for images of the numbers.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for plots of the metrics.")] = None,
     device: Annotated[str, typer.Option(help="Where the networks run.")] = "cpu",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the numbers of every clip here.")
+        Path | None, typer.Option("--out", "-o", help="Write the metrics of every clip to this JSON file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Generated clips against the true ones: image, depth, motion, and the sets as a whole."""
+    """Compare generated clips with reference clips: image, depth, motion, and their distributions."""
     from idol.evaluation.evaluate import evaluate
 
     with console.show_progress() as progress:
         found = evaluate(
             generated,
-            true,
+            reference,
             others=_named_folders("--other", other),
             baselines=baselines,
             pose=pose,
             mask=mask,
             lpips=lpips,  # type: ignore[arg-type]  # checked there
             identity=identity,  # type: ignore[arg-type]
-            sets=sets,
+            distributions=distributions,
             resnet3d=resnet3d,
             stride=stride,
             plots=plots,
@@ -72,31 +75,31 @@ def evaluate(
 @program.command("import")
 def import_clips(
     folder: Annotated[Path, typer.Argument(help="What the method's own code wrote.")],
-    true: Annotated[Path, typer.Option(help="The true clips of the same names.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Gets one folder per clip.")],
+    reference: Annotated[Path, typer.Option(help="The reference clips of the same names.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Receives one folder per clip.")],
     layout: Annotated[
         str,
         typer.Option(help="fomm-png, fomm-grid, video, frames, dreampose: docs/evaluating-other-methods.md."),
     ],
     column: Annotated[
-        int | None, typer.Option(help="Of a grid of images, which; from 0, negative from the right.")
+        int | None, typer.Option(help="Column of fomm-grid, from 0; negative from the right.")
     ] = None,
-    start: Annotated[int | None, typer.Option(help="Frames to leave out at the start.")] = None,
+    start: Annotated[int | None, typer.Option(help="Frames to skip at the start of longer videos.")] = None,
     size: Annotated[
-        tuple[int, int] | None, typer.Option(help="HEIGHT WIDTH to stretch frames of another shape back to.")
+        tuple[int, int] | None,
+        typer.Option(help="HEIGHT WIDTH of frames of another shape, which are stretched back."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Videos of FOMM, MRAA, TPS or DreamPose, as clips for `idol evaluate`."""
-    from idol.evaluation.evaluate import open_clips
-    from idol.evaluation.external.importers import import_folder
+    """Convert videos of FOMM, MRAA, TPS or DreamPose to clips for `idol evaluate`."""
+    from idol.evaluation.external.importers import import_clips
 
     with console.show_progress("importing") as progress:
-        count = import_folder(
+        count = import_clips(
             folder,
-            open_clips(true),
-            layout,  # type: ignore[arg-type]  # checked there
+            reference,
             out,
+            layout,  # type: ignore[arg-type]  # checked there
             column=column,
             start=start,
             size=size,
@@ -126,7 +129,7 @@ def benchmark(
     """Parameters, FLOPs, memory and time of IDOL and the compared methods, with random weights."""
     from idol.config import load_config
     from idol.experiments.cost import METHODS, benchmark
-    from idol.training.train import TrainConfig
+    from idol.training.config import TrainConfig
 
     stage = load_config(TrainConfig, config, overrides or [])
     with console.show_progress("measuring") as progress:

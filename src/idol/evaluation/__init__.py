@@ -1,1 +1,1 @@
-"""Folders to numbers: clips, made by whatever means, against the true ones. Never sees a model."""
+"""Metrics of clips on disk against reference clips; independent of the model that made them."""

@@ -1,4 +1,4 @@
-"""What costs nothing: the answers that any model must beat, made from the true clip itself."""
+"""Trivial baselines that every model must beat, made from the reference clip itself."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from idol.clip import Clip
 
 
-def pasted(true: Clip) -> Clip:
-    """The reference person (the first frame's) on the clean plate, the same in every frame: never moves."""
-    still = true.select([0] * true.frames)
-    plate = plate_alone(true)
-    video = np.where(still.mask[:, None], still.video, plate.video)
-    return replace(plate, video=video, depth=np.where(still.mask, still.depth, 0), mask=still.mask)
+def paste_person(reference: Clip) -> Clip:
+    """Return the reference's first-frame person on the background, standing still in every frame."""
+    still = reference.select([0] * reference.frames)
+    empty = empty_background(reference)
+    video = np.where(still.mask[:, None], still.video, empty.video)
+    return replace(empty, video=video, depth=np.where(still.mask, still.depth, 0), mask=still.mask)
 
 
-def plate_alone(true: Clip) -> Clip:
-    """The true clean plate with nobody in it, and so no depth."""
+def empty_background(reference: Clip) -> Clip:
+    """Return the reference's background without a person, with zero depth."""
     return replace(
-        true,
-        video=np.broadcast_to(true.background, true.video.shape).copy(),
-        depth=np.zeros_like(true.depth),
-        mask=np.zeros_like(true.mask),
+        reference,
+        video=np.broadcast_to(reference.background, reference.video.shape).copy(),
+        depth=np.zeros_like(reference.depth),
+        mask=np.zeros_like(reference.mask),
     )

@@ -1,4 +1,4 @@
-"""Whom clips show, and sets of people drawn with repetition: the bootstrap behind every interval."""
+"""Cluster bootstrap over people: the resampling behind every confidence interval."""
 
 from __future__ import annotations
 
@@ -8,75 +8,88 @@ import numpy as np
 from jaxtyping import Float, Int
 
 People = Sequence[str]
-"""Whom each clip shows; empty if that is not known."""
+"""The person each clip shows ("" if unknown); empty if it is known of no clip."""
 
 
-def groups(clips: int, people: People) -> Int[np.ndarray, " clips"]:
-    """The number of the person whom each clip shows, from 0 in order of appearance.
+def person_indices(clips: int, people: People) -> Int[np.ndarray, " clips"]:
+    """Return the index of the person in each clip, from 0 in order of appearance.
 
     Args:
-        clips: How many there are.
-        people: Whom each shows; "" or nothing at all: somebody who is in no other clip.
+        clips: Number of clips.
+        people: The person each clip shows. A clip without a name counts as a person of its own.
 
     Raises:
-        ValueError: If there are not as many names as clips.
+        ValueError: If the number of names is not the number of clips.
     """
-    numbers: dict[object, int] = {}
+    indices: dict[object, int] = {}
     names = people or ("",) * clips
     if len(names) != clips:
         raise ValueError(f"people: {len(names)} names for {clips} clips")
-    return np.array([numbers.setdefault(name or i, len(numbers)) for i, name in enumerate(names)], np.int64)
+    return np.array([indices.setdefault(name or i, len(indices)) for i, name in enumerate(names)], np.int64)
 
 
-def head_count(clips: int, people: People) -> int:
-    """How many people there are in so many clips."""
-    return len(set(groups(clips, people).tolist()))
-
-
-def described(clips: int, people: People) -> str:
-    """How many clips and people, and what intervals are over."""
-    count = head_count(clips, people)
-    said = f"{clips} {'clip' if clips == 1 else 'clips'} of "
-    if count == 1:
-        return f"{said}one person: no intervals"
-    return f"{said}{count} people; 95 % intervals over people"
-
-
-def drawn_counts(clips: int, people: People, draws: int, seed: int = 0) -> Int[np.ndarray, "draws clips"]:
-    """How often each clip is in sets that are drawn with repetition.
-
-    Clips of one person resemble one another, and the next study has other people: so people are drawn, each
-    with all their clips (the cluster bootstrap).
+def count_people(clips: int, people: People) -> int:
+    """Count the distinct people.
 
     Args:
-        clips: How many there are.
-        people: Whom each clip shows; see `groups`.
-        draws: How many sets.
-        seed: Of the drawing.
+        clips: Number of clips.
+        people: The person each clip shows; see `person_indices`.
     """
-    shown = groups(clips, people)
-    count = int(shown.max()) + 1
-    chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
-    times = np.zeros((draws, count), np.int64)
-    np.add.at(times, (np.arange(draws)[:, None], chosen), 1)
-    return times[:, shown]
+    return len(set(person_indices(clips, people).tolist()))
 
 
-def spread(drawn: Float[np.ndarray, " draws"], value: float, count: int) -> Float[np.ndarray, " draws"]:
-    """Numbers of drawn sets, moved to the number of the set itself and as far apart as so few people ask for.
-
-    Of the mean of n numbers the bootstrap's 95 % interval is too narrow by sqrt((n - 1) / n), as it divides
-    by n, and by 1.96 / t, as it knows no Student's t with n - 1 degrees of freedom (Hesterberg, "What
-    Teachers Should Know About the Bootstrap", 2015). By as much deviations from the draws' mean are made
-    larger: by 44 % for 6 people, by 10 % for 20.
+def describe_sample(clips: int, people: People) -> str:
+    """Return a caption: how many clips and people there are, and what the intervals are over.
 
     Args:
-        drawn: A number for each drawn set, not finite for one that has none.
-        value: The number of the set itself.
-        count: How many people there are, at least 2.
+        clips: Number of clips.
+        people: The person each clip shows; see `person_indices`.
+    """
+    count = count_people(clips, people)
+    text = f"{clips} {'clip' if clips == 1 else 'clips'} of "
+    if count == 1:
+        return f"{text}one person: no intervals"
+    return f"{text}{count} people; 95 % intervals over people"
+
+
+def resample_counts(clips: int, people: People, draws: int, seed: int = 0) -> Int[np.ndarray, "draws clips"]:
+    """Draw bootstrap samples of people and return how often each clip is in each of them.
+
+    Clips of one person resemble one another, and a new study would have other people. So people are drawn
+    with replacement, each with all their clips (cluster bootstrap). Equal arguments give equal samples, which
+    makes differences between columns paired.
+
+    Args:
+        clips: Number of clips.
+        people: The person each clip shows; see `person_indices`.
+        draws: Number of bootstrap samples.
+        seed: Seed of the random generator.
+    """
+    person_of_clip = person_indices(clips, people)
+    count = int(person_of_clip.max()) + 1
+    chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
+    times_drawn = np.zeros((draws, count), np.int64)
+    np.add.at(times_drawn, (np.arange(draws)[:, None], chosen), 1)
+    return times_drawn[:, person_of_clip]
+
+
+def widen_for_few_people(
+    drawn: Float[np.ndarray, " draws"], value: float, count: int
+) -> Float[np.ndarray, " draws"]:
+    """Center bootstrap values at the sample's own value and widen them for a small number of people.
+
+    The bootstrap's 95 % interval of the mean of n values is too narrow by sqrt((n - 1) / n), because the
+    bootstrap variance divides by n, and by 1.96 / t, because it ignores Student's t with n - 1 degrees of
+    freedom (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015). Deviations from the mean of
+    the draws are multiplied by both factors: 1.44 for 6 people, 1.10 for 20.
+
+    Args:
+        drawn: The statistic on each bootstrap sample; not finite where it is undefined.
+        value: The statistic on the sample itself.
+        count: Number of people, at least 2.
     """
     from scipy.stats import norm, t
 
-    wider = t.ppf(0.975, count - 1) / norm.ppf(0.975) * np.sqrt(count / (count - 1))
+    factor = t.ppf(0.975, count - 1) / norm.ppf(0.975) * np.sqrt(count / (count - 1))
     with np.errstate(invalid="ignore"):
-        return value + wider * (drawn - np.mean(drawn[np.isfinite(drawn)]))
+        return value + factor * (drawn - np.mean(drawn[np.isfinite(drawn)]))

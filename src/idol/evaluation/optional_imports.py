@@ -1,4 +1,4 @@
-"""What the extra `eval` installs, imported where it is needed."""
+"""Imports of the packages that the extra `eval` installs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from idol.errors import UserError
 
-_PACKAGES = {"cv2": "opencv-python-headless", "skimage.metrics": "scikit-image"}
+_PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image"}
 
 
-def module(name: str) -> Any:
-    """`cv2` or `skimage.metrics`.
+def require(name: str) -> Any:
+    """Import a module of OpenCV or scikit-image, such as `cv2` or `skimage.metrics`.
 
     Raises:
         UserError: If it is not installed.
@@ -21,15 +21,14 @@ def module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(
-            "evaluate", f"{_PACKAGES[name]} is not installed", "pip install 'idol-diffusion[eval]'"
-        ) from error
+        package = _PACKAGES[name.partition(".")[0]]
+        raise UserError(package, "not installed", "pip install 'idol-diffusion[eval]'") from error
 
 
 @contextmanager
-def one_thread() -> Iterator[Any]:
-    """`cv2`, confined to one thread: its flow hangs on how many share the work."""
-    cv2 = module("cv2")
+def single_threaded_opencv() -> Iterator[Any]:
+    """Yield `cv2` limited to one thread, because its optical flow depends on the number of threads."""
+    cv2 = require("cv2")
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -1,86 +1,73 @@
-"""One clip's numbers, and those of a set of clips."""
+"""The metrics of one clip."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from idol.clip import Clip, Pose
-from idol.clip.background_subtraction import differs_from_plate
+from idol.clip import Clip
+from idol.clip.background_subtraction import subtract_background
 from idol.errors import UserError
+from idol.evaluation.evaluator import Evaluator
 from idol.evaluation.metrics import clip as clip_metrics
 from idol.evaluation.metrics import depth as depth_metrics
 from idol.evaluation.metrics import depth_boundaries, identity, image, optical_flow
 from idol.evaluation.metrics.clothing_color import Garment, color_error
-from idol.evaluation.networks.lpips import LPIPS
-from idol.evaluation.reference import Truth
-from idol.pose.skeleton import body_18
+from idol.evaluation.reference import Reference
+from idol.pose.joints import body_18
 
 _NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Judge:
-    """What looks at the frames. A judge that is None leaves its numbers out (NaN).
+class ClipScores:
+    """The metrics of one clip against its reference; NaN where a metric is not defined.
+
+    "The person" is where the reference depth shows one; for `scene` depth, which shows everything, it is the
+    reference mask. Metrics of the silhouette in the depth exist for `person` depth only, and a clip without
+    depth has no depth metric. Depth is normalized inverse depth in [0, 1] unless meters are named.
 
     Attributes:
-        find_joints: Frames (f, 3, h, w) uint8 -> the main person's joints, found anew.
-        find_person: Frames (f, 3, h, w) uint8 -> the person's mask (f, h, w) bool, found anew.
-        perceptual: LPIPS network.
-        embed_person: Images of persons (n, 3, h, w) uint8 -> vectors (n, d): see `identity.Embedding`.
-    """
-
-    find_joints: Callable[[np.ndarray], Pose] | None = None
-    find_person: Callable[[np.ndarray], np.ndarray] | None = None
-    perceptual: LPIPS | None = None
-    embed_person: identity.Embedding | None = None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The numbers of one clip; NaN where there is none.
-
-    Numbers about the person take it where the true depth shows it; in `scene` depth, which shows everything,
-    where the true mask does. What reads a silhouette off the depth exists for `person` depth only, and a clip
-    without depth has no number about depth. Depth is normalized inverse depth in [0, 1], unless meters are
-    named.
-
-    Attributes:
-        depth_l2: Mean squared depth error, the whole frame.
-        depth_l2_person: The same within the true silhouette only.
-        silhouette_iou: Depth's silhouette against the true depth's.
-        alignment_found: Depth's silhouette against the person that the mask estimator finds in its own video.
-        alignment_plate: The same against what differs from the clean plate there: coarser, but no network.
-        joints: Share of the driving joints found in the video within a tenth of the person's height.
-        lpips: To the true video.
-        shirt: Color error (Delta E) from the reference image: the first true frame.
-        trousers: The same.
+        depth_l2: Mean squared depth error over the whole frame.
+        depth_l2_person: The same within the person.
+        silhouette_iou: IoU of the silhouette in the depth and that in the reference depth.
+        alignment_found: IoU of the silhouette in the depth and the person that the mask estimator finds in
+            the clip's own video.
+        alignment_plate: The same with what differs from the background in the video: coarser, but without a
+            network.
+        joints: Share of the driving joints that are re-detected within a tenth of the person's height.
+        lpips: LPIPS to the reference video.
+        shirt: Color error (Delta E) of the shirt against the first reference frame.
+        trousers: The same of the trousers.
         flicker: Mean |frame difference| outside the person, in 8-bit levels.
-        psnr: To the true video, in dB; see `image_quality.psnr`.
-        ssim: To the true video, in gray; see `image_quality.ssim`.
-        identity: Cosine similarity of the person to the reference image's; see `identity.similarity`.
-        depth_rmse_frame: Root mean square depth error, the whole frame.
-        depth_absrel: Mean of |error| / true depth, within the person; so are all that follow to `boundary_*`.
+        psnr: PSNR in dB; see `image.psnr`.
+        ssim: SSIM of the gray frames; see `image.ssim`.
+        identity: Cosine similarity of the person to that of the first reference frame; see
+            `identity.similarity`.
+        depth_rmse_frame: Root mean square depth error over the whole frame.
+        depth_absrel: Mean of |error| / reference depth within the person, as are all up to `boundary_*`.
         depth_rmse: Root mean square depth error.
-        depth_delta: Share of the pixels whose depth is within 1.25 times the true one.
-        depth_absrel_aligned: After the best scale and shift, one pair per clip; see `depth_errors.aligned`.
+        depth_delta: Share of the pixels whose depth is within a factor of 1.25 of the reference.
+        depth_absrel_aligned: After the best scale and shift, one pair per clip; see `depth.fit_to_reference`.
         depth_rmse_aligned: The same.
         depth_delta_aligned: The same.
-        depth_absrel_meters: Of the distance, where the generated depth shows the person too.
+        depth_absrel_meters: Of distances, where the generated depth shows the person too.
         depth_rmse_meters: In meters, at the same pixels.
         depth_delta_meters: At the same pixels.
-        depth_absrel_meters_aligned: After scaling and shifting the inverse depths, within the true range.
+        depth_absrel_meters_aligned: After scaling and shifting the inverse depths, in the reference range.
         depth_rmse_meters_aligned: The same.
         depth_delta_meters_aligned: The same.
-        boundary_precision: Share of the depth's edges that the true depth has; see `boundaries.match`.
-        boundary_recall: Share of the true depth's edges that it has.
+        boundary_precision: Share of the depth edges that the reference has; see
+            `depth_boundaries.match_edges`.
+        boundary_recall: Share of the reference's depth edges that are found.
         boundary_f1: Harmonic mean of the two.
         alignment_edge: Distance in pixels between the outlines that `alignment_found` compares.
-        motion_difference: Between the flow of the video and of its own depth; see `motion.motion_difference`.
-        warp_error: Mean |change| along the true motion where it is visible, in 8-bit levels.
-        warp_error_person: The same within the person only.
+        motion_difference: Between the optical flow of the video and that of its own depth; see
+            `optical_flow.motion_difference`.
+        warp_error: Mean |change| along the reference's motion where visible, in 8-bit levels.
+        warp_error_person: The same within the person.
     """
 
     depth_l2: float = _NAN
@@ -118,141 +105,149 @@ class Scores:
     warp_error_person: float = _NAN
 
 
-FIELDS = tuple(field.name for field in fields(Scores))
-"""The names of the numbers."""
+FIELDS = tuple(field.name for field in fields(ClipScores))
+"""The names of the metrics."""
 
 
-def score(clips: Mapping[str, Clip], true: Clip, judge: Judge) -> dict[str, Scores]:
-    """Judge clips, by name, against the true one.
+def score_clips(clips: Mapping[str, Clip], reference: Clip, evaluator: Evaluator) -> dict[str, ClipScores]:
+    """Score several versions of one clip against its reference.
 
-    Pose, mask, plate and range in meters are always the true clip's: what was asked for.
+    Pose, mask, background and depth range are always the reference's: they are what was asked for.
+
+    Args:
+        clips: The versions, by name.
+        reference: The reference clip.
+        evaluator: Networks that look at the frames.
 
     Raises:
-        UserError: If one differs from it in size or number of frames, both have depth but of different kinds,
-            or the extra `eval` is not installed.
+        UserError: If a version differs from the reference in size or number of frames, if both have depth but
+            of different kinds, or if the extra `eval` is not installed.
     """
     for clip in clips.values():
-        _check_pair(clip, true)
-    truth = Truth(true)
-    scores = {name: _score(clip, truth, judge) for name, clip in clips.items()}
+        _check_pair(clip, reference)
+    cached = Reference(reference)
+    scores = {name: _score(clip, cached, evaluator) for name, clip in clips.items()}
+    # LPIPS and the person embedding see the reference once for all versions.
     videos = [clip.video for clip in clips.values()]
-    if judge.perceptual is not None:
-        distances = clip_metrics.lpips(judge.perceptual, videos, true.video)
+    if evaluator.lpips is not None:
+        distances = clip_metrics.lpips(evaluator.lpips, videos, reference.video)
         scores = {n: replace(scores[n], lpips=d) for n, d in zip(clips, distances, strict=True)}
-    if judge.embed_person is not None:
-        cosines = identity.similarity(judge.embed_person, videos, true)
+    if evaluator.embed_person is not None:
+        cosines = identity.similarity(evaluator.embed_person, videos, reference)
         scores = {n: replace(scores[n], identity=c) for n, c in zip(clips, cosines, strict=True)}
     return scores
 
 
-def _score(generated: Clip, truth: Truth, judge: Judge) -> Scores:
-    """All but what the networks say that look at several videos at once."""
+def _score(generated: Clip, reference: Reference, evaluator: Evaluator) -> ClipScores:
+    """Return every metric but LPIPS and identity."""
     gray = image.gray(generated.video)
-    numbers = _image(generated, gray, truth, judge)
+    metrics = _video_metrics(generated, gray, reference, evaluator)
     if generated.depth_kind == "person":
-        numbers |= _together(generated, gray, truth, judge)
-    if generated.depth_kind == truth.clip.depth_kind != "none":
-        numbers |= _depth(generated, truth)
-    return Scores(**numbers)
+        metrics |= _alignment_metrics(generated, gray, reference, evaluator)
+    if generated.depth_kind == reference.clip.depth_kind != "none":
+        metrics |= _depth_metrics(generated, reference)
+    return ClipScores(**metrics)
 
 
-def _image(generated: Clip, gray: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
-    """What the video alone decides."""
-    true = truth.clip
-    change, visible = optical_flow.warp_change(generated.video, truth.tracks), truth.tracks.visible
+def _video_metrics(
+    generated: Clip, gray: np.ndarray, reference: Reference, evaluator: Evaluator
+) -> dict[str, float]:
+    """Return the metrics that depend on the video alone."""
+    flow = reference.forward_flow
+    change = optical_flow.warp_change(generated.video, flow)
     return {
-        "psnr": image.psnr(generated.video, true.video),
-        "ssim": image.ssim(gray, truth.gray),
-        "shirt": _clothes(generated, truth, "shirt"),
-        "trousers": _clothes(generated, truth, "trousers"),
-        "joints": _joints(generated, truth, judge),
-        "flicker": clip_metrics.flicker(generated.video, true.mask),
-        "warp_error": clip_metrics.mean(change[visible]),
-        "warp_error_person": clip_metrics.mean(change[visible & truth.person[:-1]]),
+        "psnr": image.psnr(generated.video, reference.clip.video),
+        "ssim": image.ssim(gray, reference.gray),
+        "shirt": _clothing_error(generated, reference, "shirt"),
+        "trousers": _clothing_error(generated, reference, "trousers"),
+        "joints": _joints(generated, reference, evaluator),
+        "flicker": clip_metrics.flicker(generated.video, reference.clip.mask),
+        "warp_error": clip_metrics.mean(change[flow.visible]),
+        "warp_error_person": clip_metrics.mean(change[flow.visible & reference.person[:-1]]),
     }
 
 
-def _together(generated: Clip, gray: np.ndarray, truth: Truth, judge: Judge) -> dict[str, float]:
-    """How well the depth goes with its own video."""
-    drawn = clip_metrics.silhouette(generated.depth)
-    numbers = {
-        "alignment_plate": clip_metrics.iou(
-            drawn, differs_from_plate(generated.video, truth.clip.background)
-        ),
-        "motion_difference": optical_flow.motion_difference(gray, generated.depth, drawn),
+def _alignment_metrics(
+    generated: Clip, gray: np.ndarray, reference: Reference, evaluator: Evaluator
+) -> dict[str, float]:
+    """Return how well the depth agrees with its own video."""
+    silhouette = clip_metrics.silhouette(generated.depth)
+    foreground = subtract_background(generated.video, reference.clip.background)
+    metrics = {
+        "alignment_plate": clip_metrics.iou(silhouette, foreground),
+        "motion_difference": optical_flow.motion_difference(gray, generated.depth, silhouette),
     }
-    if judge.find_person is None:
-        return numbers
-    seen = judge.find_person(generated.video)
-    found = {
-        "alignment_found": clip_metrics.iou(drawn, seen),
-        "alignment_edge": depth_boundaries.edge_distance(drawn, seen),
+    if evaluator.segment_person is None:
+        return metrics
+    person = evaluator.segment_person(generated.video)
+    return metrics | {
+        "alignment_found": clip_metrics.iou(silhouette, person),
+        "alignment_edge": depth_boundaries.edge_distance(silhouette, person),
     }
-    return numbers | found
 
 
-def _depth(generated: Clip, truth: Truth) -> dict[str, float]:
-    """How near the depth is to the true one."""
-    got, true = generated.depth, truth.clip.depth
-    matched = depth_boundaries.match(depth_boundaries.edges(got), truth.edges)
-    squared = clip_metrics.depth_l2(got, true)
-    numbers = {
+def _depth_metrics(generated: Clip, reference: Reference) -> dict[str, float]:
+    """Return how close the depth is to the reference depth."""
+    depth, expected = generated.depth, reference.clip.depth
+    edges = depth_boundaries.match_edges(depth_boundaries.depth_edges(depth), reference.depth_edges)
+    squared = clip_metrics.depth_l2(depth, expected)
+    metrics = {
         "depth_l2": squared,
-        "depth_l2_person": clip_metrics.depth_l2(got, true, truth.person),
+        "depth_l2_person": clip_metrics.depth_l2(depth, expected, reference.person),
         "depth_rmse_frame": float(np.sqrt(squared)),
-        "boundary_precision": matched.precision,
-        "boundary_recall": matched.recall,
-        "boundary_f1": matched.f1,
+        "boundary_precision": edges.precision,
+        "boundary_recall": edges.recall,
+        "boundary_f1": edges.f1,
     }
     if generated.depth_kind == "person":
-        numbers["silhouette_iou"] = clip_metrics.iou(clip_metrics.silhouette(got), truth.person)
-    return numbers | _depth_errors(generated, truth)
+        metrics["silhouette_iou"] = clip_metrics.iou(clip_metrics.silhouette(depth), reference.person)
+    return metrics | _depth_errors(generated, reference)
 
 
-def _depth_errors(generated: Clip, truth: Truth) -> dict[str, float]:
-    """Within the person: as the depth is, and aligned; in its own unit, and in meters where known."""
-    true = truth.clip
-    where = truth.person & (true.depth > 0)  # ratios to nothing do not exist
-    shown = where & clip_metrics.silhouette(generated.depth) if true.depth_kind == "person" else where
-    numbers: dict[str, float] = {}
-    fitted = depth_metrics.aligned(generated.depth, true.depth, shown)
+def _depth_errors(generated: Clip, reference: Reference) -> dict[str, float]:
+    """Return depth errors within the person, raw and aligned, normalized and (where known) in meters."""
+    clip = reference.clip
+    where = reference.person & (clip.depth > 0)  # relative errors need a positive reference
+    shown = where & clip_metrics.silhouette(generated.depth) if clip.depth_kind == "person" else where
+    metrics: dict[str, float] = {}
+    fitted = depth_metrics.fit_to_reference(generated.depth, clip.depth, shown)
     for suffix, depth in (("", generated.depth), ("_aligned", fitted)):
-        plain = depth_metrics.depth_errors(depth[where], true.depth[where])
-        numbers |= {
-            f"depth_absrel{suffix}": plain.absrel,
-            f"depth_rmse{suffix}": plain.rmse,
-            f"depth_delta{suffix}": plain.delta,
+        errors = depth_metrics.depth_errors(depth[where], clip.depth[where])
+        metrics |= {
+            f"depth_absrel{suffix}": errors.absrel,
+            f"depth_rmse{suffix}": errors.rmse,
+            f"depth_delta{suffix}": errors.delta,
         }
-        if true.depth_range is not None and true.depth_kind != "none":
+        if clip.depth_range is not None and clip.depth_kind != "none":
             meters = depth_metrics.errors_in_meters(
-                depth, true.depth, shown, true.depth_range, true.depth_kind
+                depth, clip.depth, shown, clip.depth_range, clip.depth_kind
             )
-            numbers |= {
+            metrics |= {
                 f"depth_absrel_meters{suffix}": meters.absrel,
                 f"depth_rmse_meters{suffix}": meters.rmse,
                 f"depth_delta_meters{suffix}": meters.delta,
             }
-    return numbers
+    return metrics
 
 
-def _joints(generated: Clip, truth: Truth, judge: Judge) -> float:
-    if judge.find_joints is None:
+def _joints(generated: Clip, reference: Reference, evaluator: Evaluator) -> float:
+    if evaluator.detect_joints is None:
         return _NAN
-    found = judge.find_joints(generated.video).keypoints
-    asked = body_18(truth.clip.pose).keypoints  # of hands and faces nothing is found anew
-    return clip_metrics.joints_reached(found, asked, truth.height)
+    detected = evaluator.detect_joints(generated.video).keypoints
+    driving = body_18(reference.clip.pose).keypoints  # hands and face are not re-detected
+    return clip_metrics.joints_reached(detected, driving, reference.height)
 
 
-def _clothes(generated: Clip, truth: Truth, garment: Garment) -> float:
-    where, reference = truth.garments[garment]
-    return color_error(generated.video, where, reference)
+def _clothing_error(generated: Clip, reference: Reference, garment: Garment) -> float:
+    where, color = reference.garments[garment]
+    return color_error(generated.video, where, color)
 
 
-def _check_pair(generated: Clip, true: Clip) -> None:
-    if generated.video.shape != true.video.shape:
-        found = f"frames of {generated.video.shape} where the true clip has {true.video.shape}"
+def _check_pair(generated: Clip, reference: Clip) -> None:
+    if generated.video.shape != reference.video.shape:
+        found = f"frames of {generated.video.shape} where the reference clip has {reference.video.shape}"
         raise UserError("generated", found, "generate as many frames of the same size")
-    kinds = generated.depth_kind, true.depth_kind
+    kinds = generated.depth_kind, reference.depth_kind
     if "none" not in kinds and kinds[0] != kinds[1]:
-        found = f"{kinds[0]} depth where the true clip has {kinds[1]} depth"
+        found = f"{kinds[0]} depth where the reference clip has {kinds[1]} depth"
         raise UserError("generated", found, "compare clips with the same kind of depth")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from idol.clip import Pose
-from idol.clip.background_subtraction import differs_from_plate
+from idol.clip.background_subtraction import subtract_background
 from idol.evaluation.metrics import clip as clip_metrics
 from idol.evaluation.metrics import clothing_color
-from idol.pose.skeleton import OPENPOSE_18
+from idol.pose.joints import OPENPOSE_18
 
 
 def square(x, y, side=20, frames=2, size=64):
@@ -120,10 +120,10 @@ def test_plate_difference_finds_the_square():
     plate = rng.integers(40, 120, (3, 64, 64)).astype(np.uint8)
     person = square(20, 24)
     video = np.where(person[:, None], 220, np.broadcast_to(plate, (2, 3, 64, 64))).astype(np.uint8)
-    assert clip_metrics.iou(differs_from_plate(video, plate), person) > 0.85
+    assert clip_metrics.iou(subtract_background(video, plate), person) > 0.85
     noisy = (video + rng.normal(0, 4, video.shape)).clip(0, 255).astype(np.uint8)
-    assert clip_metrics.iou(differs_from_plate(noisy, np.stack([plate, plate])), person) > 0.85
-    assert not differs_from_plate(np.stack([plate, plate]), plate).any()
+    assert clip_metrics.iou(subtract_background(noisy, np.stack([plate, plate])), person) > 0.85
+    assert not subtract_background(np.stack([plate, plate]), plate).any()
 
 
 def test_plate_difference_fills_holes_and_reaches_the_edge():
@@ -133,7 +133,7 @@ def test_plate_difference_fills_holes_and_reaches_the_edge():
     video[:, :, 35:45, 20:30] = 80
     expected = np.zeros((1, 64, 64), bool)
     expected[:, 20:64, 10:50] = True
-    assert clip_metrics.iou(differs_from_plate(video, plate), expected) > 0.93
+    assert clip_metrics.iou(subtract_background(video, plate), expected) > 0.93
 
 
 def test_plate_difference_is_blind_to_shadows():
@@ -143,7 +143,7 @@ def test_plate_difference_is_blind_to_shadows():
     video = np.broadcast_to(plate, (2, 3, 64, 64)).copy()
     video[:, :, 40:60, 4:60] = (video[:, :, 40:60, 4:60] * 0.75).astype(np.uint8)
     video = np.where(person[:, None], np.array([20, 160, 30])[:, None, None], video).astype(np.uint8)
-    assert clip_metrics.iou(differs_from_plate(video, plate), person) > 0.85
+    assert clip_metrics.iou(subtract_background(video, plate), person) > 0.85
 
 
 # CIE Lab of sRGB colors, D65, as any color converter gives them.
@@ -188,7 +188,7 @@ def test_color_error_is_the_distance_in_lab():
 
 def test_garments_lie_along_the_bones_and_inside_the_person():
     whole = np.ones((2, 64, 64), bool)
-    shirt, trousers = (clothing_color.region(standing(), whole, g) for g in ("shirt", "trousers"))
+    shirt, trousers = (clothing_color.garment_region(standing(), whole, g) for g in ("shirt", "trousers"))
     rows, columns = np.nonzero(shirt[0])
     assert (rows.min(), rows.max()) == (21, 31) and 27 <= columns.min() and columns.max() <= 37
     rows, columns = np.nonzero(trousers[0])
@@ -196,15 +196,15 @@ def test_garments_lie_along_the_bones_and_inside_the_person():
     assert set(columns) <= {*range(25, 30), *range(35, 40)}
     half = whole.copy()
     half[:, :, 32:] = False
-    assert not clothing_color.region(standing(), half, "shirt")[:, :, 32:].any()
+    assert not clothing_color.garment_region(standing(), half, "shirt")[:, :, 32:].any()
 
 
 def test_an_arm_across_the_shirt_is_left_out():
     pose, whole = standing(), np.ones((2, 64, 64), bool)
-    before = clothing_color.region(pose, whole, "shirt")
+    before = clothing_color.garment_region(pose, whole, "shirt")
     for name, point in {"right_elbow": (22, 26), "right_wrist": (32, 26)}.items():
         pose.keypoints[:, OPENPOSE_18.index(name)] = (*point, 1)
-    after = clothing_color.region(pose, whole, "shirt")
+    after = clothing_color.garment_region(pose, whole, "shirt")
     assert before[0, 26, 32] and not after[0, 25:28, 32].any()
     assert after[0, 20:34].any() and not (after & ~before).any()
 
@@ -212,13 +212,13 @@ def test_an_arm_across_the_shirt_is_left_out():
 def test_no_joints_no_garment():
     pose = standing()
     pose.keypoints[1, :, 2] = 0
-    shirt = clothing_color.region(pose, np.ones((2, 64, 64), bool), "shirt")
+    shirt = clothing_color.garment_region(pose, np.ones((2, 64, 64), bool), "shirt")
     assert shirt[0].any() and not shirt[1].any()
 
 
 def test_color_error_grows_with_a_tint():
     video = np.full((2, 3, 64, 64), 120, np.uint8)
-    where = clothing_color.region(standing(), np.ones((2, 64, 64), bool), "shirt")
+    where = clothing_color.garment_region(standing(), np.ones((2, 64, 64), bool), "shirt")
     reference = clothing_color.mean_color(video, where)[0]
     got = []
     for tint in (0, 10, 30, 60):

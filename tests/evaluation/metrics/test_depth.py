@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from idol.clip.depth import from_meters
-from idol.evaluation.metrics.depth import DELTA, aligned, depth_errors, errors_in_meters
+from idol.evaluation.metrics.depth import DELTA, depth_errors, errors_in_meters, fit_to_reference
 
 
 @pytest.fixture
@@ -19,16 +19,16 @@ def pair():
 
 def test_errors_are_those_of_the_loop(pair):
     generated, true, where = pair
-    relative = squared = near = count = 0
+    relative = squared = within = count = 0
     for d, t in zip(generated[where].tolist(), true[where].tolist(), strict=True):
         relative += abs(d - t) / t
         squared += (d - t) ** 2
-        near += d > 0 and max(d / t, t / d) < DELTA
+        within += d > 0 and max(d / t, t / d) < DELTA
         count += 1
     got = depth_errors(generated[where], true[where])
     assert got.absrel == pytest.approx(relative / count)
     assert got.rmse == pytest.approx((squared / count) ** 0.5)
-    assert got.delta == pytest.approx(near / count) and 0 < got.delta < 1
+    assert got.delta == pytest.approx(within / count) and 0 < got.delta < 1
 
 
 def test_perfect_depth_and_no_depth(pair):
@@ -53,7 +53,7 @@ def test_alignment_is_least_squares(pair):
     generated, true, where = pair
     unknowns = np.stack([generated[where], np.ones(where.sum())], 1)
     (scale, shift), *_ = np.linalg.lstsq(unknowns, true[where], rcond=None)
-    got = aligned(generated, true, where)
+    got = fit_to_reference(generated, true, where)
     np.testing.assert_allclose(got, np.where(where, scale * generated + shift, generated), atol=1e-6)
     plain, fitted = (depth_errors(d[where], true[where]).rmse for d in (generated, got))
     assert fitted < plain
@@ -62,14 +62,14 @@ def test_alignment_is_least_squares(pair):
 def test_scale_and_shift_cost_nothing_once_aligned_unless_they_flicker(pair):
     _, true, where = pair
     moved = (0.4 * true + 0.3).astype(np.float32)
-    assert depth_errors(aligned(moved, true, where)[where], true[where]).rmse < 1e-6
+    assert depth_errors(fit_to_reference(moved, true, where)[where], true[where]).rmse < 1e-6
     got = []
     for by in (0.05, 0.1, 0.2):
         flickering = moved.copy()
         flickering[1] += np.float32(by)
-        got.append(depth_errors(aligned(flickering, true, where)[where], true[where]).rmse)
+        got.append(depth_errors(fit_to_reference(flickering, true, where)[where], true[where]).rmse)
     assert got == sorted(got) and got[0] > 0.02
-    assert aligned(moved, true, np.zeros_like(where)) is moved
+    assert fit_to_reference(moved, true, np.zeros_like(where)) is moved
 
 
 @pytest.mark.parametrize("kind", ["person", "scene"])

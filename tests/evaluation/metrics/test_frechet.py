@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from idol.evaluation.metrics.frechet import ClipsFrechet, ClipsKid, between, fitted, frechet, kid
+from idol.evaluation.metrics.frechet import FrechetDistance, KernelDistance, fit_gaussian, frechet_distance
+
+
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    return FrechetDistance([a], [b])(np.ones(1))
+
+
+def kid(a: np.ndarray, b: np.ndarray) -> float:
+    return KernelDistance([a], [b])(np.ones(1))
 
 
 def normal(seed: int, n: int, d: int) -> np.ndarray:
@@ -67,12 +75,14 @@ def test_counts_stand_for_repeated_samples():
     a, b = normal(0, 6, 4), normal(1, 5, 4)
     counts = np.array([0, 3, 1, 1, 2, 0])
     repeated = np.repeat(a, counts, axis=0)
-    got, expected = fitted(a, counts), fitted(repeated)
+    got, expected = fit_gaussian(a, counts), fit_gaussian(repeated, np.ones(len(repeated)))
     np.testing.assert_allclose(got.mean, expected.mean, rtol=1e-12)
     for normal_distribution in (got, expected):
         covariance = normal_distribution.factor.T @ normal_distribution.factor
         np.testing.assert_allclose(covariance, np.cov(repeated, rowvar=False), atol=1e-12)
-    assert between(got, fitted(b)) == pytest.approx(frechet(repeated, b), rel=1e-10)
+    assert frechet_distance(got, fit_gaussian(b, np.ones(len(b)))) == pytest.approx(
+        frechet(repeated, b), rel=1e-10
+    )
 
 
 def literal_kid(a: np.ndarray, b: np.ndarray) -> float:
@@ -105,14 +115,14 @@ def clips(seed: int, sizes: tuple[int, ...], d: int = 4) -> list[np.ndarray]:
 def test_distances_of_clips_are_those_of_all_their_samples():
     a, b = clips(0, (3, 1, 4)), clips(9, (2, 5, 2))
     together = [np.concatenate(x) for x in (a, b)]
-    assert ClipsFrechet(a, b)(np.ones(3)) == pytest.approx(frechet(*together), rel=1e-12)
-    assert ClipsKid(a, b)(np.ones(3)) == pytest.approx(literal_kid(*together), rel=1e-10)
+    assert FrechetDistance(a, b)(np.ones(3)) == pytest.approx(frechet(*together), rel=1e-12)
+    assert KernelDistance(a, b)(np.ones(3)) == pytest.approx(literal_kid(*together), rel=1e-10)
 
 
 def test_frechet_of_drawn_clips_is_that_of_the_drawn_set():
     a, b = clips(0, (3, 1, 4)), clips(9, (2, 5, 2))
     drawn = [np.concatenate([x[0], x[0], x[2]]) for x in (a, b)]
-    assert ClipsFrechet(a, b)(np.array([2, 0, 1])) == pytest.approx(frechet(*drawn), rel=1e-10)
+    assert FrechetDistance(a, b)(np.array([2, 0, 1])) == pytest.approx(frechet(*drawn), rel=1e-10)
 
 
 def test_kid_of_drawn_clips_compares_no_sample_with_itself():
@@ -131,6 +141,6 @@ def test_kid_of_drawn_clips_compares_no_sample_with_itself():
         return total / weight
 
     expected = pairs(a, a, True) + pairs(b, b, True) - 2 * pairs(a, b, False)
-    assert ClipsKid(a, b)(counts) == pytest.approx(expected, rel=1e-10)
+    assert KernelDistance(a, b)(counts) == pytest.approx(expected, rel=1e-10)
     alone = clips(0, (1, 1))
-    assert np.isnan(ClipsKid(alone, alone)(np.array([2, 0])))
+    assert np.isnan(KernelDistance(alone, alone)(np.array([2, 0])))

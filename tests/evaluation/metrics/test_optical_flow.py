@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from idol.evaluation.metrics import clip as clip_metrics
 from idol.evaluation.metrics.image import gray
-from idol.evaluation.metrics.optical_flow import flow, motion_difference, tracks, warp_change
+from idol.evaluation.metrics.optical_flow import flow, forward_flow, motion_difference, warp_change
 
 
 def texture(height, width, seed=0, channels=1):
@@ -82,7 +82,7 @@ def test_only_the_person_counts_for_agreement():
 
 def test_warp_error_of_a_rigid_motion_is_next_to_nothing():
     clip = sliding(3, 2)
-    true = tracks(clip)
+    true = forward_flow(clip)
     change = warp_change(colored(clip), true)[true.visible]
     assert change.mean() < 1.5 and true.visible.mean() > 0.8
     unmoved = np.abs(np.diff(clip.astype(float), axis=0)).mean()
@@ -90,7 +90,7 @@ def test_warp_error_of_a_rigid_motion_is_next_to_nothing():
 
 
 def test_what_leaves_the_frame_is_not_visible():
-    true = tracks(sliding(6))
+    true = forward_flow(sliding(6))
     assert not true.visible[:, :, -5:].any() and true.visible[:, 8:-8, 8:-16].mean() > 0.95
 
 
@@ -99,14 +99,14 @@ def test_what_is_covered_is_not_visible():
     clip = np.stack([still] * 3)
     for i in range(3):
         clip[i, 30:60, 20 + 8 * i : 50 + 8 * i] = patch
-    true = tracks(clip)
+    true = forward_flow(clip)
     assert true.visible[0, 32:58, 51:57].mean() < 0.4  # to be covered by the patch
     assert true.visible[0, 5:25].mean() > 0.95 and true.visible[0, 36:54, 26:44].mean() > 0.9
 
 
 def test_warp_error_grows_with_flicker_noise_and_disorder():
     clip = sliding(3, 2)
-    true, video = tracks(clip), colored(clip)
+    true, video = forward_flow(clip), colored(clip)
     rng = np.random.default_rng(0)
     noise = rng.normal(size=video.shape)
 
@@ -123,6 +123,6 @@ def test_warp_error_grows_with_flicker_noise_and_disorder():
 
 def test_a_clip_of_one_frame_has_no_motion():
     video = colored(sliding(1)[:1])
-    true = tracks(gray(video))
+    true = forward_flow(gray(video))
     assert true.forward.shape == (0, 96, 96, 2) and true.visible.shape == (0, 96, 96)
     assert np.isnan(clip_metrics.mean(warp_change(video, true)[true.visible]))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from idol.assets import asset_path
 from idol.clip.video import read_video
-from idol.evaluation.networks.i3d import ASSET, I3D, Pool, Unit, pad_same
+from idol.evaluation.networks.i3d import ASSET, I3D, ConvBlock, SamePool, pad_same
 from idol.evaluation.networks.lpips import load_arrays
 from idol.media import path as media_path
 
@@ -40,7 +40,7 @@ def test_padding_is_tensorflows(kernel, stride):
 @torch.no_grad()
 def test_convolution_keeps_the_size_as_scipy_does():
     generator = torch.Generator().manual_seed(0)
-    unit, x = Unit(1, 1, 3), torch.randn(1, 1, 4, 5, 6, generator=generator)
+    unit, x = ConvBlock(1, 1, 3), torch.randn(1, 1, 4, 5, 6, generator=generator)
     expected = correlate(x[0, 0].numpy(), unit.weight[0, 0].numpy(), mode="constant") + unit.bias.item()
     np.testing.assert_allclose(unit(x)[0, 0], expected.clip(0), atol=1e-5)
 
@@ -49,7 +49,7 @@ def test_convolution_keeps_the_size_as_scipy_does():
 def test_strided_convolution_and_pooling_by_loops():
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(1, 1, 8, 7, 6, generator=generator)
-    unit, pool = Unit(1, 1, 7, stride=2), Pool((3, 3, 3), (2, 2, 2))
+    unit, pool = ConvBlock(1, 1, 7, stride=2), SamePool((3, 3, 3), (2, 2, 2))
     for layer, kernel in ((unit, 7), (pool, 3)):
         got = layer(x)[0, 0]
         assert got.shape == (4, 4, 3)
@@ -70,7 +70,7 @@ def test_strided_convolution_and_pooling_by_loops():
 def test_pooling_ignores_its_padding():
     x = -torch.rand(1, 1, 3, 4, 5, generator=torch.Generator().manual_seed(0)) - 1
     expected = maximum_filter(x[0, 0].numpy(), size=3, mode="constant", cval=-np.inf)
-    np.testing.assert_array_equal(Pool((3, 3, 3), (1, 1, 1))(x)[0, 0], expected)
+    np.testing.assert_array_equal(SamePool((3, 3, 3), (1, 1, 1))(x)[0, 0], expected)
 
 
 class WrittenOut:

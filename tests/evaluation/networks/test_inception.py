@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from idol.assets import asset_path
-from idol.evaluation.networks.inception import ASSET, Inception, folded, read_tensors
+from idol.evaluation.networks.inception import ASSET, Inception, fold_batch_norm, read_tensors
 from idol.media import path as media_path
 
 
@@ -89,7 +89,7 @@ def test_folded_convolution_is_convolution_and_normalization():
     beta, mean = torch.randn(2, 7, generator=generator)
     variance = torch.rand(7, generator=generator)
     expected = F.batch_norm(F.conv2d(x, kernel), mean, variance, None, beta, False, 0, 1e-3)
-    torch.testing.assert_close(F.conv2d(x, *folded(kernel, beta, mean, variance)), expected)
+    torch.testing.assert_close(F.conv2d(x, *fold_batch_norm(kernel, beta, mean, variance)), expected)
 
 
 def archive(path, content: bytes):

@@ -1,1 +1,1 @@
-"""Clips that other methods' code wrote, read as ours."""
+"""Readers of the videos that other methods' own code writes."""

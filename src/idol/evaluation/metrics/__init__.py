@@ -1,1 +1,1 @@
-"""Measures of one clip, or of one set of features."""
+"""Metrics of one clip against its reference, and distances between sets of features."""

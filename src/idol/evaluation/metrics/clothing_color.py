@@ -1,4 +1,4 @@
-"""Do the clothes keep their colors? Mean colors of shirt and trousers, against those of the reference."""
+"""Color constancy of the clothes: mean colors of shirt and trousers against the first reference frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
 from idol.clip import Pose
-from idol.pose import skeleton
+from idol.pose.joints import body_18
 
 Garment = Literal["shirt", "trousers"]
 
@@ -33,19 +33,21 @@ _XYZ = np.array(
 )
 
 
-def region(pose: Pose, mask: Bool[np.ndarray, "f h w"], garment: Garment) -> Bool[np.ndarray, "f h w"]:
-    """Pixels that surely show the garment: a strip along the spine, or along each thigh, within the person.
+def garment_region(
+    pose: Pose, mask: Bool[np.ndarray, "f h w"], garment: Garment
+) -> Bool[np.ndarray, "f h w"]:
+    """Return the pixels that surely show a garment: strips along the spine or the thighs, within the person.
 
-    The shirt's strip goes from a quarter to three quarters of the way from neck to hips; the trousers' from a
-    fifth to three fifths of the way from hip to knee (shorts and skirts reach that far). Arms and hands are
-    left out. A frame whose joints are missing has an empty region.
+    The shirt's strip covers a quarter to three quarters of the way from neck to hips; the trousers' strips
+    cover a fifth to three fifths of the way from hip to knee, which shorts and skirts reach. Arms and hands
+    are left out. The region of a frame with missing joints is empty.
 
     Args:
         pose: The person's joints, in pixels of the mask.
         mask: The person.
-        garment: Which.
+        garment: Which garment.
     """
-    joints = skeleton.body_18(pose).keypoints
+    joints = body_18(pose).keypoints
     strips = np.zeros_like(mask)
     for i, frame in enumerate(joints):
         image = Image.new("1", mask.shape[:0:-1])
@@ -59,7 +61,15 @@ def region(pose: Pose, mask: Bool[np.ndarray, "f h w"], garment: Garment) -> Boo
 def mean_color(
     video: UInt8[np.ndarray, "f 3 h w"], where: Bool[np.ndarray, "f h w"]
 ) -> Float[np.ndarray, "f 3"]:
-    """CIE Lab color of the mean (in linear light) of each frame's region; NaN where it is too small."""
+    """Return the CIE Lab color of the mean, in linear light, of each frame's region.
+
+    Args:
+        video: sRGB frames.
+        where: The region.
+
+    Returns:
+        (f, 3); NaN for a frame whose region has fewer than 12 pixels.
+    """
     colors = np.full((len(video), 3), np.nan)
     for i, (frame, inside) in enumerate(zip(video, where, strict=True)):
         if inside.sum() >= _LEAST:
@@ -70,25 +80,25 @@ def mean_color(
 def color_error(
     video: UInt8[np.ndarray, "f 3 h w"],
     where: Bool[np.ndarray, "f h w"],
-    reference: Float[np.ndarray, " 3"],
+    reference_color: Float[np.ndarray, " 3"],
 ) -> float:
-    """Mean CIE76 distance (Delta E; about 2 is just visible) of a garment's mean color from the reference's.
+    """Return the mean CIE76 distance (Delta E; about 2 is just visible) of a garment's color.
 
     Args:
-        video: The judged clip.
-        where: The garment's region in the *true* clip: a garment that is not where it should be counts too.
-        reference: Lab color of the garment in the reference image.
+        video: The generated clip.
+        where: The garment's region in the reference clip, so that a misplaced garment counts as an error.
+        reference_color: (3,) Lab color of the garment in the first reference frame.
 
     Returns:
         The mean over the frames that show the garment; NaN if none does.
     """
-    distances = np.linalg.norm(mean_color(video, where) - reference, axis=1)
+    distances = np.linalg.norm(mean_color(video, where) - reference_color, axis=1)
     seen = distances[np.isfinite(distances)]
     return float(seen.mean()) if seen.size else float("nan")
 
 
 def lab_of_linear(rgb: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-    """CIE Lab (D65) of linear sRGB in [0, 1]."""
+    """Return CIE Lab (D65) of linear sRGB in [0, 1]."""
     xyz = rgb @ _XYZ.T
     curve = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = np.moveaxis(curve, -1, 0)
@@ -101,7 +111,7 @@ def _linear(levels: np.ndarray) -> np.ndarray:
 
 
 def _strips(joints: np.ndarray, garment: Garment) -> list[np.ndarray]:
-    """Rectangles (4, 2) of x, y along the bones that the garment covers."""
+    """Return rectangles (4, 2) of x, y along the bones that the garment covers."""
     if garment == "shirt":
         if (joints[[*_SHOULDERS, *_HIPS], 2] <= 0).any():
             return []
@@ -112,7 +122,10 @@ def _strips(joints: np.ndarray, garment: Garment) -> list[np.ndarray]:
 
 
 def _arms(joints: np.ndarray) -> list[np.ndarray]:
-    """Rectangles over the arms; the upper one starts below the shoulder, the lower one covers the hand."""
+    """Return rectangles over the arms.
+
+    The upper one starts below the shoulder, the lower one covers the hand.
+    """
     seen = [(a, b) for a, b in _ARMS if joints[a, 2] > 0 and joints[b, 2] > 0]
     return [_strip(joints[a, :2], joints[b, :2], 0.3, 1.3, _ARM_WIDTH) for a, b in seen]
 

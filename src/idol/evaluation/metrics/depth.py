@@ -1,10 +1,10 @@
-"""Errors of depth beside the paper's L2: relative, root mean square and the share that is nearly right.
+"""Depth errors beside the paper's L2: relative, root mean square, and the share within a factor.
 
-On which values? Generated depth is normalized inverse depth: [0, 1] over the true clip's range, the person
-from 0.2 up. There all three are taken: a ratio means the same in every clip, and a pixel of the person that
-the generated depth leaves out (0) counts as an error of its whole depth. Where the range in meters is known
-they are taken of the distances too, at the pixels where both show something, as nobody has no distance. There
-the ratios are nearer to 1: a person is farther away than he or she is deep.
+Generated depth is normalized inverse depth: [0, 1] over the reference clip's range, the person from 0.2 up.
+The errors are taken of these values, where a ratio means the same in every clip and a pixel of the person
+that the generated depth misses (0) counts as an error of its whole depth. If the range in meters is known,
+the errors are also taken of distances, at the pixels where both show the person, because an empty pixel has
+no distance. Ratios of distances are closer to 1, since a person is farther away than deep.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class DepthErrors:
     """Errors over a set of pixels; NaN if it is empty.
 
     Attributes:
-        absrel: Mean of |generated - true| / true.
-        rmse: Root of the mean squared difference, in the unit of the values.
-        delta: Share of the pixels where the larger of the two is less than `DELTA` times the smaller.
+        absrel: Mean of |generated - reference| / reference.
+        rmse: Root mean square difference, in the unit of the values.
+        delta: Share of the pixels where the larger value is less than `DELTA` times the smaller.
     """
 
     absrel: float
@@ -36,59 +36,59 @@ class DepthErrors:
     delta: float
 
 
-def depth_errors(generated: Float[np.ndarray, " n"], true: Float[np.ndarray, " n"]) -> DepthErrors:
-    """Errors of the depths at some pixels.
+def depth_errors(generated: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"]) -> DepthErrors:
+    """Return the errors of depths at a set of pixels.
 
     Args:
-        generated: Depths to judge; one that is not positive is never nearly right.
-        true: The true ones, all positive.
+        generated: Depths to score; a value that is not positive is never within `DELTA`.
+        reference: Reference depths, all positive.
     """
-    if true.size == 0:
+    if reference.size == 0:
         return DepthErrors(float("nan"), float("nan"), float("nan"))
-    got, wanted = generated.astype(np.float64), true.astype(np.float64)
-    wrong = np.abs(got - wanted)
-    near = (got < DELTA * wanted) & (wanted < DELTA * got)
+    values, expected = generated.astype(np.float64), reference.astype(np.float64)
+    errors = np.abs(values - expected)
+    within = (values < DELTA * expected) & (expected < DELTA * values)
     return DepthErrors(
-        float((wrong / wanted).mean()), float(np.sqrt(np.square(wrong).mean())), float(near.mean())
+        float((errors / expected).mean()), float(np.sqrt(np.square(errors).mean())), float(within.mean())
     )
 
 
-def aligned(
+def fit_to_reference(
     generated: Float[np.ndarray, "f h w"],
-    true: Float[np.ndarray, "f h w"],
+    reference: Float[np.ndarray, "f h w"],
     where: Bool[np.ndarray, "f h w"],
 ) -> Float[np.ndarray, "f h w"]:
-    """The generated depth after the scale and shift that bring it nearest to the true one.
+    """Return the generated depth after the least-squares scale and shift to the reference.
 
-    Least squares, one pair for all frames: what flickers stays wrong. Elsewhere it is left alone: a shift
-    must not make a person where the depth shows none.
+    One pair is fitted for all frames, so that flicker stays an error.
 
     Args:
         generated: The depth to align.
-        true: The true one.
-        where: Pixels that show something in both. They decide, and they alone are moved.
+        reference: The reference depth.
+        where: Pixels that show the person in both. Only these are fitted and changed, because a shift must
+            not create a person where the depth shows none.
     """
     if not where.any():
         return generated
-    return np.where(where, align(generated.astype(np.float64), true, where), generated)
+    return np.where(where, align(generated.astype(np.float64), reference, where), generated)
 
 
 def errors_in_meters(
     generated: Float[np.ndarray, "f h w"],
-    true: Float[np.ndarray, "f h w"],
+    reference: Float[np.ndarray, "f h w"],
     where: Bool[np.ndarray, "f h w"],
     depth_range: tuple[float, float],
     kind: Literal["person", "scene"],
 ) -> DepthErrors:
-    """Errors of distances in meters.
+    """Return the errors of distances in meters.
 
     Args:
-        generated: Normalized inverse depth; what lies outside the range is clamped to it.
-        true: The true one.
-        where: Pixels that show something in both.
-        depth_range: (near, far) in meters of the *true* clip, for both.
-        kind: Of both.
+        generated: Normalized inverse depth; values outside the range are clamped to it.
+        reference: The reference depth.
+        where: Pixels that show the person in both.
+        depth_range: (near, far) in meters of the reference clip, used for both.
+        kind: Depth kind of both.
     """
     least = PERSON_FLOOR if kind == "person" else 0.0
-    values = (np.maximum(depth[where], least)[None] for depth in (generated, true))
+    values = (np.maximum(depth[where], least)[None] for depth in (generated, reference))
     return depth_errors(*(to_meters(found, depth_range, kind)[0] for found in values))

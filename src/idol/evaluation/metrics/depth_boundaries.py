@@ -1,4 +1,4 @@
-"""Edges: the depth's against the true depth's, and the outlines of depth and video against each other."""
+"""Edges in depth against those of the reference, and outlines of depth and video against each other."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.ndimage import binary_erosion, generate_binary_structure, maximum_filter
 
 from idol.evaluation import optional_imports
 from idol.evaluation.metrics.clip import SILHOUETTE
 
 STEP = 1.25
-"""Neighboring depths with this ratio or more have an edge between them (the largest threshold of the
-boundary score of Depth Pro, Bochkovskii et al. 2024)."""
+"""Ratio of neighboring depths from which there is an edge between them (the largest threshold of the boundary
+score of Depth Pro, Bochkovskii et al. 2024)."""
 
-_REACH = 1  # pixels at a height of 256 by which an edge may be off
-
-Steps = Bool[np.ndarray, "4 f h w"]
+_TOLERANCE = 1  # pixels at a height of 256 by which an edge may be displaced
+_CROSS = generate_binary_structure(2, 1)[None]  # the four neighbors within a frame
 
 
 @dataclass(frozen=True)
-class Match:
-    """How well two sets of edges agree; NaN if both are empty, 0 if one is.
+class EdgeMatch:
+    """Agreement of two sets of edges; NaN if both are empty, 0 if one is.
 
     Attributes:
-        precision: Share of the judged edges that lie at a true one.
-        recall: Share of the true edges that have a judged one there.
+        precision: Share of the generated edges that lie at a reference edge.
+        recall: Share of the reference edges that lie at a generated edge.
         f1: Harmonic mean of the two.
     """
 
@@ -35,74 +35,75 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Edges:
-    """Where depth jumps.
+class DepthEdges:
+    """Discontinuities of a depth clip.
 
     Attributes:
-        steps: (4, f, h, w) bool: pixels that are nearer than the neighbor to the left, to the right, above
-            and below by a factor of `STEP`: four maps, as an edge has a near side.
-        around: (4, f, h, w) bool: the same, grown by the pixels that an edge may be off.
+        steps: (4, f, h, w) bool: pixels that are nearer than their left, right, upper and lower neighbor by a
+            factor of `STEP`. Four maps, because an edge has a near side.
+        dilated: (4, f, h, w) bool: `steps` grown by the tolerance.
     """
 
     steps: np.ndarray
-    around: np.ndarray
+    dilated: np.ndarray
 
 
-def edges(depth: Float[np.ndarray, "f h w"]) -> Edges:
-    """The discontinuities of a normalized inverse depth, between neighboring pixels.
+def depth_edges(depth: Float[np.ndarray, "f h w"]) -> DepthEdges:
+    """Return the discontinuities of normalized inverse depth in [0, 1].
 
-    What lies below `SILHOUETTE` counts as that: there the person ends, and the noise that a decoder leaves
-    on nothing has no edges. Ratios are taken of the inverse depths over the clip's range, where an arm before
-    the body stands out; of distances in meters it may be a tenth nearer.
+    Values below `SILHOUETTE` are raised to it: the person ends there, and the noise that a decoder leaves on
+    empty pixels must not have edges. Ratios are of inverse depth over the clip's range, where an arm in front
+    of the body stands out; in meters it may be a tenth nearer only.
     """
     steps = np.zeros((4, *depth.shape), bool)
-    kept = np.maximum(depth, np.float32(SILHOUETTE)).astype(np.float32)
+    floored = np.maximum(depth, np.float32(SILHOUETTE)).astype(np.float32)
     factor = np.float32(STEP)
-    left, right, above, below = kept[:, :, :-1], kept[:, :, 1:], kept[:, :-1], kept[:, 1:]
+    left, right, above, below = floored[:, :, :-1], floored[:, :, 1:], floored[:, :-1], floored[:, 1:]
     steps[0, :, :, 1:] = right >= factor * left
     steps[1, :, :, :-1] = left >= factor * right
     steps[2, :, 1:] = below >= factor * above
     steps[3, :, :-1] = above >= factor * below
-    return Edges(steps, _grown(steps, max(1, round(_REACH * depth.shape[1] / 256))))
+    side = 2 * max(1, round(_TOLERANCE * depth.shape[1] / 256)) + 1
+    return DepthEdges(steps, maximum_filter(steps, size=(1, 1, side, side)))
 
 
-def match(found: Edges, true: Edges) -> Match:
-    """Precision, recall and F1 of edges, counted over the whole clip.
+def match_edges(generated: DepthEdges, reference: DepthEdges) -> EdgeMatch:
+    """Return precision, recall and F1 of edges over the whole clip.
 
-    Unlike Depth Pro's score, which asks for the very pixel, an edge may be one pixel (at a height of 256)
-    off: without that even the autoencoder's round trip of the true depth gets no more than 0.6.
+    Depth Pro's score demands the exact pixel. Here an edge may be displaced by one pixel (at a height of
+    256), because even the autoencoder's round trip of the reference depth scores below 0.6 otherwise.
+
+    Args:
+        generated: Edges of the generated depth.
+        reference: Edges of the reference depth.
     """
-    numbers = int(found.steps.sum()), int(true.steps.sum())
-    if 0 in numbers:
-        nothing = float("nan") if numbers == (0, 0) else 0.0
-        return Match(nothing, nothing, nothing)
-    precision = float((found.steps & true.around).sum() / numbers[0])
-    recall = float((true.steps & found.around).sum() / numbers[1])
-    either = precision + recall
-    return Match(precision, recall, 2 * precision * recall / either if either else 0.0)
+    counts = int(generated.steps.sum()), int(reference.steps.sum())
+    if 0 in counts:
+        value = float("nan") if counts == (0, 0) else 0.0
+        return EdgeMatch(value, value, value)
+    precision = float((generated.steps & reference.dilated).sum() / counts[0])
+    recall = float((reference.steps & generated.dilated).sum() / counts[1])
+    total = precision + recall
+    return EdgeMatch(precision, recall, 2 * precision * recall / total if total else 0.0)
 
 
-def contour(mask: Bool[np.ndarray, "*f h w"]) -> Bool[np.ndarray, "*f h w"]:
-    """Pixels of a mask with one of the four neighbors outside it; the frame's own edge is not an outline."""
-    edge = [(0, 0)] * (mask.ndim - 2) + [(1, 1), (1, 1)]
-    wide = np.pad(mask, edge, mode="edge")
-    vertical = wide[..., :-2, 1:-1] & wide[..., 2:, 1:-1]
-    horizontal = wide[..., 1:-1, :-2] & wide[..., 1:-1, 2:]
-    return mask & ~(vertical & horizontal)
+def contour(mask: Bool[np.ndarray, "f h w"]) -> Bool[np.ndarray, "f h w"]:
+    """Return the pixels of a mask with one of their four neighbors outside; the frame's border is none."""
+    return mask & ~binary_erosion(mask, _CROSS, border_value=1)
 
 
 def edge_distance(a: Bool[np.ndarray, "f h w"], b: Bool[np.ndarray, "f h w"]) -> float:
-    """Mean symmetric distance between the outlines of two masks.
+    """Return the mean symmetric distance between the outlines of two masks.
 
-    In each frame: the mean distance of the pixels of one outline from the nearest of the other, averaged over
-    both directions. Then the mean over the frames that have both outlines.
+    In each frame, the mean distance of the pixels of one outline to the nearest pixel of the other, averaged
+    over both directions; then the mean over the frames that have both outlines.
 
     Args:
         a: One mask.
         b: The other.
 
     Returns:
-        Pixels, scaled to a height of 256; NaN if no frame has both.
+        Pixels, scaled to a height of 256; NaN if no frame has both outlines.
 
     Raises:
         UserError: If OpenCV is not installed.
@@ -116,24 +117,6 @@ def edge_distance(a: Bool[np.ndarray, "f h w"], b: Bool[np.ndarray, "f h w"]) ->
 
 
 def _distance_to(outline: np.ndarray) -> np.ndarray:
-    """(h, w) Euclidean distance of each pixel from the nearest one of the outline, exact."""
-    cv2 = optional_imports.module("cv2")
+    """Return (h, w), each pixel's exact Euclidean distance to the nearest pixel of the outline."""
+    cv2 = optional_imports.require("cv2")
     return cv2.distanceTransform((~outline).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-
-
-def _grown(masks: np.ndarray, reach: int) -> np.ndarray:
-    """Masks (..., h, w) after every pixel has become a square of 2 reach + 1."""
-    for axis in (-2, -1):
-        grown = masks.copy()
-        for shift in range(1, reach + 1):
-            there, here = _shifted(masks.ndim, axis, shift)
-            grown[there] |= masks[here]
-            grown[here] |= masks[there]
-        masks = grown
-    return masks
-
-
-def _shifted(dimensions: int, axis: int, by: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    first, last = [slice(None)] * dimensions, [slice(None)] * dimensions
-    first[axis], last[axis] = slice(by, None), slice(None, -by)
-    return tuple(first), tuple(last)

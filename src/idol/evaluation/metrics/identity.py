@@ -1,4 +1,4 @@
-"""Is it the same person? Embeddings of the person in the judged frames against that of the reference."""
+"""Identity: embeddings of the person in the generated frames against that of the first reference frame."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from PIL import Image
 from idol.clip import Clip
 
 Embedding = Callable[[np.ndarray], np.ndarray]
-"""Images (n, 3, h, w) uint8 sRGB of persons on mid-gray -> one vector each, (n, d) float. n is anything
-from 1 up, h = w = `SIDE`; a network that wants another size or range brings them there itself."""
+"""Images (n, 3, h, w) uint8 sRGB of persons on mid-gray -> one vector each, (n, d) float, with n >= 1 and
+h = w = `SIDE`; a network that needs another size or range converts them itself.
+"""
 
 SIDE = 256
-"""Height and width in pixels of the images that an embedding is given."""
+"""Height and width in pixels of the images that an embedding gets."""
 
 _GRAY = 128
 
@@ -23,11 +24,11 @@ _GRAY = 128
 def person_images(
     video: UInt8[np.ndarray, "f 3 h w"], mask: Bool[np.ndarray, "f h w"]
 ) -> UInt8[np.ndarray, "n 3 side side"]:
-    """The person of each frame, cut out by its mask, on a mid-gray square the size of the mask's box.
+    """Return the person of each frame on a mid-gray square of the size of the mask's box.
 
     Args:
         video: The clip.
-        mask: Where the person should be; a frame without it gives no image.
+        mask: Where the person should be; a frame with an empty mask gives no image.
 
     Returns:
         n <= f images of `SIDE` pixels, in the order of the frames.
@@ -37,23 +38,24 @@ def person_images(
     return np.stack(images) if images else np.zeros((0, 3, SIDE, SIDE), np.uint8)
 
 
-def similarity(embed: Embedding, judged: Sequence[np.ndarray], true: Clip) -> list[float]:
-    """Cosine similarity of persons to the reference, for several videos of one clip.
+def similarity(embed: Embedding, generated: Sequence[np.ndarray], reference: Clip) -> list[float]:
+    """Return the cosine similarity of the person to the reference, for several versions of one clip.
 
-    All are cut out by the true masks, so that a person who is not there is not the same.
+    All are cut out by the reference masks, so that a person at the wrong place is not similar.
 
     Args:
         embed: See `Embedding`.
-        judged: Videos (f, 3, h, w) uint8.
-        true: The true clip; its first frame is the reference.
+        generated: The versions, (f, 3, h, w) uint8 each.
+        reference: The reference clip, whose first frame shows the person to compare with.
 
     Returns:
-        The mean over the frames whose true mask is not empty, in [-1, 1]; NaN if the reference's is.
+        For each version, the mean over the frames whose reference mask is not empty, in [-1, 1]; NaN if that
+        of the first frame is empty.
     """
-    if not true.mask[0].any():
-        return [float("nan")] * len(judged)
-    reference = _unit(embed(person_images(true.video[:1], true.mask[:1])))[0]
-    found = (_unit(embed(person_images(video, true.mask))) @ reference for video in judged)
+    if not reference.mask[0].any():
+        return [float("nan")] * len(generated)
+    reference_vector = _unit(embed(person_images(reference.video[:1], reference.mask[:1])))[0]
+    found = (_unit(embed(person_images(video, reference.mask))) @ reference_vector for video in generated)
     return [float(cosines.mean()) for cosines in found]
 
 

@@ -1,9 +1,9 @@
-"""I3D, the video network whose features the Fréchet video distance compares.
+"""I3D, the video network of the Fréchet video distance (FVD).
 
 Carreira & Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset", CVPR 2017:
 Inception inflated to three dimensions, RGB, trained on Kinetics-400. Unterthiner et al. ("Towards Accurate
-Generative Models of Video", 2018) took its class scores for the distance. Convolutions and poolings pad as
-TensorFlow's "SAME" does, which is uneven where a stride does not divide.
+Generative Models of Video", 2018) compare its class scores. Convolutions and poolings pad like TensorFlow's
+"SAME", which is asymmetric where a stride does not divide the size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idol.assets import asset_path
-from idol.evaluation.networks.inception import folded
+from idol.evaluation.networks.inception import fold_batch_norm
 from idol.evaluation.networks.lpips import load_arrays
 
 ASSET = "i3d-kinetics-400"
@@ -45,14 +45,15 @@ _MIXED: dict[str, tuple[int, int, int, int, int, int]] = {
 class I3D(nn.Module):
     """Class scores and features of videos, with fixed, published weights.
 
-    The parameters are frozen and the module stays in evaluation mode; there is no dropout, and batch
-    normalization is folded into the convolutions. Downloads the weights on first use.
+    The parameters are frozen and the module stays in evaluation mode. There is no dropout, and batch
+    normalization is folded into the convolutions. The weights are downloaded on first use.
 
     Args:
-        temporal_pool: Steps that the last average pooling covers, one step being eight frames. 2 is the
-            published network, which needs at least 9 frames; with 1, as DisCo's evaluation has it, 8 frames
-            are possible, and its distances are not those of the published network.
-        resize: "bilinear" without smoothing first, as in the usual FVD; or "bicubic" with it, as in DisCo's.
+        temporal_pool: Steps (of eight frames each) that the last average pooling covers. 2 is the published
+            network, which needs at least 9 frames; 1, as in DisCo's evaluation, allows 8 frames, and gives
+            distances that are not comparable with those of the published network.
+        resize: "bilinear" without antialiasing, as in the usual FVD; "bicubic" with antialiasing, as in
+            DisCo's.
 
     Raises:
         UserError: If the weights cannot be downloaded or verified.
@@ -71,17 +72,17 @@ class I3D(nn.Module):
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def train(self, mode: bool = True) -> I3D:
-        """Does nothing: a metric has no training mode."""
+        """Ignore the mode: the network is always evaluated."""
         return super().train(False)
 
     def forward(self, video: UInt8[Tensor, "b f 3 h w"]) -> Float[Tensor, "b 400"]:
-        """Class scores (before the softmax, averaged over time) of sRGB videos, as `features` sees them."""
+        """Return class scores of sRGB videos, before the softmax and averaged over time; see `features`."""
         return self.head(self.features(video))
 
     def features(self, video: UInt8[Tensor, "b f 3 h w"]) -> Float[Tensor, "b 1024"]:
-        """What the class scores are made from: averaged over the frame and over time.
+        """Return the features before the class scores, averaged over space and time.
 
-        Frames are stretched to 224 x 224 and scaled to [-1, 1].
+        Frames are resized to 224 x 224 without keeping their shape, and scaled to [-1, 1].
 
         Raises:
             ValueError: If the video is too short for `temporal_pool`.
@@ -103,9 +104,13 @@ class I3D(nn.Module):
 def pad_same(
     x: Float[Tensor, "b c f h w"], kernel: _Size, stride: _Size, value: float = 0.0
 ) -> Float[Tensor, "b c f2 h2 w2"]:
-    """Pads so that a window of that kernel and stride gives ceil(size / stride): TensorFlow's "SAME".
+    """Pad so that a window gives ceil(size / stride) outputs: TensorFlow's "SAME".
 
-    Where the padding is odd, the larger half comes after.
+    Args:
+        x: The input.
+        kernel: Size of the window along f, h, w.
+        stride: Stride of the window along f, h, w.
+        value: What the padding holds.
     """
     amounts: list[int] = []
     for size, k, s in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):  # F.pad: last axis first
@@ -114,54 +119,58 @@ def pad_same(
     return F.pad(x, amounts, value=value) if any(amounts) else x
 
 
-class Unit(nn.Conv3d):
+class ConvBlock(nn.Conv3d):
     """Convolution with "SAME" padding, batch normalization (folded into it) and ReLU."""
 
     def __init__(self, channels: int, out: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__(channels, out, kernel, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, in, f, h, w) -> (b, out, ceil(f / stride), ceil(h / stride), ceil(w / stride))."""
+        """Map (b, in, f, h, w) to (b, out, ceil(f / stride), ceil(h / stride), ceil(w / stride))."""
         return F.relu(super().forward(pad_same(x, self.kernel_size, self.stride)))  # type: ignore[arg-type]
 
 
-class Pool(nn.Module):
-    """Maximum with "SAME" padding, which never counts."""
+class SamePool(nn.Module):
+    """Max pooling with "SAME" padding of -inf."""
 
     def __init__(self, kernel: _Size, stride: _Size) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, f, h, w) -> each of the last three divided by its stride, rounded up."""
+        """Divide each of f, h, w of (b, c, f, h, w) by its stride, rounding up."""
         padded = pad_same(x, self.kernel, self.stride, value=float("-inf"))
         return F.max_pool3d(padded, self.kernel, self.stride)
 
 
 class _Mixed(nn.Module):
-    """Four branches side by side, their channels joined."""
+    """Four parallel branches, concatenated over channels."""
 
     def __init__(self, channels: int, out: tuple[int, int, int, int, int, int]) -> None:
         super().__init__()
-        self.Branch_0 = _named(Conv3d_0a_1x1=Unit(channels, out[0]))
-        self.Branch_1 = _named(Conv3d_0a_1x1=Unit(channels, out[1]), Conv3d_0b_3x3=Unit(out[1], out[2], 3))
-        self.Branch_2 = _named(Conv3d_0a_1x1=Unit(channels, out[3]), Conv3d_0b_3x3=Unit(out[3], out[4], 3))
-        self.Branch_3 = _named(pool=Pool((3, 3, 3), (1, 1, 1)), Conv3d_0b_1x1=Unit(channels, out[5]))
+        self.Branch_0 = _named(Conv3d_0a_1x1=ConvBlock(channels, out[0]))
+        self.Branch_1 = _named(
+            Conv3d_0a_1x1=ConvBlock(channels, out[1]), Conv3d_0b_3x3=ConvBlock(out[1], out[2], 3)
+        )
+        self.Branch_2 = _named(
+            Conv3d_0a_1x1=ConvBlock(channels, out[3]), Conv3d_0b_3x3=ConvBlock(out[3], out[4], 3)
+        )
+        self.Branch_3 = _named(pool=SamePool((3, 3, 3), (1, 1, 1)), Conv3d_0b_1x1=ConvBlock(channels, out[5]))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self.children()], 1)
 
 
 def _layers() -> nn.Sequential:
-    """The network below its head, its parts named as in the published file."""
+    """Return the network below its head, with the names of the published file."""
     layers: dict[str, nn.Module] = {
-        "Conv3d_1a_7x7": Unit(3, 64, 7, stride=2),
-        "MaxPool3d_2a_3x3": Pool((1, 3, 3), (1, 2, 2)),
-        "Conv3d_2b_1x1": Unit(64, 64),
-        "Conv3d_2c_3x3": Unit(64, 192, 3),
-        "MaxPool3d_3a_3x3": Pool((1, 3, 3), (1, 2, 2)),
+        "Conv3d_1a_7x7": ConvBlock(3, 64, 7, stride=2),
+        "MaxPool3d_2a_3x3": SamePool((1, 3, 3), (1, 2, 2)),
+        "Conv3d_2b_1x1": ConvBlock(64, 64),
+        "Conv3d_2c_3x3": ConvBlock(64, 192, 3),
+        "MaxPool3d_3a_3x3": SamePool((1, 3, 3), (1, 2, 2)),
     }
-    pools = {"4b": Pool((3, 3, 3), (2, 2, 2)), "5b": Pool((2, 2, 2), (2, 2, 2))}
+    pools = {"4b": SamePool((3, 3, 3), (2, 2, 2)), "5b": SamePool((2, 2, 2), (2, 2, 2))}
     channels = 192
     for name, out in _MIXED.items():
         if name in pools:
@@ -176,7 +185,7 @@ def _named(**layers: nn.Module) -> nn.Sequential:
 
 
 def _state(arrays: dict[str, Any]) -> dict[str, Tensor]:
-    """Parameters by name, from the file's two trees: what was trained, and the statistics of its batches."""
+    """Return the parameters by name from the file's two trees: trained values and batch statistics."""
     trained, statistics = _flat(arrays["params"]), _flat(arrays["batch_stats"])
     state: dict[str, Tensor] = {}
     for name, kernel in trained.items():
@@ -189,13 +198,13 @@ def _state(arrays: dict[str, Any]) -> dict[str, Tensor]:
             continue
         norm = f"{unit}.BatchNorm_0."
         moments = (statistics[f"{norm}{part}"].flatten() for part in ("mean", "var"))
-        kernel_and_bias = folded(weight, trained[f"{norm}bias"], *moments)
+        kernel_and_bias = fold_batch_norm(weight, trained[f"{norm}bias"], *moments)
         state |= zip((f"layers.{unit}.weight", f"layers.{unit}.bias"), kernel_and_bias, strict=True)
     return state
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
-    """Arrays of a nested dictionary by their path, joined by dots."""
+    """Flatten a nested dictionary of arrays; keys are paths joined by dots."""
     flat: dict[str, Tensor] = {}
     for key, value in tree.items():
         name = prefix + key.replace("/", ".")

@@ -1,9 +1,9 @@
-"""Inception-v3 as the Fréchet inception distance uses it, and how its published weights are read.
+"""Inception-v3 of the Fréchet inception distance (FID), and the reader of its published weights.
 
 The network is TensorFlow's graph of 2015-12-05 (Szegedy et al., "Rethinking the Inception Architecture for
 Computer Vision", CVPR 2016), which Heusel et al. chose ("GANs Trained by a Two Time-Scale Update Rule",
-NeurIPS 2017). It differs from the trained networks of libraries in three ways that move the distance: average
-poolings do not count the padding, the last block pools by maximum, and the weights are others.
+NeurIPS 2017). It differs from the pretrained networks of libraries in three ways that change the distance:
+average pooling does not count the padding, the last block pools by maximum, and the weights are others.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _EPSILON = 1e-3
 
 
 class Inception(nn.Module):
-    """Features of images in front of the classifier, with fixed, published weights.
+    """Features of images before the classifier, with fixed, published weights.
 
     The parameters are frozen and the module stays in evaluation mode. Batch normalization is folded into the
-    convolutions. Downloads the weights on first use.
+    convolutions. The weights are downloaded on first use.
 
     Raises:
         UserError: If the weights cannot be downloaded or verified.
@@ -48,15 +48,15 @@ class Inception(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
 
     def train(self, mode: bool = True) -> Inception:
-        """Does nothing: a metric has no training mode."""
+        """Ignore the mode: the network is always evaluated."""
         return super().train(False)
 
     def forward(self, frames: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 2048"]:
-        """Features of sRGB frames of any size.
+        """Return the features of sRGB frames of any size.
 
-        They are stretched to 299 x 299, bilinearly, without smoothing first and with pixel centers kept in
-        place (`align_corners=False`), and scaled to [-1, 1]: what the widely used PyTorch port of FID does,
-        which differs from resizing with antialiasing ("clean" FID).
+        Frames are resized to 299 x 299 without keeping their shape, bilinearly, without antialiasing and with
+        `align_corners=False`, and scaled to [-1, 1], as in the widely used PyTorch port of FID. "Clean" FID
+        resizes with antialiasing and gives other values.
         """
         x = F.interpolate(frames.float() / 255, (_SIDE, _SIDE), mode="bilinear", align_corners=False)
         return self.layers(2 * x - 1).mean((2, 3))
@@ -70,7 +70,7 @@ class _Unit(nn.Conv2d):
 
 
 class _Mixed(nn.Module):
-    """Branches side by side: each sees the input, and their channels are joined."""
+    """Parallel branches, concatenated over channels."""
 
     def __init__(self, **branches: nn.Module) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class _Mixed(nn.Module):
 
 
 class _Forked(nn.Module):
-    """The last kind of block, in which two branches fork once more."""
+    """The last kind of block, two of whose branches fork once more."""
 
     def __init__(self, channels: int, pool: nn.Module) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class _Forked(nn.Module):
 
 
 def _layers() -> nn.Sequential:
-    """The network, its parts named as in the published file."""
+    """Return the network, with the names of the published file."""
     stem = _chain(
         _unit(3, 32, (3, 3), stride=2),
         _unit(32, 32, (3, 3), padded=False),
@@ -181,7 +181,7 @@ def _to_8(channels: int) -> _Mixed:
 def _unit(
     channels: int, out: int, kernel: tuple[int, int] = (1, 1), stride: int = 1, padded: bool = True
 ) -> _Unit:
-    """A unit that keeps the size, unless it strides or is not padded."""
+    """Return a unit that keeps the size, unless it has a stride or is not padded."""
     same = padded and stride == 1
     return _Unit(channels, out, kernel, stride, (kernel[0] // 2, kernel[1] // 2) if same else 0)
 
@@ -191,7 +191,7 @@ def _average() -> nn.AvgPool2d:
 
 
 def _chain(*layers: nn.Module) -> nn.Sequential:
-    """Layers one after the other: the units called conv, conv_1, ..., the poolings pool, pool_1, ..."""
+    """Chain layers; units are named conv, conv_1, ..., poolings pool, pool_1, ..."""
     chain = nn.Sequential()
     for layer in layers:
         kind = "conv" if isinstance(layer, _Unit) else "pool"
@@ -201,9 +201,9 @@ def _chain(*layers: nn.Module) -> nn.Sequential:
 
 
 def _state(units: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
-    """Parameters by name, from the file's nested units of weight, beta, mean and var."""
+    """Return the parameters by name from the file's nested units of weight, beta, mean and var."""
     if "weight" in units:
-        kernel, bias = folded(*(units[name] for name in ("weight", "beta", "mean", "var")))
+        kernel, bias = fold_batch_norm(*(units[name] for name in ("weight", "beta", "mean", "var")))
         return {f"{prefix}weight": kernel, f"{prefix}bias": bias}
     state: dict[str, Tensor] = {}
     for name, inner in units.items():
@@ -211,16 +211,19 @@ def _state(units: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
     return state
 
 
-def folded(kernel: Tensor, beta: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """One convolution for a convolution and the batch normalization after it, which has no scale.
+def fold_batch_norm(kernel: Tensor, beta: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Fold batch normalization without a scale into the convolution before it.
 
     (k * x - mean) / sqrt(variance + 0.001) + beta, as a kernel and a bias.
 
     Args:
-        kernel: (out, in, ...).
-        beta: (out,): bias of the normalization, like the two below.
-        mean: (out,).
-        variance: (out,).
+        kernel: (out, in, ...) kernel of the convolution, which has no bias.
+        beta: (out,) bias of the normalization.
+        mean: (out,) running mean of the normalization.
+        variance: (out,) running variance of the normalization.
+
+    Returns:
+        Kernel (out, in, ...) and bias (out,), float32.
     """
     scale = (variance.double() + _EPSILON).rsqrt()
     weight = kernel.double() * scale.view(-1, *[1] * (kernel.ndim - 1))
@@ -228,15 +231,15 @@ def folded(kernel: Tensor, beta: Tensor, mean: Tensor, variance: Tensor) -> tupl
 
 
 class _Part:
-    """What stands for any class of the file: it only holds what it is given."""
+    """Placeholder for every class of the archive, which only stores its state."""
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """Reads the data of a TorchScript archive as plain values; its classes and its code are never looked at.
+    """Reads the data of a TorchScript archive as plain values, without its classes and its code.
 
     Args:
         archive: The file.
-        root: Folder in it that holds everything.
+        root: The folder in it that holds everything.
     """
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
@@ -244,7 +247,7 @@ class _TensorsOnly(pickle.Unpickler):
         self.archive, self.root = archive, root
 
     def find_class(self, module: str, name: str) -> object:
-        """A stand-in for that name.
+        """Return a stand-in for a name in the pickle.
 
         Raises:
             UnpicklingError: If it is neither a class of the archive nor needed to rebuild a tensor.
@@ -262,12 +265,12 @@ class _TensorsOnly(pickle.Unpickler):
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        """The numbers of a storage: pid is ("storage", kind, file's name, device, count)."""
+        """Return the values of a storage: pid is ("storage", kind, file name, device, count)."""
         _, kind, name, _, count = pid
-        numbers = np.frombuffer(self.archive.read(f"{self.root}/data/{name}"), kind)
-        if len(numbers) != count:
-            raise pickle.UnpicklingError(f"storage {name}: {len(numbers)} numbers, expected {count}")
-        return numbers
+        indices = np.frombuffer(self.archive.read(f"{self.root}/data/{name}"), kind)
+        if len(indices) != count:
+            raise pickle.UnpicklingError(f"storage {name}: {len(indices)} numbers, expected {count}")
+        return indices
 
 
 def _tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: object) -> Tensor:
@@ -275,12 +278,12 @@ def _tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: ob
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """The tensors of a TorchScript archive as nested dictionaries, by the names of its modules.
+    """Return the tensors of a TorchScript archive as nested dictionaries, by the names of its modules.
 
-    Nothing in the archive is run. What is no tensor and holds none is left out.
+    No code of the archive is run. Values that are neither tensors nor hold any are left out.
 
     Raises:
-        pickle.UnpicklingError: If the data name anything but classes of the archive and tensors of float32.
+        pickle.UnpicklingError: If the data name anything but classes of the archive and float32 tensors.
     """
     with zipfile.ZipFile(path) as archive:
         root = archive.namelist()[0].split("/")[0]

@@ -1,8 +1,8 @@
-"""LPIPS: how different two images look, as the distance between their features in a classification network.
+"""LPIPS: perceptual distance of two images, computed on features of a classification network.
 
 Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, version 0.1
-("lin"): the features of five layers are normalized over their channels, differenced, squared, weighted per
-channel by learned positive weights, and averaged over the positions; the five numbers are added.
+("lin"): the features of five layers are normalized over their channels, subtracted, squared, weighted per
+channel by learned positive weights and averaged over positions; the five values are added.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from idol.assets import asset_path
 
-Net = Literal["vgg", "alex"]
+Backbone = Literal["vgg", "alex"]
 
 # One tuple per tapped layer: the convolutions (kernel, stride, padding) that lead to it, and the max-pooling
 # (kernel, stride) in front of them.
@@ -38,16 +38,20 @@ _ALEX: tuple[_Stage, ...] = (
     (None, ((3, 1, 1),)),
     (None, ((3, 1, 1),)),
 )
-_LAYOUT: dict[Net, tuple[str, tuple[_Stage, ...]]] = {"vgg": ("VGG16_0", _VGG), "alex": ("AlexNet_0", _ALEX)}
+_LAYOUT: dict[Backbone, tuple[str, tuple[_Stage, ...]]] = {
+    "vgg": ("VGG16_0", _VGG),
+    "alex": ("AlexNet_0", _ALEX),
+}
 
 
 class LPIPS(nn.Module):
     """The LPIPS distance with fixed, published weights; differentiable with respect to both images.
 
-    The parameters are frozen and the module stays in evaluation mode. Downloads the weights on first use.
+    The parameters are frozen and the module stays in evaluation mode. The weights are downloaded on first
+    use.
 
     Args:
-        net: "vgg" (VGG-16; the usual training loss and the one reported here) or "alex" (AlexNet).
+        net: "vgg" (VGG-16: the usual training loss, and the one reported here) or "alex" (AlexNet).
 
     Raises:
         UserError: If the weights cannot be downloaded or verified.
@@ -56,12 +60,12 @@ class LPIPS(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, net: Net = "vgg") -> None:
+    def __init__(self, net: Backbone = "vgg") -> None:
         super().__init__()
         backbone, stages = _LAYOUT[net]
         weights = load_arrays(asset_path(f"lpips-{net}"))
-        numbers = iter(range(sum(len(convolutions) for _, convolutions in stages)))
-        self.stages = nn.ModuleList(_stage(weights[backbone], numbers, stage) for stage in stages)
+        indices = iter(range(sum(len(convolutions) for _, convolutions in stages)))
+        self.stages = nn.ModuleList(_stage(weights[backbone], indices, stage) for stage in stages)
         heads = [weights[f"NetLinLayer_{i}"]["Conv_0"]["kernel"] for i in range(len(stages))]
         self.heads = nn.ParameterList(torch.from_numpy(np.array(head)).reshape(1, -1, 1, 1) for head in heads)
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
@@ -70,11 +74,11 @@ class LPIPS(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
 
     def train(self, mode: bool = True) -> LPIPS:
-        """Does nothing: a metric has no training mode."""
+        """Ignore the mode: the network is always evaluated."""
         return super().train(False)
 
     def features(self, image: Float[Tensor, "n 3 h w"]) -> list[Tensor]:
-        """Channel-normalized features (n, c, h', w') of the five layers, for images in [-1, 1]."""
+        """Return the channel-normalized features (n, c, h', w') of the five layers, for images in [-1, 1]."""
         x, found = (image - self.shift) / self.scale, []
         for stage in self.stages:
             x = stage(x)
@@ -84,20 +88,33 @@ class LPIPS(nn.Module):
         return found
 
     def forward(self, a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
-        """Distance (>= 0; 0 if equal) of each pair of sRGB images in **[-1, 1]**, of at least 64 px."""
-        return self.between(self.features(a), self.features(b))
+        """Return the distance of each pair of images.
 
-    def between(self, a: list[Tensor], b: list[Tensor]) -> Float[Tensor, " n"]:
-        """The same distance from what `features` gave for each: for one image against many."""
+        Args:
+            a: sRGB images in **[-1, 1]**, of at least 64 x 64 pixels.
+            b: sRGB images in **[-1, 1]**, of the same size.
+
+        Returns:
+            At least 0; 0 for equal images.
+        """
+        return self.distance(self.features(a), self.features(b))
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Float[Tensor, " n"]:
+        """Return the distance of each pair of images from their features, to compare one image with many.
+
+        Args:
+            a: `features` of n images.
+            b: `features` of n images.
+        """
         layers = zip(a, b, self.heads, strict=True)
         return torch.stack([((x - y).square() * head).sum(1).mean((1, 2)) for x, y, head in layers]).sum(0)
 
 
-def _stage(weights: dict, numbers: Iterator[int], stage: _Stage) -> nn.Sequential:
+def _stage(weights: dict, indices: Iterator[int], stage: _Stage) -> nn.Sequential:
     pool, convolutions = stage
     layers: list[nn.Module] = [] if pool is None else [nn.MaxPool2d(*pool)]
     for geometry in convolutions:
-        layers += [_conv(weights, next(numbers), geometry), nn.ReLU()]
+        layers += [_conv(weights, next(indices), geometry), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
@@ -111,15 +128,15 @@ def _conv(weights: dict, number: int, geometry: tuple[int, int, int]) -> nn.Conv
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads pickles of plain containers and numpy arrays; anything else that a pickle names is refused."""
+    """Reads pickles of plain containers and numpy arrays, and refuses everything else that a pickle names."""
 
     allowed = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
     def find_class(self, module: str, name: str) -> object:
-        """The numpy callable of that name.
+        """Return the numpy callable of that name.
 
         Raises:
-            UnpicklingError: For anything but the three that rebuild an array.
+            UnpicklingError: For anything but the three callables that rebuild an array.
         """
         if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             module = "multiarray"
@@ -129,10 +146,10 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def load_arrays(path: Path) -> dict:
-    """Nested dictionary of numpy arrays from a pickle, without running anything that it names.
+    """Return the nested dictionary of numpy arrays of a pickle, without running anything that it names.
 
     Raises:
-        pickle.UnpicklingError: If the file holds anything else than containers, numbers and arrays.
+        pickle.UnpicklingError: If the file holds anything but containers, numbers and arrays.
     """
     with path.open("rb") as file:
         return _ArraysOnly(file).load()

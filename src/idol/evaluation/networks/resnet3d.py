@@ -1,9 +1,9 @@
-"""The 3-D ResNet-50 whose features FID-VID compares; its weights come from the user.
+"""The 3-D ResNet-50 of FID-VID; the user provides its weights.
 
 Hara, Kataoka & Satoh, "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?", CVPR 2018,
 trained on Kinetics-400, shortcuts of type B. Balaji et al. ("Conditional GAN with Discriminative Filter
-Generation for Text-to-Video Synthesis", IJCAI 2019) took it for a Fréchet distance of videos. No package
-holds the weights, which the authors publish as `resnet-50-kinetics.pth`.
+Generation for Text-to-Video Synthesis", IJCAI 2019) use it for a Fréchet distance of videos. No package holds
+the weights, which the authors publish as `resnet-50-kinetics.pth`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from idol.errors import UserError
 FEATURES = 2048
 SIDE = 112
 MEAN = (114.7748, 107.7354, 99.4750)
-"""RGB, in 8-bit levels: subtracted; there is no division."""
+"""RGB mean in 8-bit levels, which is subtracted; there is no division."""
 
 _EXPANSION = 4
-_HINT = "give resnet-50-kinetics.pth of the 3D-ResNets-PyTorch project"
+_REMEDY = "give resnet-50-kinetics.pth of the 3D-ResNets-PyTorch project"
 
 
 class ResNet3D(nn.Module):
     """Pooled features of videos. The parameters are frozen and the module stays in evaluation mode.
 
     Args:
-        file: A checkpoint with `state_dict`, whose names start with `module.`; tensors only are read from it.
+        file: A checkpoint with a `state_dict` whose names start with `module.`; only tensors are read from
+            it.
 
     Raises:
-        UserError: If the file cannot be read, or does not hold exactly this network (its classifier aside).
+        UserError: If the file cannot be read, or does not hold exactly this network (apart from its
+            classifier).
     """
 
     def __init__(self, file: str | Path) -> None:
@@ -50,13 +52,14 @@ class ResNet3D(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> ResNet3D:
-        """Does nothing: a metric has no training mode."""
+        """Ignore the mode: the network is always evaluated."""
         return super().train(False)
 
     def forward(self, video: UInt8[Tensor, "b f 3 h w"]) -> Float[Tensor, "b 2048"]:
-        """Features of sRGB videos of any length and size, averaged over the last layer.
+        """Return the features of sRGB videos of any size, averaged over the positions of the last layer.
 
-        Frames are stretched to 112 x 112 by smoothed bicubic resizing as PIL does it on floats, unrounded.
+        Frames are resized to 112 x 112 by antialiased bicubic interpolation as PIL does it on floats, without
+        rounding.
         """
         size = (SIDE, SIDE)
         frames = F.interpolate(video.flatten(0, 1).float(), size, mode="bicubic", antialias=True)
@@ -69,7 +72,7 @@ class ResNet3D(nn.Module):
 
 
 class _Block(nn.Module):
-    """Three convolutions beside a shortcut, which has a convolution where sizes differ (type B)."""
+    """Three convolutions beside a shortcut, which has a convolution where the sizes differ (type B)."""
 
     def __init__(self, channels: int, inner: int, stride: int) -> None:
         super().__init__()
@@ -97,23 +100,23 @@ def _stage(channels: int, inner: int, blocks: int, stride: int) -> nn.Sequential
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    """Tensors by name, without the prefix that training on several GPUs gives."""
+    """Return the tensors by name, without the prefix that training on several GPUs adds."""
     if not file.is_file():
-        raise UserError(str(file), "no such file", _HINT)
+        raise UserError(str(file), "no such file", _REMEDY)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as wrong:
         first = (str(wrong).splitlines() or ["it is empty"])[0]
-        raise UserError(str(file), f"cannot be read as weights ({first})", _HINT) from wrong
+        raise UserError(str(file), f"cannot be read as weights ({first})", _REMEDY) from wrong
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise UserError(str(file), "holds no state_dict", _HINT)
+        raise UserError(str(file), "holds no state_dict", _REMEDY)
     return {name.removeprefix("module."): tensor for name, tensor in content["state_dict"].items()}
 
 
 def _matched(found: dict[str, Tensor], wanted: dict[str, Tensor], file: str) -> dict[str, Tensor]:
-    """The wanted tensors of a file, if it holds exactly those, in their shapes.
+    """Return the wanted tensors of a file, if it holds exactly those, in their shapes.
 
-    The classifier is not needed, and neither is the count of batches, which files of 2017 do not have.
+    The classifier is not needed, and neither is the number of batches, which files of 2017 do not have.
     """
     counts = {name: torch.tensor(0) for name in wanted if name.endswith("num_batches_tracked")}
     found = {k: v for k, v in found.items() if k not in counts and k not in ("fc.weight", "fc.bias")} | counts
@@ -124,6 +127,6 @@ def _matched(found: dict[str, Tensor], wanted: dict[str, Tensor], file: str) -> 
         ({name for name in both if found[name].shape != wanted[name].shape}, "have another shape"),
     ):
         if names:
-            told = ", ".join(sorted(names)[:3])
-            raise UserError(file, f"{len(names)} tensors {what}, such as {told}", _HINT)
+            examples = ", ".join(sorted(names)[:3])
+            raise UserError(file, f"{len(names)} tensors {what}, such as {examples}", _REMEDY)
     return found
