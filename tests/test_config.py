@@ -94,5 +94,5 @@ def test_mistakes_are_named_in_one_line(tmp_path, text, named):
 
 
 def test_a_base_that_names_itself_is_refused(tmp_path):
-    with pytest.raises(UserError, match="circle"):
+    with pytest.raises(UserError, match="cycle"):
         load_config(Outer, write(tmp_path, "base: c.yaml\nsteps: 1"))

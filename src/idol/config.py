@@ -1,4 +1,4 @@
-"""Strict YAML to frozen dataclasses and back, with `a.b=value` overrides."""
+"""Conversion of strict YAML files to frozen dataclasses and back, with `a.b=value` overrides."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ T = TypeVar("T")
 def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
     """Read a YAML file into the dataclass `cls`.
 
-    A file may name another with `base: other.yaml` (relative to itself); its own keys win, mappings merge.
+    A file may extend another with `base: other.yaml` (relative to itself); its own keys take precedence, and
+    mappings are merged.
 
     Args:
-        cls: A frozen dataclass; fields may be dataclasses, Literals, tuples, Optionals, paths, plain values.
-        path: The YAML file.
-        overrides: `a.b=value` strings, applied after the file; the value is read as YAML.
+        cls: Dataclass whose fields are dataclasses, Literals, tuples, unions, paths or plain values.
+        path: YAML file.
+        overrides: `a.b=value` strings, applied after the file; values are parsed as YAML.
 
     Raises:
         UserError: If the file cannot be read, a key is unknown or missing, or a value has the wrong type.
@@ -36,17 +37,26 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], source: str = "config") -> T:
-    """Build the dataclass `cls` from plain values; `source` names them in error messages."""
+    """Build a dataclass from plain values.
+
+    Args:
+        cls: Dataclass, as in `load_config`.
+        values: Values by field name; dataclass fields are mappings.
+        source: Origin of the values, such as a file's path, for error messages.
+
+    Raises:
+        UserError: If a key is unknown or missing, or a value has the wrong type.
+    """
     return _build(cls, values, source, "")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain values of a config dataclass: tuples become lists, paths strings."""
+    """Convert a config dataclass to plain values: tuples become lists, paths strings."""
     return _plain(dataclasses.asdict(config))
 
 
 def dump(config: Any) -> str:
-    """The config as YAML; `load_config` reads it back to an equal object."""
+    """Convert a config dataclass to YAML; `load_config` reads it back to an equal object."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
@@ -59,17 +69,17 @@ def _plain(value: Any) -> Any:
 
 
 def read_config(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The values of a YAML file over those of its `base`.
+    """Read the values of a YAML file, merged over those of its `base`.
 
     Args:
-        path: The file.
-        seen: Files that are based on it.
+        path: YAML file.
+        seen: Files that extend this one, to detect cycles.
 
     Raises:
-        UserError: If a file cannot be read, is no mapping, or is based on itself.
+        UserError: If a file cannot be read, is not a mapping, or extends itself.
     """
     if path.resolve() in seen:
-        raise UserError(str(path), "its `base` leads back to itself", "remove the circle")
+        raise UserError(str(path), "its base key leads back to the file itself", "remove the cycle")
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -77,7 +87,7 @@ def read_config(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
             str(path), f"cannot be read ({error.strerror})", "give an existing YAML file"
         ) from error
     except yaml.YAMLError as error:
-        raise UserError(str(path), f"is not YAML ({error})", "mend the file") from error
+        raise UserError(str(path), f"is not YAML ({error})", "correct the file") from error
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise UserError(str(path), f"holds a {type(values).__name__}", "write a mapping of keys")
@@ -97,7 +107,7 @@ def _merge(low: dict[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise UserError(override, "is not an override", "write key=value, or a.b=value")
+        raise UserError(override, "is not an override", "write it as key=value or a.b=value")
     *parents, last = key.strip().split(".")
     for parent in parents:
         if not isinstance(values.get(parent), dict):
@@ -119,15 +129,19 @@ def _build(cls: type[T], values: Any, source: str, prefix: str) -> T:
     for key in values:
         if key not in fields:
             raise UserError(source, f"unknown key {prefix}{key}", f"known keys: {', '.join(fields)}")
-    given = {key: _convert(hints[key], value, source, prefix + key) for key, value in values.items()}
+    converted = {key: _convert(hints[key], value, source, prefix + key) for key, value in values.items()}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in given:
+        if required and name not in converted:
             raise UserError(source, f"key {prefix}{name} is missing", f"add {prefix}{name}")
     try:
-        return cls(**given)
+        return cls(**converted)
+    except UserError:
+        raise
     except ValueError as error:
-        raise UserError(source, f"{prefix.rstrip('.') or cls.__name__}: {error}", "mend the value") from error
+        raise UserError(
+            source, f"{prefix.rstrip('.') or cls.__name__}: {error}", "correct the value"
+        ) from error
 
 
 def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
@@ -166,7 +180,8 @@ def _convert_union(options: tuple[Any, ...], value: Any, source: str, key: str) 
                 return _convert(option, value, source, key)
             except UserError as wrong:
                 errors.append((_keys_shared(option, value), wrong))
-    raise max(errors, key=lambda error: error[0])[1]  # of the alternative that was most likely meant
+    # report the alternative that was most likely meant: the one with the most keys in common
+    raise max(errors, key=lambda error: error[0])[1]
 
 
 def _keys_shared(option: Any, value: Any) -> int:

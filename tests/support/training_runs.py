@@ -12,7 +12,8 @@ import torch
 from idol.config import from_dict
 from idol.data.shards import ShardWriter
 from idol.model.autoencoder import Autoencoder
-from idol.training.train import TrainConfig, fit
+from idol.training.config import TrainConfig
+from idol.training.train import fit
 from support.drawn import drawn_clip
 
 FRAMES = 4
@@ -49,17 +50,17 @@ def settings(folder: Path, out: str, frames: int = 1, **changes) -> dict:
             "adapter_res_blocks": 1,
             "foreground": {"grid_size": 4, "num_layers": 1, "num_heads": 2},
         },
-        "schedule": {"prediction": "flow", "times": "logit_normal"},
+        "schedule": {"prediction": "flow", "timesteps": "logit_normal"},
         "data": {
             "folders": [str(folder / "shards")],
             "cache": str(folder / "latents"),
             "images": {"size": 64, "foreground_size": 32},
             "window": {"frames": frames},
         },
-        "optimizer": {"lr": 1e-3, "warmup": 2},
-        "sheet": {"every": 0, "samples": 2, "steps": 2},
+        "optimizer": {"lr": 1e-3, "warmup_steps": 2},
+        "sample_grid": {"every": 0, "samples": 2, "num_inference_steps": 2},
         "steps": 4,
-        "batch": 2,
+        "batch_size": 2,
         "save_every": 2,
         "log_every": 1,
         "precision": "fp32",

@@ -6,8 +6,8 @@ from accelerate import Accelerator, DistributedType
 
 from idol.errors import UserError
 from idol.training.checkpoint import load_optimizer, optimizer_tensors
-from idol.training.fsdp import alike, is_split, own, split, whole
-from idol.training.optimizer import Average, OptimizerConfig, build_optimizer
+from idol.training.fsdp import gather, is_sharded, local, shard, shard_like
+from idol.training.optimizer import EMA, OptimizerConfig, build_optimizer
 from support.training_runs import in_two_processes
 
 
@@ -17,7 +17,7 @@ def network():
 
 
 def stepped(module, optimizer, average):
-    """A step on numbers that are the same in every process."""
+    """A step on sample_indices that are the same in every process."""
     torch.manual_seed(1)
     module(torch.randn(5, 6)).square().mean().backward()
     optimizer.step()
@@ -27,13 +27,13 @@ def stepped(module, optimizer, average):
 
 def examined():
     accelerator = Accelerator(cpu=True)
-    assert is_split(accelerator)
+    assert is_sharded(accelerator)
     alone, module = network(), network()
-    averages = Average(alone, 0.9), Average(module, 0.9)
-    split(module, accelerator)
-    split(averages[1].module, accelerator)
+    averages = EMA(alone, 0.9), EMA(module, 0.9)
+    shard(module, accelerator)
+    shard(averages[1].module, accelerator)
     parameters = list(module.parameters())
-    held = sum(own(p).numel() for p in parameters)
+    held = sum(local(p).numel() for p in parameters)
     assert held < 0.65 * sum(p.numel() for p in alone.parameters())  # 7 rows are 4 and 3
     optimizers = [build_optimizer(list(m.parameters()), OptimizerConfig(lr=0.1)) for m in (alone, module)]
     for each in zip((alone, module), optimizers, averages, strict=True):
@@ -44,7 +44,7 @@ def examined():
         tuple(map(optimizer_tensors, optimizers)),
     ]
     for expected, parts in pairs:
-        full = whole(parts, keep=accelerator.is_main_process)
+        full = gather(parts, keep=accelerator.is_main_process)
         assert set(full) == (set(expected) if accelerator.is_main_process else set())
         for name in full:
             torch.testing.assert_close(full[name], expected[name])
@@ -53,7 +53,7 @@ def examined():
     for parameter in parameters:
         for name in ("exp_avg", "exp_avg_sq"):
             restored, kept = (o.state[parameter][name] for o in (again, optimizers[1]))
-            torch.testing.assert_close(own(restored), own(kept))
+            torch.testing.assert_close(local(restored), local(kept))
 
 
 def test_each_of_two_processes_holds_its_part():
@@ -62,11 +62,11 @@ def test_each_of_two_processes_holds_its_part():
 
 def test_what_is_not_split_is_the_whole():
     tensors = {"a": torch.randn(3)}
-    assert whole(tensors, keep=True)["a"] is tensors["a"] and whole(tensors, keep=False) == {}
-    assert own(tensors["a"]) is tensors["a"]
+    assert gather(tensors, keep=True)["a"] is tensors["a"] and gather(tensors, keep=False) == {}
+    assert local(tensors["a"]) is tensors["a"]
     parameter = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
     value = torch.randn(2, 3, 4, 5)
-    laid = alike(value, parameter)
+    laid = shard_like(value, parameter)
     assert torch.equal(laid, value) and laid.stride() == parameter.stride()
 
 
@@ -75,4 +75,4 @@ def test_other_ways_of_splitting_are_told():
         distributed_type, num_processes = DistributedType.DEEPSPEED, 2
 
     with pytest.raises(UserError, match="--use_fsdp"):
-        is_split(Elsewhere())
+        is_sharded(Elsewhere())

@@ -1,6 +1,8 @@
 """Stages hand their weights on, and a finished one becomes a pipeline."""
 
 import itertools
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,16 +11,18 @@ import torch
 from idol.config import load_config, to_dict
 from idol.diffusion.schedule import Schedule, ScheduleConfig
 from idol.errors import UserError
-from idol.pipeline.compositing import KnownImages
-from idol.pipeline.image_inputs import Drafts, as_plates
+from idol.pipeline.compositing import Compositor
+from idol.pipeline.image_inputs import Drafts, as_backgrounds
 from idol.pipeline.pipeline import IdolPipeline
 from idol.pose.foreground_crop import foreground_crop
 from idol.pose.limb_warp import LimbWarp
 from idol.training.checkpoint import load_state, load_tensors
+from idol.training.config import TrainConfig
+from idol.training.export import export, save_weights
 from idol.training.noise import NoiseConfig, draw_noise
-from idol.training.optimizer import Average, OptimizerConfig
-from idol.training.samples import numbers
-from idol.training.train import TrainConfig, export, fit, save_weights
+from idol.training.optimizer import EMA, OptimizerConfig
+from idol.training.samples import sample_indices
+from idol.training.train import fit
 from idol.training.trainable import build_networks
 from support.drawn import drawn_clip
 from support.training_runs import config, make_data
@@ -71,7 +75,7 @@ def test_a_normalization_is_of_its_own_colors(runs):
 DRAFT = {
     "model": {"unet": {"draft": True}},
     "data": {"images": {"draft": True}},
-    "autoencoder": {"offset": "draft", "per_channel": False},
+    "autoencoder": {"latent_reference": "draft", "per_channel": False},
 }
 
 
@@ -83,11 +87,11 @@ def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path
     )
     handed = {
         "model": {**DRAFT["model"], "init": str(data / "draft-image")},
-        "autoencoder": {"offset": "draft", "normalization": "init"},
+        "autoencoder": {"latent_reference": "draft", "normalization": "init"},
     }
     fit(config(data, "draft-video", frames=2, steps=2, **{**DRAFT, **handed}))
     latents = load_state(data / "draft-video" / "checkpoints" / "step-00000002").latents
-    assert latents.offset == "draft" and all(len(set(row)) == 1 for row in latents.scale)
+    assert latents.latent_reference == "draft" and all(len(set(row)) == 1 for row in latents.scale)
     export(data / "draft-image", tmp_path / "weights")
     pipe = IdolPipeline.from_pretrained(tmp_path / "weights")
     assert pipe.defaults.detail == "restore" and pipe.defaults.num_inference_steps == 2
@@ -98,12 +102,12 @@ def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path
         for d in ("none", "composite")
     )
     assert cut.video.shape == (1, 2, 3, 64, 64) and cut.video.isfinite().all()
-    plates = as_plates(clip.background, 1, 2, 64, 64)
+    backgrounds = as_backgrounds(clip.background, 1, 2, 64, 64)
     warp = LimbWarp.from_image(*foreground_crop(*given[:2], person, 64, 0.1))
     made = warp.draft(clip.pose, clip.background)
     drafts = Drafts(torch.from_numpy(made.video)[None] / 127.5 - 1, torch.from_numpy(made.depth)[None])
-    known = KnownImages(pipe.codec, plates, drafts)
-    torch.testing.assert_close(cut.video, known.put_back(plain.video, plain.depth, "composite"))
+    compositor = Compositor(pipe.codec, backgrounds, drafts)
+    torch.testing.assert_close(cut.video, compositor.apply(plain.video, plain.depth, "composite"))
     assert not torch.equal(cut.video, plain.video)
     with pytest.raises(UserError, match="needs joints"):
         pipe(clip.video[0], clip.mask[0], clip.background, clip.pose)
@@ -123,10 +127,15 @@ def test_the_compared_methods_are_trained_and_generate_by_the_same_code(data, tm
     for i, method in enumerate((ldm3d, *coupled, disco, drafted)):
         fit(
             config(
-                data, f"method-{i}", frames=2, steps=2, sheet={"every": 2, "samples": 1, "steps": 1}, **method
+                data,
+                f"method-{i}",
+                frames=2,
+                steps=2,
+                sample_grid={"every": 2, "samples": 1, "num_inference_steps": 1},
+                **method,
             )
         )
-        assert list((data / f"method-{i}" / "sheets").glob("*.png"))
+        assert list((data / f"method-{i}" / "sample_grids").glob("*.png"))
         export(data / f"method-{i}", tmp_path / str(i))
         pipe = IdolPipeline.from_pretrained(tmp_path / str(i))
         given = clip.video[0], clip.mask[0], clip.background, clip.pose
@@ -146,7 +155,7 @@ def test_a_controlnet_of_skeleton_images_fits_every_autoencoder(data, downscale)
 
 
 def test_a_draft_that_nobody_draws_or_reads_is_told(data):
-    for part in ({"data": DRAFT["data"]}, {"autoencoder": {"offset": "draft"}}):
+    for part in ({"data": DRAFT["data"]}, {"autoencoder": {"latent_reference": "draft"}}):
         with pytest.raises(UserError, match="draft"):
             config(data, "half", **part)
 
@@ -179,6 +188,22 @@ def test_a_run_becomes_a_pipeline(runs):
         clip.video[0], clip.mask[0], clip.background, clip.pose, foreground_pose=person, num_inference_steps=2
     )
     assert made.video.shape == (1, 4, 3, 64, 64) and made.depth.shape == (1, 4, 64, 64)
+
+
+def test_checkpoints_of_earlier_versions_are_exported(runs, tmp_path):
+    """Configs inside checkpoints had other keys, tensors other file names without an index."""
+    old = shutil.copytree(runs / "video" / "checkpoints" / "step-00000002", tmp_path / "old")
+    for group in ("networks", "average", "optimizer"):
+        (old / f"{group}.safetensors").rename(old / f"{group}-0000.safetensors")
+    state = json.loads((old / "state.json").read_text())
+    images, schedule = state["config"]["data"]["images"], state["config"]["schedule"]
+    images |= {"margin": images.pop("foreground_margin"), "other_clip": 0.25, "background": "plate"}
+    del images["other_clip_probability"]
+    schedule["times"] = schedule.pop("timesteps")
+    state["latents"]["offset"] = state["latents"].pop("latent_reference")
+    (old / "state.json").write_text(json.dumps(state))
+    export(old, tmp_path / "pipeline")
+    assert IdolPipeline.from_pretrained(tmp_path / "pipeline").defaults.foreground_margin == 0.1
 
 
 def test_light_weights_are_small_files_that_go_on(runs):
@@ -221,37 +246,39 @@ def test_configs_load(path):
 def test_noise_does_not_depend_on_the_batch():
     schedule = Schedule(ScheduleConfig(prediction="flow"))
     shape = torch.Size((4, 2, 1, 3, 5, 5))
-    settings = NoiseConfig(drop_foreground=0.5, shared_times=False)
+    settings = NoiseConfig(drop_foreground=0.5, shared_timesteps=False)
     whole = draw_noise(range(4), 0, shape, schedule, settings)
     parts = [draw_noise([n], 0, torch.Size((1, *shape[1:])), schedule, settings) for n in range(4)]
-    for name in ("noise", "times", "dropped"):
+    for name in ("noise", "timesteps", "dropped"):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(p, name) for p in parts]))
-    assert not torch.equal(whole.times[:, 0], whole.times[:, 1])
+    assert not torch.equal(whole.timesteps[:, 0], whole.timesteps[:, 1])
     shared = draw_noise(range(4), 0, shape, schedule, NoiseConfig())
-    assert torch.equal(shared.times[:, 0], shared.times[:, 1])
+    assert torch.equal(shared.timesteps[:, 0], shared.timesteps[:, 1])
     many = draw_noise(range(400), 0, torch.Size((400, 1, 1, 1, 1, 1)), schedule, settings)
     assert 0.4 < many.dropped.float().mean() < 0.6 and abs(many.noise.mean()) < 0.15
 
 
 def test_a_step_learns_from_the_same_samples_however_spread():
-    one = list(itertools.islice(numbers(5, 8, 1, 0, 1), 2))
-    spread = [numbers(5, 2, 2, rank, 2) for rank in range(2)]
+    one = list(itertools.islice(sample_indices(5, 8, 1, 0, 1), 2))
+    spread = [sample_indices(5, 2, 2, rank, 2) for rank in range(2)]
     for step in range(2):
         parts = [next(spread[rank]) for rank in range(2) for _ in range(2)]
         assert sum(parts, []) == one[step]
 
 
 def test_learning_rate():
-    warm = OptimizerConfig(lr=1.0, warmup=4, decay="linear")
-    assert [warm.rate(s, 8) for s in range(9)] == [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
-    assert OptimizerConfig(lr=1.0, decay="cosine", final=0.5).rate(5, 10) == pytest.approx(0.75)
-    assert OptimizerConfig(lr=1.0, decay="constant").rate(9, 10) == 1.0
+    warm = OptimizerConfig(lr=1.0, warmup_steps=4, lr_schedule="linear")
+    assert [warm.learning_rate(s, 8) for s in range(9)] == [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+    assert OptimizerConfig(lr=1.0, lr_schedule="cosine", final_lr_fraction=0.5).learning_rate(
+        5, 10
+    ) == pytest.approx(0.75)
+    assert OptimizerConfig(lr=1.0, lr_schedule="constant").learning_rate(9, 10) == 1.0
 
 
 def test_average_is_the_weighted_mean_of_the_weights():
     torch.manual_seed(0)
     network = torch.nn.Linear(2, 2)
-    average = Average(network, decay=0.3)
+    average = EMA(network, decay=0.3)
     expected = network.weight.detach().clone()
     for step in range(6):
         with torch.no_grad():

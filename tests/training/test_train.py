@@ -11,7 +11,8 @@ from PIL import Image
 from idol.config import load_config
 from idol.errors import UserError
 from idol.training.checkpoint import load_tensors
-from idol.training.train import TrainConfig, fit
+from idol.training.config import TrainConfig
+from idol.training.train import fit
 from support.training_runs import config, in_two_processes, make_data, start, trained
 
 
@@ -42,15 +43,17 @@ def test_a_killed_run_resumes_bit_for_bit(data):
     child.join()
     assert child.exitcode == -signal.SIGKILL
     (killed.out / "checkpoints" / ".step-00000006.partial").mkdir(exist_ok=True)  # killed while saving
-    with pytest.raises(UserError, match="--resume"):
+    with pytest.raises(UserError, match="resume"):
         fit(killed)
     assert_same(fit(killed, resume=True), whole, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("way", ["data parallel", "split"])
 def test_two_processes_equal_one(data, way):
-    one = fit(config(data, f"one-{way}", frames=2, batch=4, steps=3, save_every=3))
-    two = config(data, f"two-{way}", frames=2, batch=1, accumulate=2, steps=3, save_every=3)
+    one = fit(config(data, f"one-{way}", frames=2, batch_size=4, steps=3, save_every=3))
+    two = config(
+        data, f"two-{way}", frames=2, batch_size=1, gradient_accumulation_steps=2, steps=3, save_every=3
+    )
     in_two_processes(trained, two, ACCELERATE_USE_FSDP="true" if way == "split" else "false")
     assert_same(two.out / "checkpoints" / "step-00000003", one, groups=("networks",), rtol=0, atol=2e-4)
     # Adam divides by the gradient's size, which magnifies rounding where it is nearly 0: moments are closer
@@ -59,7 +62,7 @@ def test_two_processes_equal_one(data, way):
 
 def test_every_weight_of_a_stage_learns(data):
     run = config(
-        data, "learns", frames=2, steps=3, loss={"w_mo": 1.0, "w_xattn": 1.0}, optimizer={"warmup": 0}
+        data, "learns", frames=2, steps=3, loss={"w_mo": 1.0, "w_xattn": 1.0}, optimizer={"warmup_steps": 0}
     )
     start = fit(dataclasses.replace(run, out=data / "start", steps=1, save_every=1))
     end = fit(run)
@@ -75,7 +78,7 @@ def test_attention_alone_trains(data):
         data,
         "haop",
         stage="haop",
-        trains="attention",
+        trainable="attention",
         steps=2,
         model={"control": None, "unet": {"num_modalities": 1, "cross_modal": False}},
         data={"images": settings, "window": {"reference": "same"}, "variants": 2},
@@ -91,9 +94,9 @@ def test_attention_alone_trains(data):
 
 
 def test_loss_falls_and_is_told(data):
-    fast = {"warmup": 5, "lr": 3e-3}
-    run = config(data, "falls", steps=20, batch=4, optimizer=fast, noise={"drop_foreground": 0.0})
-    run = dataclasses.replace(run, sheet=dataclasses.replace(run.sheet, every=10))
+    fast = {"warmup_steps": 5, "lr": 3e-3}
+    run = config(data, "falls", steps=20, batch_size=4, optimizer=fast, noise={"drop_foreground": 0.0})
+    run = dataclasses.replace(run, sample_grid=dataclasses.replace(run.sample_grid, every=10))
     fit(run)
     lines = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 21))
@@ -102,12 +105,12 @@ def test_loss_falls_and_is_told(data):
     ].keys()
     first, last = (sum(line["loss"] for line in part) for part in (lines[:5], lines[-5:]))
     assert last < 0.9 * first
-    sheets = sorted(p.name for p in (run.out / "sheets").iterdir())
-    assert sheets == ["step-00000010.png", "step-00000020.png"]
-    assert Image.open(run.out / "sheets" / sheets[0]).size == (6 * 64, 2 * 64)
+    grids = sorted(p.name for p in (run.out / "sample_grids").iterdir())
+    assert grids == ["step-00000010.png", "step-00000020.png"]
+    assert Image.open(run.out / "sample_grids" / grids[0]).size == (6 * 64, 2 * 64)
     assert list((run.out / "tensorboard").iterdir())
     assert load_config(TrainConfig, run.out / "config.yaml") == run
-    assert len(list((run.out / "checkpoints").iterdir())) == run.keep
+    assert len(list((run.out / "checkpoints").iterdir())) == run.keep_checkpoints
 
 
 def test_out_of_time_saves_and_stops(data):
@@ -117,7 +120,7 @@ def test_out_of_time_saves_and_stops(data):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"precision": "bf16"}, {"checkpointing": True}, {"data": {"cache": None}}]
+    "changes", [{"precision": "bf16"}, {"gradient_checkpointing": True}, {"data": {"cache": None}}]
 )
 def test_variants_run_and_agree(data, changes):
     plain = load_tensors(fit(config(data, f"plain-{next(iter(changes))}", frames=2, steps=1)), "networks")
@@ -128,7 +131,7 @@ def test_variants_run_and_agree(data, changes):
     for name, weight in plain.items():
         assert (weight - varied[name]).abs().max() <= 2.1 * rate
     close = [(weight - varied[name]).abs().mean() / rate for name, weight in plain.items()]
-    assert sum(close) / len(close) < (0.05 if "checkpointing" in changes else 0.3)
+    assert sum(close) / len(close) < (0.05 if "gradient_checkpointing" in changes else 0.3)
 
 
 @pytest.mark.parametrize(
@@ -150,15 +153,17 @@ def test_mistakes_are_told(data, changes):
 
 def test_a_split_run_goes_on_alone_and_the_other_way_round(data):
     """Checkpoints are the same: two steps split and one not, or the reverse, are three of either."""
-    three = config(data, "three", frames=2, batch=2, steps=3, save_every=3, trains="attention")
+    three = config(data, "three", frames=2, batch_size=2, steps=3, save_every=3, trainable="attention")
     through = fit(three)
     for name, split_first in (("first", True), ("last", False)):
         run = dataclasses.replace(three, out=data / f"split-{name}", steps=2, save_every=2)
-        shares = dataclasses.replace(run, batch=1, sheet=dataclasses.replace(run.sheet, every=1))
+        shares = dataclasses.replace(
+            run, batch_size=1, sample_grid=dataclasses.replace(run.sample_grid, every=1)
+        )
         if split_first:
             in_two_processes(trained, shares, ACCELERATE_USE_FSDP="true")
             end = fit(dataclasses.replace(run, steps=3), resume=True)
-            assert len(list((run.out / "sheets").iterdir())) == 2
+            assert len(list((run.out / "sample_grids").iterdir())) == 2
         else:
             fit(run)
             longer = dataclasses.replace(shares, steps=3)

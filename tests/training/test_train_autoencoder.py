@@ -15,10 +15,11 @@ from idol.data.shards import ShardWriter
 from idol.diffusion.latents import LatentConfig, decode_raw, encode_raw
 from idol.errors import UserError
 from idol.model.autoencoder import Autoencoder
-from idol.model.rgbd_autoencoder import widened
+from idol.model.rgbd_autoencoder import widen_to_rgbd
 from idol.pipeline.pipeline import IdolPipeline
 from idol.training import train_autoencoder
-from idol.training.train import export, fit
+from idol.training.export import export
+from idol.training.train import fit
 from idol.training.train_autoencoder import (
     AutoencoderConfig,
     AutoencoderSize,
@@ -41,9 +42,9 @@ def config(tmp_path_factory):
         out=folder / "run",
         model=AutoencoderSize(latent_channels=4, channels=(8, 8), encoder_blocks=1, decoder_blocks=1),
         steps=4,
-        warmup=1,
+        warmup_steps=1,
         clips_per_step=2,
-        side=32,
+        crop_size=32,
         patch_clips=4,
         w_perceptual=0.0,
         precision="fp32",
@@ -53,7 +54,7 @@ def config(tmp_path_factory):
 
 
 def test_images_of_a_step_are_squares_of_what_the_clips_hold(config):
-    data = config.images
+    data = config.crops
     images, again = data[3], data[3]
     assert images.pixels.shape == (6, 3, 32, 32) and images.person.shape == (6, 1, 32, 32)
     assert torch.equal(images.pixels, again.pixels) and not torch.equal(images.pixels, data[2].pixels)
@@ -122,11 +123,11 @@ def test_killed_while_saving_it_goes_on_to_the_same_model(torn, config, monkeypa
 
 
 def test_training_improves_on_the_linear_code(config):
-    longer = dataclasses.replace(config, out=config.out.with_name("longer"), steps=60, lr=3e-3, ema=0.9)
+    longer = dataclasses.replace(config, out=config.out.with_name("longer"), steps=60, lr=3e-3, ema_decay=0.9)
     trained = Autoencoder.from_pretrained(fit_autoencoder(longer))
-    data = config.images.sample(np.random.default_rng(1), 8).pixels
+    data = config.crops.sample(np.random.default_rng(1), 8).pixels
     linear = Autoencoder(**vars(config.model))
-    linear.fit_patches(config.images.sample(np.random.default_rng(0), 4).pixels)
+    linear.fit_patches(config.crops.sample(np.random.default_rng(0), 4).pixels)
     with torch.no_grad():
         before, after = ((model(data) - data).abs().mean() for model in (linear, trained))
     assert after < 0.95 * before
@@ -143,14 +144,14 @@ def test_frames_and_depth_are_learned_together_in_six_channels(config):
     both = dataclasses.replace(
         config, model=model, out=config.out.with_name("both"), w_perceptual=0.1, steps=2
     )
-    images = both.images[3]
+    images = both.crops[3]
     assert images.pixels.shape == (4, 6, 32, 32)  # a frame with its depth, an image without
     empty = images.pixels[1::2, 3:]
     assert (empty == empty[:1, :, :1, :1]).all()
     depth, seen = images.pixels[::2, 3:], images.person[::2]
     assert (depth.movedim(1, -1)[~seen[:, 0]] == empty[0, :, 0, 0]).all()
     trained = Autoencoder.from_pretrained(fit_autoencoder(both))
-    assert trained(images.pixels).shape == images.pixels.shape and (both.out / "sheet.png").exists()
+    assert trained(images.pixels).shape == images.pixels.shape and (both.out / "reconstructions.png").exists()
 
 
 def test_the_widened_autoencoder_starts_from_stable_diffusions_loss(stable):
@@ -159,8 +160,8 @@ def test_the_widened_autoencoder_starts_from_stable_diffusions_loss(stable):
     config = dataclasses.replace(stable, model=weighty, out=stable.out.with_name("loss"), steps=1)
     fit_autoencoder(config)
     told = json.loads((config.out / "log.jsonl").read_text())
-    pixels = config.images[0].pixels
-    wide = widened(AutoencoderKL.from_pretrained(stable.model.stable_diffusion, subfolder="vae"))
+    pixels = config.crops[0].pixels
+    wide = widen_to_rgbd(AutoencoderKL.from_pretrained(stable.model.stable_diffusion, subfolder="vae"))
     code = wide.requires_grad_(False).encode(pixels).latent_dist
     made = wide.decode(code.sample(torch.Generator().manual_seed(0))).sample
     normal, standard = torch.distributions.Normal(code.mean, code.std), torch.distributions.Normal(0.0, 1.0)
@@ -173,12 +174,14 @@ def test_the_widened_autoencoder_starts_from_stable_diffusions_loss(stable):
 
 
 def test_the_widened_autoencoder_learns_depth_and_is_gone_on_with(stable):
-    longer = dataclasses.replace(stable, out=stable.out.with_name("longer-wide"), steps=25, lr=3e-3, ema=0.9)
-    images = stable.images.sample(np.random.default_rng(1), 8).pixels
+    longer = dataclasses.replace(
+        stable, out=stable.out.with_name("longer-wide"), steps=25, lr=3e-3, ema_decay=0.9
+    )
+    images = stable.crops.sample(np.random.default_rng(1), 8).pixels
 
     def errors(source):
         vae = load_autoencoder("kl", str(source))
-        vae = vae if vae.config.in_channels == 6 else widened(vae)
+        vae = vae if vae.config.in_channels == 6 else widen_to_rgbd(vae)
         with torch.no_grad():
             error = (decode_raw(vae, encode_raw(vae, images)) - images).abs()
         return error[:, :3].mean(), error[:, 3:].mean()
@@ -189,7 +192,7 @@ def test_the_widened_autoencoder_learns_depth_and_is_gone_on_with(stable):
     further = StableDiffusionAutoencoder(str(finished))
     on = dataclasses.replace(stable, model=further, out=stable.out.with_name("further"), steps=1, lr=1e-12)
     torch.testing.assert_close(errors(fit_autoencoder(on, resume=True)), after)
-    with pytest.raises(UserError, match="--resume: .*further holds a run"):
+    with pytest.raises(UserError, match="resume: .*further holds a run"):
         fit_autoencoder(on)
 
 
@@ -200,13 +203,13 @@ def test_frames_with_depth_are_generated_in_the_widened_autoencoders_latents(sta
         "model": {"unet": {"num_modalities": 1, "cross_modal": False, "background": "add"}},
         "data": {"images": {"stacked": True, "colormap": "gray"}},
         "autoencoder": {
-            "path": str(folder), "kind": "kl", "offset": "none", "normalization": "stable_diffusion"
+            "path": str(folder), "kind": "kl", "latent_reference": "none", "normalization": "stable_diffusion"
         },
-        "sheet": {"every": 2, "samples": 1, "steps": 1},
+        "sample_grid": {"every": 2, "samples": 1, "num_inference_steps": 1},
     }  # fmt: skip
     (tmp_path / "shards").symlink_to(stable.data)
     fit(stage(tmp_path, "video", frames=2, steps=2, **ldm3d))
-    assert list((tmp_path / "video" / "sheets").glob("*.png"))
+    assert list((tmp_path / "video" / "sample_grids").glob("*.png"))
     export(tmp_path / "video", tmp_path / "pipeline", "fp32")
     pipe = IdolPipeline.from_pretrained(tmp_path / "pipeline")
     trained = load_autoencoder("kl", str(folder))

@@ -8,10 +8,10 @@ run that is stopped and resumed sees the same data as an uninterrupted one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -75,6 +75,13 @@ class ImageConfig:
     def __post_init__(self) -> None:
         if self.stacked and self.modalities != 2:
             raise ValueError("stacked images have depth: modalities must be 2")
+
+    @staticmethod
+    def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a saved config by their present names."""
+        renamed = {"margin": "foreground_margin", "other_clip": "other_clip_probability"}
+        fields = {renamed.get(name, name): value for name, value in values.items()}
+        return fields | ({"background": "clean"} if fields.get("background") == "plate" else {})
 
     @property
     def latent_modalities(self) -> int:

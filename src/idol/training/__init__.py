@@ -1,1 +1,1 @@
-"""The parts of the training loop in `idol.training.train`."""
+"""Training of the networks and of autoencoders: configs, loops, checkpoints, export."""

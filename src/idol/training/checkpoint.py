@@ -1,117 +1,151 @@
-"""State of a run on disk: written whole or not at all, in files of a bounded size, tensors only."""
+"""Checkpoints of a run: written completely or not at all, as safetensors files of a bounded size."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from idol.atomic_io import FolderKind, staged_folder
 from idol.config import from_dict
 from idol.diffusion.latents import LatentConfig
 from idol.errors import UserError
-from idol.training.fsdp import alike
+from idol.training.fsdp import shard_like
 
-STATE = "state.json"
+STATE_FILE = "state.json"
+_CHECKPOINT = FolderKind("a checkpoint", STATE_FILE)
 
 
 @dataclass(frozen=True)
-class State:
-    """What a checkpoint says of itself besides its tensors."""
+class TrainState:
+    """Metadata of a checkpoint.
+
+    Attributes:
+        step: Optimizer steps done.
+        config: Resolved config of the run, as plain values.
+        latents: Normalization of the latents.
+    """
 
     step: int
-    """Optimizer steps done."""
     config: dict[str, Any]
-    """The resolved config of the run."""
     latents: LatentConfig
-    """How latents are normalized."""
 
 
 def save_checkpoint(
-    folder: Path, state: State, tensors: Mapping[str, Mapping[str, Tensor]], shard_mb: float, keep: int
+    folder: Path,
+    state: TrainState,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    shard_mb: float,
+    keep_checkpoints: int,
 ) -> Path:
-    """Write ``folder/step-<n>`` by rename and remove all but the newest `keep` checkpoints.
+    """Write ``folder/step-<n>`` atomically and remove all but the newest checkpoints.
 
     Args:
-        folder: Holds a run's checkpoints.
-        state: See `State`.
-        tensors: Groups of tensors; each group becomes files of its name.
-        shard_mb: Largest size of a file in megabytes; a single larger tensor has a file of its own.
-        keep: Checkpoints that remain.
+        folder: Folder of a run's checkpoints.
+        state: Metadata.
+        tensors: Named groups of tensors.
+        shard_mb: Maximum size of a file, megabytes; a single larger tensor has its own file.
+        keep_checkpoints: Number of checkpoints to keep, at least 1.
+
+    Returns:
+        The checkpoint's folder.
     """
+    for interrupted in folder.glob(".step-*"):  # left by a process that was killed while saving
+        shutil.rmtree(interrupted)
     path = folder / f"step-{state.step:08d}"
-    write_folder(path, state, tensors, shard_mb)
-    for old in checkpoints(folder)[:-keep]:
+    write_checkpoint(path, state, tensors, shard_mb)
+    for old in list_checkpoints(folder)[:-keep_checkpoints]:
         shutil.rmtree(old)
     return path
 
 
-def write_folder(
-    path: Path, state: State, tensors: Mapping[str, Mapping[str, Tensor]], shard_mb: float
+def write_checkpoint(
+    path: Path, state: TrainState, tensors: Mapping[str, Mapping[str, Tensor]], shard_mb: float
 ) -> None:
-    """Write one checkpoint folder: it appears complete, by rename, in place of one of its name."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for group, members in tensors.items():
-        for number, part in enumerate(_pieces(members, shard_mb * 2**20)):
-            save_file(part, partial / f"{group}-{number:04d}.safetensors")
-    (partial / STATE).write_text(json.dumps(asdict(state), indent=1))
-    _to_disk(partial)
-    if path.exists():
-        shutil.rmtree(path)
-    partial.replace(path)
+    """Write one checkpoint folder atomically; an existing checkpoint at `path` is replaced.
+
+    Args:
+        path: The checkpoint's folder.
+        state: Metadata.
+        tensors: Named groups of tensors; each group becomes files that start with its name.
+        shard_mb: Maximum size of a file, megabytes; a single larger tensor has its own file.
+
+    Raises:
+        UserError: If `path` exists and is not a checkpoint, or cannot be written.
+    """
+    with staged_folder(path, True, _CHECKPOINT) as staging:
+        for group, members in tensors.items():
+            save_torch_state_dict(
+                dict(members),
+                staging,
+                filename_pattern=f"{group}{{suffix}}.safetensors",
+                max_shard_size=int(shard_mb * 2**20),
+            )
+        (staging / STATE_FILE).write_text(json.dumps(asdict(state), indent=1))
+        _sync(staging)
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
+def list_checkpoints(folder: Path) -> list[Path]:
+    """List the complete checkpoints of a run, oldest first."""
     return sorted(folder.glob("step-[0-9]*")) if folder.exists() else []
 
 
-def load_state(path: Path) -> State:
-    """Read what a checkpoint says of itself.
+def load_state(path: Path) -> TrainState:
+    """Read the metadata of a checkpoint.
 
     Raises:
-        UserError: If `path` is no checkpoint.
+        UserError: If `path` is not a checkpoint.
     """
     try:
-        raw = json.loads((path / STATE).read_text())
-        return State(raw["step"], raw["config"], from_dict(LatentConfig, raw["latents"], str(path)))
+        raw = json.loads((path / STATE_FILE).read_text())
+        return TrainState(
+            raw["step"],
+            raw["config"],
+            from_dict(LatentConfig, LatentConfig.upgrade(raw["latents"]), str(path)),
+        )
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(str(path), f"no readable {STATE}", "name a checkpoint folder of a run") from error
+        raise UserError(
+            str(path), f"no readable {STATE_FILE}", "give a checkpoint folder of a run"
+        ) from error
 
 
 def load_tensors(path: Path, group: str) -> dict[str, Tensor]:
-    """Read one group of tensors of a checkpoint, to the CPU.
+    """Read one group of a checkpoint's tensors to the CPU.
+
+    Args:
+        path: The checkpoint's folder.
+        group: `networks`, `average` (their EMA) or `optimizer`.
 
     Raises:
         UserError: If there is none, or a file is broken.
     """
-    files = sorted(path.glob(f"{group}-[0-9]*.safetensors"))
+    files = sorted(path.glob(f"{group}*.safetensors"))
     if not files:
-        raise UserError(str(path), f"no {group} weights", "name a checkpoint folder of a run")
+        raise UserError(str(path), f"no {group} weights", "give a checkpoint folder of a run")
     tensors: dict[str, Tensor] = {}
     for file in files:
         try:
             tensors |= load_file(file)
         except (SafetensorError, OSError) as error:
-            raise UserError(str(file), f"cannot be read ({error})", "take another checkpoint") from error
+            raise UserError(str(file), f"cannot be read ({error})", "use another checkpoint") from error
     return tensors
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The state of an optimizer as named tensors: ``<parameter number>.<name>``."""
+    """Return the state of an optimizer as named tensors: ``<parameter index>.<name>``."""
     state = optimizer.state_dict()["state"]
     return {
         f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()
@@ -119,21 +153,31 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took."""
+    """Restore the state of an optimizer.
+
+    Args:
+        optimizer: Optimizer of the same parameters.
+        tensors: Result of `optimizer_tensors`.
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")
         parameter = parameters[int(number)]
         if value.shape == parameter.shape:
-            # the fused kernel walks through memory: moments must lie in memory as their parameter does
-            value = alike(value, parameter)
+            # the fused kernel runs linearly through memory: moments need the memory layout of their parameter
+            value = shard_like(value, parameter)
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Load a module's own weights.
+    """Load weights whose names and shapes must be exactly the module's.
+
+    Args:
+        module: The module.
+        tensors: Weights by name.
+        source: File or folder that the weights come from, for the error message.
 
     Raises:
         UserError: If names or shapes differ.
@@ -146,21 +190,8 @@ def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], source: Path)
         ) from error
 
 
-def _pieces(tensors: Mapping[str, Tensor], limit: float) -> Iterator[dict[str, Tensor]]:
-    piece: dict[str, Tensor] = {}
-    size = 0
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        if piece and size + tensor.nbytes > limit:
-            yield piece
-            piece, size = {}, 0
-        piece[name] = tensor
-        size += tensor.nbytes
-    yield piece
-
-
-def _to_disk(folder: Path) -> None:
-    """Have everything in `folder` on the disk before the rename that declares it complete."""
+def _sync(folder: Path) -> None:
+    """Flush everything in `folder` to the disk before the rename that declares it complete."""
     for path in (*folder.iterdir(), folder):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -1,8 +1,8 @@
-"""Weights, gradients, moments and average split over processes, where one device has no room for all (FSDP).
+"""Sharding of parameters, gradients, optimizer state and EMA over processes (FSDP).
 
-Every process keeps its part of each tensor. The weights alone are put together while a step goes forwards and
-backwards; gradients, moments and the average never are, but to be saved or to draw samples. Checkpoints are
-those of a run that is not split, and either goes on from the other's.
+For networks that one device has no memory for. Every process keeps its shard of each tensor. Parameters are
+gathered during a step's forward and backward pass; gradients, optimizer state and EMA are gathered only for
+saving and for sample grids. Checkpoints equal those of a run without sharding, and each resumes the other's.
 """
 
 from __future__ import annotations
@@ -21,42 +21,48 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from idol.errors import UserError
 
 
-def is_split(accelerator: Accelerator) -> bool:
-    """Whether ``accelerate launch --use_fsdp`` (or ACCELERATE_USE_FSDP, on CPUs) asks for it.
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Return whether ``accelerate launch --use_fsdp`` (or ACCELERATE_USE_FSDP, on CPUs) asks for sharding.
 
     Raises:
-        UserError: If accelerate has been told to split the weights in another way.
+        UserError: If accelerate is configured to distribute the weights in another way.
     """
     if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        found = f"splits the weights by {accelerator.distributed_type.value}"
+        found = f"distributes the weights by {accelerator.distributed_type.value}"
         raise UserError("accelerate", found, "launch with --use_fsdp, or with plain data parallelism")
+    # accelerate itself knows FSDP on accelerators only; on CPUs the flag is all there is
     asked = accelerator.distributed_type == DistributedType.FSDP or parse_flag_from_env("ACCELERATE_USE_FSDP")
     return asked and torch.distributed.is_initialized()
 
 
-def split(module: nn.Module, accelerator: Accelerator) -> None:
-    """Leave each process its part of a module's parameters, which become `DTensor`.
+def shard(module: nn.Module, accelerator: Accelerator) -> None:
+    """Replace a module's parameters by this process' shards (`DTensor`), in place.
 
-    The module is one unit: before its `forward` all its parameters are put together.
+    The module is one FSDP unit: all its parameters are gathered before its `forward`.
+
+    Args:
+        module: The module, with equal parameters in every process.
+        accelerator: Processes and device.
     """
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     fully_shard(module, mesh=mesh)
-    # nothing is changed in place in what a network returns
+    # harmless here: no output of a network is changed in place
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 
 
-def apart(module: nn.Module) -> None:
-    """Give back what `forward` without a backward pass has put together."""
+def reshard(module: nn.Module) -> None:
+    """Free the parameters that a `forward` without backward pass has gathered; no-op without sharding."""
     if isinstance(module, FSDPModule):
         module.reshard()
 
 
-def whole(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """The tensors in full; what is not split stays as it is.
+def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Gather sharded tensors on the CPU; other tensors are returned as they are.
 
     Args:
-        tensors: By name. Every process must ask for the same ones.
-        keep: Whether this process wants them; the others get none, and need room for one at a time.
+        tensors: Tensors by name; every process must pass the same names, in the same order.
+        keep: Whether this process returns the tensors; the others return none, and need memory for one at a
+            time.
     """
     kept = {}
     for name, tensor in tensors.items():
@@ -66,13 +72,18 @@ def whole(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     return kept
 
 
-def own(tensor: Tensor) -> Tensor:
-    """This process' part; all of what is not split."""
+def local(tensor: Tensor) -> Tensor:
+    """Return this process' shard of a tensor; the tensor itself without sharding."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def alike(value: Tensor, parameter: Tensor) -> Tensor:
-    """A full value of a parameter's shape, split and laid out in memory as the parameter is."""
+def shard_like(value: Tensor, parameter: Tensor) -> Tensor:
+    """Shard a full tensor, and lay it out in memory, like a parameter.
+
+    Args:
+        value: Full tensor of the parameter's shape.
+        parameter: Sharded or ordinary parameter.
+    """
     if isinstance(parameter, DTensor):
         return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
     return torch.empty_like(parameter).copy_(value)

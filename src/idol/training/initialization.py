@@ -1,4 +1,4 @@
-"""Where a stage starts from: another run, its light weights, or a pipeline such as the bundled `mini`."""
+"""Initial weights of a stage: of another run, of its exported weights, or of a pipeline such as `mini`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from idol.diffusion.latents import LatentConfig
 from idol.errors import UserError
 from idol.model.checkpoints import find_checkpoint
 from idol.pipeline.pipeline import IdolPipeline
-from idol.training.checkpoint import STATE, checkpoints, load_state, load_tensors
+from idol.training.checkpoint import STATE_FILE, list_checkpoints, load_state, load_tensors
 
 _PARTS = {
     "unet": "unet",
@@ -21,24 +21,25 @@ _PARTS = {
 
 
 def find_weights(source: Path) -> Path:
-    """The folder with weights that `source` means: itself, or the newest checkpoint of a run folder.
+    """Return `source` if it is a checkpoint, or the newest checkpoint of a run folder.
 
     Raises:
         UserError: If it is neither.
     """
-    if (source / STATE).exists():
+    if (source / STATE_FILE).exists():
         return source
-    found = checkpoints(source / "checkpoints")
+    found = list_checkpoints(source / "checkpoints")
     if not found:
-        raise UserError(str(source), "no checkpoint", "name a run folder or a checkpoint")
+        raise UserError(str(source), "no checkpoint", "give a run folder or a checkpoint")
     return found[-1]
 
 
-def starting_point(source: Path) -> tuple[dict[str, Tensor], LatentConfig]:
-    """Averaged weights by their names in `Networks`, and how their latents are normalized.
+def initial_weights(source: Path) -> tuple[dict[str, Tensor], LatentConfig]:
+    """Load EMA weights by their names in `Networks`, with the normalization of their latents.
 
     Args:
-        source: Run folder, checkpoint, what `save_weights` wrote, a pipeline folder or a bundled one's name.
+        source: Run folder, checkpoint, output of `save_weights`, pipeline folder, or name of a bundled
+            pipeline.
 
     Raises:
         UserError: If it is none of these.
@@ -59,7 +60,7 @@ def starting_point(source: Path) -> tuple[dict[str, Tensor], LatentConfig]:
 
 
 def autoencoder_folder(path: str) -> str:
-    """A folder of the autoencoder, that of a pipeline where `path` names one."""
+    """Return the folder of an autoencoder: `path` itself, or the `vae` of the pipeline that it names."""
     pipeline = _pipeline_folder(Path(path))
     return path if pipeline is None else str(pipeline / "vae")
 
@@ -71,6 +72,6 @@ def _pipeline_folder(source: Path) -> Path | None:
         return None
     try:
         found = find_checkpoint(source)
-    except UserError:  # no bundled checkpoint of this name: a run folder that is missing, told by the caller
+    except UserError:  # no bundled pipeline of this name: a missing run folder, which the caller reports
         return None
     return found if isinstance(found, Path) else None

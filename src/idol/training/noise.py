@@ -1,7 +1,7 @@
-"""Noise, times and dropped foregrounds of training samples, from their numbers alone.
+"""Noise, timesteps and foreground dropout of training samples, from their indices alone.
 
-Each sample has a generator of its own: how samples are spread over steps, processes and accumulated parts
-changes nothing.
+Each sample has its own generator, so that the distribution of samples over steps, processes and accumulated
+batches changes nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ from idol.diffusion.schedule import Schedule
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """How noisy the network's inputs are."""
+    """Noising of the network's inputs.
 
-    shared_times: bool = True
-    """One time for both modalities of a clip; else each has its own, so that one can be given clean later."""
+    Attributes:
+        shared_timesteps: Draw one timestep for both modalities of a clip; otherwise one each, so that one
+            modality can be given clean at inference.
+        drop_foreground: Probability in [0, 1] that a sample has no foreground (classifier-free guidance).
+        min_snr: Gamma of the min-SNR loss weight (Hang et al. 2023); None weighs all timesteps equally.
+    """
+
+    shared_timesteps: bool = True
     drop_foreground: float = 0.1
-    """Share of samples without foreground, for classifier-free guidance."""
     min_snr: float | None = None
-    """Gamma of the min-SNR weight of the loss; None weighs all times alike."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop_foreground <= 1:
@@ -33,38 +37,42 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
-class Noising:
-    """What is drawn for a batch."""
+class NoiseSample:
+    """Random numbers of a batch.
+
+    Attributes:
+        noise: (b, m, f, c, h, w) standard normal, float32.
+        timesteps: (b, m).
+        dropped: (b,) bool, True where the foreground is dropped.
+    """
 
     noise: Tensor
-    """As the latents, float32."""
-    times: Tensor
-    """(b, m)"""
+    timesteps: Tensor
     dropped: Tensor
-    """(b,) bool"""
 
-    def to(self, device: torch.device) -> Noising:
-        """All tensors on `device`."""
-        return Noising(self.noise.to(device), self.times.to(device), self.dropped.to(device))
+    def to(self, device: torch.device) -> NoiseSample:
+        """Copy all tensors to `device`."""
+        return NoiseSample(self.noise.to(device), self.timesteps.to(device), self.dropped.to(device))
 
 
 def draw_noise(
-    numbers: Sequence[int], seed: int, shape: torch.Size, schedule: Schedule, config: NoiseConfig
-) -> Noising:
-    """Draw for the samples `numbers`.
+    sample_indices: Sequence[int], seed: int, shape: torch.Size, schedule: Schedule, config: NoiseConfig
+) -> NoiseSample:
+    """Draw the random numbers of some samples.
 
     Args:
-        numbers: Of the samples, counted over the whole run.
-        seed: Of the run.
+        sample_indices: Indices of the samples (b), counted over the whole run.
+        seed: Seed of the run.
         shape: (b, m, f, c, h, w) of the latents.
-        schedule: Draws times.
-        config: See `NoiseConfig`.
+        schedule: Distribution of timesteps.
+        config: Sharing of timesteps and probability of dropout.
     """
-    noises, times, drops = [], [], []
-    for number in numbers:
-        word = int(np.random.SeedSequence((seed, number, 3)).generate_state(1)[0])
+    noises, timesteps, drops = [], [], []
+    for index in sample_indices:
+        # hashed: neighboring seeds of torch's generator are not independent; 3 separates it from other uses
+        word = int(np.random.SeedSequence((seed, index, 3)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(word)
         noises.append(torch.randn(shape[1:], generator=generator))
-        times.append(schedule.sample_times(generator, 1, shape[1], shared=config.shared_times)[0])
+        timesteps.append(schedule.sample_timesteps(generator, 1, shape[1], shared=config.shared_timesteps)[0])
         drops.append(torch.rand((), generator=generator) < config.drop_foreground)
-    return Noising(torch.stack(noises), torch.stack(times), torch.stack(drops))
+    return NoiseSample(torch.stack(noises), torch.stack(timesteps), torch.stack(drops))

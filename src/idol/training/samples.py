@@ -1,8 +1,7 @@
-"""Opens a run's data: the latent cache, made first where parts of it are missing, or the clips themselves."""
+"""Data of a run: the latent cache, encoded first where files are missing, or the clips themselves."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import torch
@@ -13,19 +12,29 @@ from idol.data.batch import CachedSamples, DataConfig, ImageSamples, Samples, op
 from idol.data.latent_cache import weights_sha256
 from idol.data.shards import ShardReader
 from idol.diffusion.latents import encode_raw
+from idol.progress import SILENT, ProgressCallback
 
 
 def open_samples(
-    config: DataConfig, vae: nn.Module, seed: int, accelerator: Accelerator, fast: bool = False
+    config: DataConfig,
+    vae: nn.Module,
+    seed: int,
+    accelerator: Accelerator,
+    bf16: bool = False,
+    progress: ProgressCallback = SILENT,
 ) -> Samples:
-    """The samples of a run; all processes together make the latent cache.
+    """Open the samples of a run; all processes together encode what the latent cache lacks.
 
     Args:
-        config: Which data.
+        config: The data.
         vae: The frozen autoencoder, on the device that encodes.
-        seed: Of the run.
-        accelerator: Of the run.
-        fast: Encode in bfloat16.
+        seed: Seed of the run.
+        accelerator: Processes of the run.
+        bf16: Encode in bfloat16.
+        progress: Receives the clips encoded by this process.
+
+    Raises:
+        UserError: If a shard folder cannot be read, or no clip is long enough.
     """
     if config.cache is None:
         return ImageSamples([ShardReader(folder) for folder in config.folders], config, seed)
@@ -33,28 +42,36 @@ def open_samples(
 
     @torch.no_grad()
     def encode(images: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             return encode_raw(vae, images.to(device, memory_format=torch.channels_last))
 
     caches = open_caches(config, weights_sha256(vae))
     rank, world = accelerator.process_index, accelerator.num_processes
-    made = sum(cache.build(encode, rank=rank, world=world, workers=config.workers) for cache in caches)
+    for cache in caches:
+        cache.build(encode, rank=rank, world=world, workers=config.workers, progress=progress)
     accelerator.wait_for_everyone()
-    if made and accelerator.is_main_process:
-        sys.stderr.write(f"latent cache: {made} clips encoded\n")
     return CachedSamples(caches, config, seed)
 
 
-def numbers(first_step: int, batch: int, accumulate: int, rank: int, world: int) -> Iterator[list[int]]:
-    """Sample numbers of the batches of one process, from step `first_step` on, without end.
+def sample_indices(
+    first_step: int, batch_size: int, gradient_accumulation_steps: int, rank: int, world: int
+) -> Iterator[list[int]]:
+    """Yield the sample indices of one process' batches, without end.
 
-    A step's samples are numbered through over processes and accumulated batches: a step learns from the same
-    samples however they are spread.
+    The samples of a step are numbered consecutively over processes and accumulated batches, so that a step
+    learns from the same samples however they are distributed.
+
+    Args:
+        first_step: Step that the batches start at.
+        batch_size: Samples of a batch.
+        gradient_accumulation_steps: Batches per step.
+        rank: Index of the process.
+        world: Number of processes.
     """
-    per_step = batch * accumulate * world
+    per_step = batch_size * gradient_accumulation_steps * world
     step = first_step
     while True:
-        for part in range(accumulate):
-            start = step * per_step + (rank * accumulate + part) * batch
-            yield list(range(start, start + batch))
+        for part in range(gradient_accumulation_steps):
+            start = step * per_step + (rank * gradient_accumulation_steps + part) * batch_size
+            yield list(range(start, start + batch_size))
         step += 1

@@ -1,4 +1,4 @@
-"""The three stages of the method (Secs. 3.1 and 3.3), one loop: a stage is a config, not a branch."""
+"""Training loop of the method's stages (Secs. 3.1 and 3.3); stages differ by their configs alone."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import contextlib
 import itertools
 import math
 import time
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
@@ -17,16 +15,17 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 
+from idol.atomic_io import write_text
 from idol.config import dump, to_dict
-from idol.data.batch import Batch, DataConfig, Samples, batches, collate
-from idol.diffusion.latents import LatentConfig, Offset
-from idol.diffusion.losses import LossConfig, LossTerms, total
-from idol.diffusion.schedule import Schedule, ScheduleConfig
+from idol.data.batch import Batch, Samples, batches, collate
+from idol.diffusion.latents import LatentConfig
+from idol.diffusion.losses import LossTerms, total
+from idol.diffusion.schedule import Schedule
 from idol.errors import UserError
-from idol.pipeline.config import GenerationConfig
+from idol.progress import SILENT, ProgressCallback
 from idol.training.checkpoint import (
-    State,
-    checkpoints,
+    TrainState,
+    list_checkpoints,
     load_exactly,
     load_optimizer,
     load_state,
@@ -34,124 +33,47 @@ from idol.training.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from idol.training.export import export, save_weights
-from idol.training.fsdp import apart, is_split, split, whole
-from idol.training.initialization import autoencoder_folder, starting_point
-from idol.training.latent_statistics import TrainingCodec, as_latents, measure
-from idol.training.log import Log
-from idol.training.noise import NoiseConfig, draw_noise
-from idol.training.optimizer import Average, OptimizerConfig, build_optimizer
-from idol.training.sample_grid import SheetConfig, write_sheet
-from idol.training.samples import numbers, open_samples
+from idol.training.config import TrainConfig
+from idol.training.fsdp import gather, is_sharded, reshard, shard
+from idol.training.initialization import autoencoder_folder, initial_weights
+from idol.training.latent_statistics import TrainingCodec, encode_batch, measure_latents
+from idol.training.log import TrainingLog
+from idol.training.noise import draw_noise
+from idol.training.optimizer import EMA, build_optimizer
+from idol.training.sample_grid import write_sample_grid
+from idol.training.samples import open_samples, sample_indices
 from idol.training.trainable import (
-    ModelConfig,
     Networks,
+    batch_conditions,
     build_networks,
-    conditions,
     freeze,
     initialize,
     load_autoencoder,
 )
 
-__all__ = ["TrainConfig", "export", "fit", "save_weights"]
 
-
-@dataclass(frozen=True)
-class AutoencoderSource:
-    """The frozen autoencoder, and how its latents are normalized."""
-
-    path: str
-    """Folder of `Autoencoder` or of a pipeline, or folder or hub name of a model with Stable Diffusion's."""
-    kind: Literal["idol", "kl"] = "idol"
-    offset: Offset = "background"
-    """What a stream's latents are counted from (`LatentConfig.offset`)."""
-    per_channel: bool = True
-    """Measure a scale for each channel; else one for each stream."""
-    normalization: Literal["measure", "init", "stable_diffusion"] = "measure"
-    """Measured on the data, taken over from `model.init`, or Stable Diffusion's constant."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One stage of training."""
-
-    out: Path
-    """Run folder: checkpoints, sheets, logs, the resolved config."""
-    data: DataConfig
-    autoencoder: AutoencoderSource
-    stage: Literal["haop", "hap", "image", "video"] = "image"
-    """Name of the stage; what it does is in the other fields."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    sheet: SheetConfig = field(default_factory=SheetConfig)
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
-    """Defaults of the exported pipeline; sizes, skeletons and window are the training's."""
-    trains: Literal["all", "attention"] = "all"
-    """`attention` freezes the ResBlocks (the paper's pre-training)."""
-    steps: int = 15000
-    batch: int = 16
-    """Samples a process takes at once; a step learns from batch * accumulate * processes."""
-    accumulate: int = 1
-    """Batches whose gradients are summed before a step."""
-    seed: int = 0
-    precision: Literal["bf16", "fp32"] = "bf16"
-    checkpointing: bool = False
-    """Compute activations anew in the backward pass, for memory."""
-    compile: bool = False
-    """Compile the U-Net."""
-    threads: int | None = None
-    """CPU threads of each process."""
-    save_every: int = 500
-    """Steps between checkpoints."""
-    keep: int = 2
-    """Checkpoints that remain."""
-    log_every: int = 20
-    max_minutes: float | None = None
-    """Save and stop after so long; the run can be resumed."""
-    shard_mb: float = 2000.0
-    """Largest weight file, megabytes."""
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.accumulate, self.save_every, self.keep, self.log_every) < 1:
-            raise ValueError("steps, batch, accumulate, save_every, keep and log_every must be at least 1")
-        if self.model.unet.num_modalities != self.data.images.latent_modalities:
-            raise ValueError("model.unet.num_modalities must be data.images.modalities, or 1 if stacked")
-        if self.data.window.frames > 1 and self.model.unet.temporal is None:
-            raise ValueError("clips of several frames need model.unet.temporal")
-        if self.autoencoder.normalization == "init" and self.model.init is None:
-            raise ValueError("autoencoder.normalization is init: name the checkpoint in model.init")
-        if self.model.unet.output != "prediction" and self.schedule.prediction != "flow":
-            raise ValueError("model.unet.output: clean latents are for schedule.prediction flow")
-        if self.autoencoder.offset == "draft" and not self.data.images.draft:
-            raise ValueError("autoencoder.offset is draft: set data.images.draft")
-        if self.data.images.draft and not self.model.unet.draft:
-            raise ValueError("data.images.draft: set model.unet.draft, too")
-        if self.model.foreground is None and self.data.cache is not None:
-            raise ValueError("CLIP's foreground encoder reads images: set data.cache to null")
-
-
-def fit(config: TrainConfig, resume: bool = False) -> Path:
+def fit(config: TrainConfig, resume: bool = False, progress: ProgressCallback = SILENT) -> Path:
     """Train one stage.
 
     Under ``accelerate launch`` (or torchrun) every process takes its share of each step's samples; the result
-    equals one process with the same number of samples a step.
+    equals that of one process with the same number of samples per step.
 
     Args:
         config: The stage.
-        resume: Go on from the newest checkpoint of `config.out`, or start if there is none.
+        resume: Resume from the newest checkpoint in `config.out`, or start if there is none.
+        progress: Receives the steps, and the loss at each checkpoint.
 
     Returns:
-        The newest checkpoint's folder.
+        Folder of the newest checkpoint.
 
     Raises:
-        UserError: If there is no data, a checkpoint does not fit, or `out` holds a run and `resume` is off.
+        UserError: If the data, the autoencoder or a checkpoint cannot be used, or `config.out` holds a run
+            and `resume` is False.
     """
     # 1. Processes and devices
     deadline = math.inf if config.max_minutes is None else time.monotonic() + 60 * config.max_minutes
     accelerator = _accelerator()
+    progress = progress if accelerator.is_main_process else SILENT
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     newest = _newest(config, resume)
@@ -160,9 +82,9 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     source = config.autoencoder
     vae = load_autoencoder(source.kind, autoencoder_folder(source.path)).to(accelerator.device)
     if vae.config.in_channels != (6 if config.data.images.stacked else 3):
-        found = f"takes {vae.config.in_channels} channels"
-        raise UserError("autoencoder.path", found, "give 6 channels to stacked images, 3 to others")
-    samples = open_samples(config.data, vae, config.seed, accelerator, config.precision == "bf16")
+        found = f"{source.path} takes {vae.config.in_channels} channels"
+        raise UserError("autoencoder.path", found, "give an autoencoder of 6 for stacked images, else of 3")
+    samples = open_samples(config.data, vae, config.seed, accelerator, config.precision == "bf16", progress)
     codec = TrainingCodec(vae, _latent_config(config, newest, samples, vae))
     schedule = Schedule(config.schedule)
 
@@ -170,19 +92,19 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
     torch.manual_seed(config.seed)
     networks = build_networks(config.model, codec.downscale, pretrained=newest is None)
     if newest is None and config.model.init is not None:
-        initialize(networks, starting_point(config.model.init)[0], str(config.model.init))
+        initialize(networks, initial_weights(config.model.init)[0], str(config.model.init))
     networks.to(accelerator.device)
-    if not is_split(accelerator):  # which takes weights as they lie by default alone
+    if not is_sharded(accelerator):  # FSDP takes contiguous parameters only
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    freeze(networks, config.trains)
-    average = Average(networks, config.optimizer.ema)
+    freeze(networks, config.trainable)
+    ema = EMA(networks, config.optimizer.ema_decay)
     if newest is not None:
-        _restore(newest, networks, average)
-    if config.checkpointing:
+        _restore(newest, networks, ema)
+    if config.gradient_checkpointing:
         networks.unet.enable_gradient_checkpointing()
     if config.compile:
         networks.unet.compile()
-    model = _shared(accelerator, networks, average)
+    model = _distributed(accelerator, networks, ema)
     optimizer = build_optimizer([p for p in networks.parameters() if p.requires_grad], config.optimizer)
     first = 0
     if newest is not None:
@@ -191,38 +113,43 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
 
     # 4. Steps
     rank, world = accelerator.process_index, accelerator.num_processes
-    order = numbers(first, config.batch, config.accumulate, rank, world)
-    ahead, order = itertools.tee(order)
+    parts = config.gradient_accumulation_steps
+    # the loader reads the indices ahead of training, which needs them again for the noise
+    indices, ahead = itertools.tee(sample_indices(first, config.batch_size, parts, rank, world))
     loader = batches(samples, ahead, config.data.workers, pin=accelerator.device.type == "cuda")
     if accelerator.is_main_process:
         config.out.mkdir(parents=True, exist_ok=True)
-        (config.out / "config.yaml").write_text(dump(config))
-    with Log(config.out, first, config.steps, config.log_every, rank > 0) as log:
+        write_text(config.out / "config.yaml", dump(config))
+    progress.stage(f"training stage {config.stage}: {config.steps} steps")
+    with TrainingLog(config.out, first, config.log_every, rank > 0) as log:
         for step in range(first, config.steps):
-            rate = config.optimizer.rate(step, config.steps)
+            rate = config.optimizer.learning_rate(step, config.steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-            for part in range(config.accumulate):
-                batch = as_latents(next(loader).to(accelerator.device), vae)
-                with _synchronized(accelerator, model, last=part == config.accumulate - 1):
-                    terms = _loss(model, networks, codec, schedule, batch, next(order), config)
-                    accelerator.backward(terms["loss"] / config.accumulate)
+            for part in range(parts):
+                batch = encode_batch(next(loader).to(accelerator.device), vae)
+                with _synchronized(accelerator, model, last=part == parts - 1):
+                    terms = _loss(model, networks, codec, schedule, batch, next(indices), config)
+                    accelerator.backward(terms["loss"] / parts)
                 log.add(terms)
-            if config.optimizer.clip:
-                torch.nn.utils.clip_grad_norm_(networks.parameters(), config.optimizer.clip)
+            if config.optimizer.max_grad_norm:
+                torch.nn.utils.clip_grad_norm_(networks.parameters(), config.optimizer.max_grad_norm)
             optimizer.step()
-            average.update(step)
+            ema.update(step)
 
-            # 5. Tell and save
+            # 5. Report and save
             done = step + 1
+            progress.step(done, config.steps)
             if log.due(done):
                 log.write(done, accelerator.reduce(log.means(), "mean"), rate)
-            late = _agreed(accelerator, time.monotonic() > deadline, config)
+            late = _any_late(accelerator, time.monotonic() > deadline, config)
             if done % config.save_every == 0 or done == config.steps or late:
-                newest = _save(accelerator, config, done, codec, networks, average, optimizer)
-            if config.sheet.every and (done % config.sheet.every == 0 or done == config.steps):
-                _sheet(accelerator, config, done, codec, schedule, average, samples)
+                newest = _save(accelerator, config, done, codec, networks, ema, optimizer)
+                progress.note(f"checkpoint at step {done}, {log.summary}")
+            grid = config.sample_grid
+            if grid.every and (done % grid.every == 0 or done == config.steps):
+                _write_sample_grid(accelerator, config, done, codec, schedule, ema, samples)
             if late:
                 break
     assert newest is not None
@@ -230,25 +157,25 @@ def fit(config: TrainConfig, resume: bool = False) -> Path:
 
 
 def _accelerator() -> Accelerator:
-    """The devices and processes of the run; processes may wait long for one that makes latents."""
+    """Set up devices and processes; the long timeout lets processes wait for one that encodes latents."""
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
-    is_split(accelerator)  # a way of splitting that is not known is told before any work
+    is_sharded(accelerator)  # reports an unsupported configuration before any work is done
     return accelerator
 
 
-def _shared(accelerator: Accelerator, networks: Networks, average: Average[Networks]) -> torch.nn.Module:
-    """The networks as all processes train them together: each holds all of them, or its part."""
-    if not is_split(accelerator):
+def _distributed(accelerator: Accelerator, networks: Networks, ema: EMA[Networks]) -> torch.nn.Module:
+    """Wrap the networks for training by all processes together: replicated or, with FSDP, sharded."""
+    if not is_sharded(accelerator):
         return accelerator.prepare_model(networks)
-    split(networks, accelerator)
-    split(average.module, accelerator)
+    shard(networks, accelerator)
+    shard(ema.module, accelerator)
     return networks
 
 
 def _newest(config: TrainConfig, resume: bool) -> Path | None:
-    """The checkpoint to go on from, if any."""
-    found = checkpoints(config.out / "checkpoints")
+    """Return the checkpoint to resume from, if any."""
+    found = list_checkpoints(config.out / "checkpoints")
     if found and not resume:
         raise UserError("resume", f"{config.out} holds a run", "pass `resume=True`, or choose another `out`")
     return found[-1] if found else None
@@ -260,25 +187,26 @@ def _latent_config(
     source = config.autoencoder
     if newest is not None:
         return load_state(newest).latents
-    colors = config.data.images.colormap
+    colormap = config.data.images.colormap
     match source.normalization:
         case "measure":
-            return measure(samples, vae, source.offset, colors, source.per_channel)
+            return measure_latents(samples, vae, source.latent_reference, colormap, source.per_channel)
         case "stable_diffusion":
-            return LatentConfig.stable_diffusion(config.model.unet.num_modalities, colors)
+            return LatentConfig.stable_diffusion(config.model.unet.num_modalities, colormap)
         case "init":
-            assert config.model.init is not None  # TrainConfig saw to it
-            latents = starting_point(config.model.init)[1]
-            if latents.colormap != colors:
-                found = f"{colors}, while {config.model.init} normalizes depth that is {latents.colormap}"
-                raise UserError("data.images.colormap", found, "use its colors, or measure anew")
+            assert config.model.init is not None, "checked by TrainConfig"
+            latents = initial_weights(config.model.init)[1]
+            if latents.colormap != colormap:
+                found = f"{colormap}, but {config.model.init} has depth in {latents.colormap}"
+                remedy = f"set it to {latents.colormap}, or autoencoder.normalization to measure"
+                raise UserError("data.images.colormap", found, remedy)
             return latents
 
 
-def _restore(path: Path, networks: Networks, average: Average[Networks]) -> None:
-    """Put the weights of a checkpoint back."""
+def _restore(path: Path, networks: Networks, ema: EMA[Networks]) -> None:
+    """Load the weights and their EMA from a checkpoint."""
     load_exactly(networks, load_tensors(path, "networks"), path)
-    load_exactly(average.module, load_tensors(path, "average"), path)
+    load_exactly(ema.module, load_tensors(path, "average"), path)
 
 
 def _loss(
@@ -287,47 +215,49 @@ def _loss(
     codec: TrainingCodec,
     schedule: Schedule,
     batch: Batch,
-    samples: list[int],
+    indices: list[int],
     config: TrainConfig,
 ) -> dict[str, Tensor]:
-    """Eq. 7 on one batch: `loss` and its parts, by name."""
+    """Compute Eq. 7 on one batch: `loss` and its terms, by name."""
     clean = codec.normalize_batch(batch)
-    drawn = draw_noise(samples, config.seed, clean.shape, schedule, config.noise).to(clean.device)
-    given = conditions(batch, codec, networks.reads_latent_pose)
-    noisy = schedule.add_noise(clean, drawn.noise, drawn.times)
-    target = schedule.target(clean, drawn.noise, drawn.times)
+    drawn = draw_noise(indices, config.seed, clean.shape, schedule, config.noise).to(clean.device)
+    conditions = batch_conditions(batch, codec, networks.denoiser.reads_latent_pose)
+    noisy = schedule.add_noise(clean, drawn.noise, drawn.timesteps)
+    target = schedule.target(clean, drawn.noise, drawn.timesteps)
+    # features and attention maps cost memory: the networks return them only where a loss reads them
     consistent = bool(config.loss.w_mo or config.loss.w_xattn) and clean.shape[1] == 2
     with torch.autocast(clean.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        output = model(noisy, drawn.times, given, drawn.dropped, return_features=consistent)
+        output = model(noisy, drawn.timesteps, conditions, drawn.dropped, return_features=consistent)
     gamma = config.noise.min_snr
-    weight = None if gamma is None else schedule.min_snr_weight(drawn.times, gamma)
+    weight = None if gamma is None else schedule.min_snr_weight(drawn.timesteps, gamma)
     terms = total(output.sample, target, output.features, config.loss, weight)
-    return _told(terms, output.sample, target)
+    return _logged(terms, output.sample, target)
 
 
-def _told(terms: LossTerms, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
-    error = (predicted.detach().float() - target).square().mean((0, 2, 3, 4, 5))
-    told = {"loss": terms.total, "denoising": terms.denoising}
-    told |= {"motion": terms.motion, "attention_map": terms.attention_map}
-    return told | dict(zip(("video", "depth"), error, strict=False))
+def _logged(terms: LossTerms, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Name the terms of the loss, and the denoising error of each modality."""
+    error = (predicted.detach().float() - target).square().mean((0, 2, 3, 4, 5))  # b m f c h w -> m
+    values = {"loss": terms.total, "denoising": terms.denoising}
+    values |= {"motion": terms.motion, "attention_map": terms.attention_map}
+    return values | dict(zip(("video", "depth"), error, strict=False))  # one error with one modality
 
 
 def _synchronized(
     accelerator: Accelerator, model: torch.nn.Module, last: bool
 ) -> contextlib.AbstractContextManager[None]:
-    """Exchange gradients between processes only with the last of the accumulated batches."""
+    """Reduce gradients over processes only with the last of the accumulated batches."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(last)
         return contextlib.nullcontext()
     return contextlib.nullcontext() if last else accelerator.no_sync(model)
 
 
-def _agreed(accelerator: Accelerator, late: bool, config: TrainConfig) -> bool:
-    """Whether any process ran out of time: all must stop at the same step."""
+def _any_late(accelerator: Accelerator, late: bool, config: TrainConfig) -> bool:
+    """Return whether any process ran out of time: all must stop at the same step."""
     if config.max_minutes is None:
         return False
-    told = torch.tensor(float(late), device=accelerator.device)
-    return bool(accelerator.reduce(told, "sum") > 0)
+    flag = torch.tensor(float(late), device=accelerator.device)
+    return bool(accelerator.reduce(flag, "sum") > 0)
 
 
 def _save(
@@ -336,40 +266,39 @@ def _save(
     step: int,
     codec: TrainingCodec,
     networks: Networks,
-    average: Average[Networks],
+    ema: EMA[Networks],
     optimizer: Optimizer,
 ) -> Path:
     """Write a checkpoint in the first process; all wait for it."""
     folder = config.out / "checkpoints"
-    parts = {
+    groups = {
         "networks": networks.state_dict(),
-        "average": average.module.state_dict(),
+        "average": ema.module.state_dict(),
         "optimizer": optimizer_tensors(optimizer),
     }
-    tensors = {name: whole(part, accelerator.is_main_process) for name, part in parts.items()}
+    tensors = {name: gather(group, accelerator.is_main_process) for name, group in groups.items()}
     if accelerator.is_main_process:
-        state = State(step, to_dict(config), codec.config)
-        save_checkpoint(folder, state, tensors, config.shard_mb, config.keep)
+        state = TrainState(step, to_dict(config), codec.config)
+        save_checkpoint(folder, state, tensors, config.shard_mb, config.keep_checkpoints)
     accelerator.wait_for_everyone()
     return folder / f"step-{step:08d}"
 
 
-def _sheet(
+def _write_sample_grid(
     accelerator: Accelerator,
     config: TrainConfig,
     step: int,
     codec: TrainingCodec,
     schedule: Schedule,
-    average: Average[Networks],
+    ema: EMA[Networks],
     samples: Samples,
 ) -> None:
-    """Write a sample sheet of the first samples in the first process."""
-    writes = accelerator.is_main_process
-    if not writes and not is_split(accelerator):
+    """Write a grid of the first samples in the first process; sharded weights need all processes."""
+    writes, grid = accelerator.is_main_process, config.sample_grid
+    if not writes and not is_sharded(accelerator):
         return
-    shown = [as_latents(samples[n].to(accelerator.device), codec.vae) for n in range(config.sheet.samples)]
-    batch = collate(shown)
+    batch = collate([encode_batch(samples[n].to(accelerator.device), codec.vae) for n in range(grid.samples)])
     with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        path = config.out / "sheets" / f"step-{step:08d}.png"
-        write_sheet(path if writes else None, average.module, codec, schedule, batch, config.sheet)
-    apart(average.module)
+        path = config.out / "sample_grids" / f"step-{step:08d}.png"
+        write_sample_grid(path if writes else None, ema.module, codec, schedule, batch, grid)
+    reshard(ema.module)
