@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "idol"
 LEVELS = [
     ["__main__"],
     ["cli"],
-    ["app", "experiments"],
+    ["webapp", "experiments"],
     ["console"],
     ["generation", "training"],
     ["pipeline", "rendering", "synthesis"],

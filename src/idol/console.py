@@ -19,8 +19,6 @@ from idol.progress import ProgressCallback
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from idol.generation.generate import Run
-
 DONE, OURS, USERS, INTERRUPTED = 0, 1, 2, 130
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -167,24 +165,3 @@ def show(*tables: Table) -> None:
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     for table in tables:
         console.print(table)
-
-
-def tell_run(run: Run, as_json: bool) -> None:
-    """Where a run's files are."""
-    say(f"video   {run.folder / 'video.mp4'}")
-    say(f"depth   {run.folder / 'depth.mp4'}")
-    say(f"preview {run.folder / 'preview.png'}")
-    if as_json:
-        emit(
-            {
-                "ok": True,
-                "folder": run.folder,
-                "video": run.folder / "video.mp4",
-                "depth": run.folder / "depth.mp4",
-                "preview": run.folder / "preview.png",
-                "frames": run.record.frames,
-                "seed": run.record.settings.seed,
-                "seconds": round(run.record.seconds, 2),
-                "notes": run.record.notes,
-            }
-        )

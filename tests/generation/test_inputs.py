@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from idol.pipeline.frame_conditions import FrameSequence, cut_dolls
+from idol.pipeline.inputs import PipelineInputs
 
-from idol.generation.inputs import _standing, _whole
+from idol.generation.inputs import _letterboxed, _standing
 from idol.pipeline.config import GenerationConfig
 from idol.pose.retarget import retarget
 from idol.prepare.person import Person
@@ -33,7 +33,7 @@ def test_where_the_person_stands(height, width, before_photo):
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_a_motion_as_it_is_and_fitted_to_the_person(height, width):
     clip = drawn_clip(0, 3)
-    whole = _whole(clip.pose, height, width)
+    whole = _letterboxed(clip.pose, height, width)
     np.testing.assert_allclose(shape_of(whole.keypoints), shape_of(clip.pose.keypoints), atol=0.02)
     person = _standing(Person(clip.video[0], clip.mask[0], clip.pose.select([0])), False, height, width)
     fitted = retarget(clip.pose, person, frame_height=height, frame_width=width)
@@ -44,11 +44,11 @@ def test_a_motion_as_it_is_and_fitted_to_the_person(height, width):
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_the_draft_is_not_stretched(height, width):
     clip = drawn_clip(0, 1)
-    pose = _whole(clip.pose, height, width)
+    pose = _letterboxed(clip.pose, height, width)
     settings = GenerationConfig(height=height, width=width)
-    sequence = FrameSequence.of(1, pose, clip.background, settings)
-    dolls = cut_dolls(clip.video[0], clip.mask[0], clip.pose, settings)
-    depth = FrameSequence(**{**vars(sequence), "dolls": dolls}).drafts(slice(0, 1)).depth[0, 0].numpy() > 0
+    person = clip.video[0], clip.mask[0], clip.pose
+    inputs = PipelineInputs.prepare(*person, clip.background, pose, settings, draft=True)
+    depth = inputs.drafts(slice(0, 1)).depth[0, 0].numpy() > 0
     scale = min(height / clip.height, width / clip.width)
     for mask_axis in (0, 1):
         true = np.ptp(np.flatnonzero(clip.mask[0].any(mask_axis))) + 1

@@ -82,7 +82,7 @@ def save_tiny_pipeline(folder):
             "shift": [zero, zero],
             "image_scale": one,
             "image_shift": zero,
-            "offset": "background",
+            "latent_reference": "background",
         },
         generation_config={
             "height": SIZE,
@@ -98,12 +98,13 @@ def save_tiny_pipeline(folder):
 
 def save_run(folder, weights, frames=3, seed=5, audio=None, steps=2):
     """A finished run folder, made by the functions behind the verb from a drawn person."""
-    from idol.generation.generate import checkpoint_files, load_pipeline, package_versions, run_prepared
-    from idol.generation.run_folder import Inputs, Record, Settings
+    from idol.generation.environment import checkpoint_files, load_pipeline, package_versions
+    from idol.generation.generate import run_prepared
+    from idol.generation.run_folder import RunInputs, RunRecord, RunSettings
 
     clip = drawn_clip(seed, frames, SIZE)
-    inputs = Inputs(clip.video[0], clip.mask[0], clip.pose.select([0]), clip.pose, clip.background, audio)
+    inputs = RunInputs(clip.video[0], clip.mask[0], clip.pose.select([0]), clip.pose, clip.background, audio)
     pipe = load_pipeline(str(weights), "cpu")
-    settings = Settings(str(weights), steps, 2.0, seed, 12.5, SIZE, SIZE, "cpu", torch.get_num_threads())
-    record = Record(settings, frames, (), (), (), checkpoint_files(pipe), package_versions(), ("drawn",), 0.0)
+    settings = RunSettings(str(weights), steps, 2.0, seed, 12.5, SIZE, SIZE, "cpu", torch.get_num_threads())
+    record = RunRecord(settings, frames, (), (), (), checkpoint_files(pipe), package_versions(), ("drawn",), 0.0)
     return run_prepared(pipe, inputs, record, folder)

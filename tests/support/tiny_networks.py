@@ -1,8 +1,11 @@
 """Sizes and random weights of the tiny networks that the tests compare."""
 
+import inspect
+
 import torch
 
 from idol.model import PoseControlNet, UnifiedUNet
+from idol.model.convert.state_dict import transfer
 
 TINY = dict(
     block_out_channels=(16, 32, 32),
@@ -30,3 +33,11 @@ def count_with(**options):
         unet = UnifiedUNet(**options)
         control = PoseControlNet(shared=unet.config["coupling"] == "shared")
     return sum(p.numel() for network in (unet, control) for p in network.parameters())
+
+
+def rebuilt(network, **changes):
+    """A copy of another config, with the weights that both have; those of added layers are initialized."""
+    names = inspect.signature(type(network).__init__).parameters.keys() - {"self"}
+    copy = type(network)(**{name: network.config[name] for name in names} | changes)
+    transfer(copy, network.state_dict())
+    return copy

@@ -6,10 +6,11 @@ from diffusers import AutoencoderKL
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from idol.clip import Pose
-from idol.diffusion.schedule import ScheduleConfig, sampler
+from idol.diffusion.latents import LatentConfig
+from idol.diffusion.schedule import ScheduleConfig, build_scheduler
 from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
 from idol.model.autoencoder import Autoencoder
-from idol.model.encoders import CLIPForeground, LatentConfig, LatentForeground
+from idol.model.encoders import CLIPForeground, LatentForeground
 from idol.pipeline.pipeline import IdolPipeline
 
 SIZE = 64
@@ -49,9 +50,9 @@ def quiet(**components):
     return pipe
 
 
-def normalization(offset="background", m=2):
+def normalization(latent_reference="background", m=2):
     one, zero = (0.8, 1.1, 0.9, 1.3), (0.0, 0.1, 0.0, -0.2)
-    return LatentConfig((one,) * m, (zero,) * m, one, zero, offset)
+    return LatentConfig((one,) * m, (zero,) * m, one, zero, latent_reference)
 
 
 def background_net(unet):
@@ -69,7 +70,7 @@ def mini(prediction="flow", **unet):
         unet=network,
         control=randomize(PoseAdapter(3, (8, 16), 1, 16), 3),
         foreground_encoder=randomize(LatentForeground(4, 16, 2, 12, 1, 2), 4),
-        scheduler=sampler(ScheduleConfig(prediction)),
+        scheduler=build_scheduler(ScheduleConfig(prediction)),
         background_control=background_net(network),
         latent_config=vars(normalization(m=unet.get("num_modalities", 2))),
         generation_config=DEFAULTS,
@@ -102,7 +103,7 @@ def stable(prediction="epsilon", pose_input="rgb", **unet):
         unet=network,
         control=randomize(control, 3),
         foreground_encoder=randomize(CLIPForeground.from_clip(clip), 4),
-        scheduler=sampler(ScheduleConfig(prediction)),
+        scheduler=build_scheduler(ScheduleConfig(prediction)),
         background_control=background_net(network),
         latent_config=vars(LatentConfig.stable_diffusion()),
         generation_config={**DEFAULTS, "draw_at": "source"},

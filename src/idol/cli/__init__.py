@@ -1,4 +1,4 @@
-"""The verbs of the command line: each calls the Python function of the same name and tells how it went."""
+"""The commands: each calls the function of `idol` of the same name and prints how it went."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb that serves the web page: `app`."""
+"""The command that serves the web page: `app`."""
 
 from __future__ import annotations
 
@@ -6,40 +6,36 @@ from typing import Annotated
 
 import typer
 
+import idol
 from idol import console
-from idol.cli.root import Certificate, Json, PrivateKey, program
+from idol.cli.root import Certificate, Json, PrivateKey, arguments, program
 
 
 @program.command()
 def app(
-    weights: Annotated[str, typer.Option(help="mini, a folder, or a hub id.")] = "mini",
+    weights: Annotated[str, typer.Option(help="The checkpoint: mini, a folder, or a hub id.")] = "mini",
     host: Annotated[
-        str, typer.Option(help="Address to listen on; the default is this machine alone.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 also serves other machines.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 7860,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="a GPU if there is one"),
+    ] = None,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in the browser.")] = False,
     certificate: Certificate = None,
     private_key: PrivateKey = None,
     as_json: Json = False,
 ) -> None:
-    """The web page: upload a photo, choose a motion, look round the result."""
-    import idol.app
-    from idol.provenance import provenance_of
+    """Serve the web page.
 
-    provenance = provenance_of(True, certificate, private_key)
+    On it, visitors upload a photo, choose a motion and look at the result from all sides.
+    """
+    given = arguments(locals())
 
     def ready(address: str) -> None:
-        console.say(f"the page is at {address}, Ctrl-C ends it")
+        console.say(f"the page is at {address}; Ctrl-C ends it")
         if as_json:
             console.emit({"ok": True, "url": address})
 
-    idol.app.app(
-        weights,
-        host=host,
-        port=port,
-        device=device,
-        browser=browser,
-        provenance=provenance,
-        ready=ready,
-    )
+    idol.app(**given, ready=ready)

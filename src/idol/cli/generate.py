@@ -1,110 +1,149 @@
-"""Verbs that make videos: `demo`, `generate`."""
+"""Commands that generate: `demo`, `generate`, `repeat`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import idol
 from idol import console
-from idol.cli.option_names import note_in_options
-from idol.cli.root import Certificate, Json, Overwrite, PrivateKey, Watermark, program
-from idol.errors import UserError
+from idol.cli.root import (
+    Certificate,
+    Json,
+    Overwrite,
+    PrivateKey,
+    Seed,
+    Steps,
+    Watermark,
+    arguments,
+    program,
+    show_progress,
+)
+
+if TYPE_CHECKING:
+    from idol.generation.generate import Run
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.")]
 
 
 @program.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path("out/demo"),
-    frames: Annotated[int, typer.Option(help="Length of the video.")] = 24,
+    out: Out = Path("out/demo"),
+    frames: Annotated[int, typer.Option(help="Number of frames.")] = 24,
     fps: Annotated[float, typer.Option(help="Frames per second.")] = 10.0,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the starting noise.")] = 0,
+    num_inference_steps: Steps = None,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """A real person before a real background follows a real walk: everything comes with the package."""
-    from idol.generation.demo import demo
+    """Animate the bundled photo by a bundled motion.
 
-    with console.show_progress(words=note_in_options) as progress:
-        run = demo(
-            out, frames=frames, fps=fps, steps=steps, seed=seed, overwrite=overwrite, progress=progress
-        )
-    console.tell_run(run, as_json)
+    Photo, background, motion and weights come with the package.
+    """
+    given = arguments(locals())
+    with show_progress() as progress:
+        run = idol.demo(**given, progress=progress)
+    _tell(run, as_json)
 
 
 @program.command()
 def generate(
-    context: typer.Context,
-    person: Annotated[Path | None, typer.Option(help="A photo of the person.")] = None,
+    person: Annotated[Path, typer.Option(help="A photo of the person.")],
     background: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help="An image, a color (gray, #88aaff), or `photo`: the photo's own, the person taken out."
+            help="An image, a color (gray, #88aaff), or `photo`: the photo's own background, "
+            "with the person removed."
+        ),
+    ],
+    motion: Annotated[
+        str,
+        typer.Option(help="A video of a moving person, a folder of OpenPose JSON files, or builtin:NAME."),
+    ],
+    out: Out,
+    weights: Annotated[str, typer.Option(help="The checkpoint: mini, a folder, or a hub id.")] = "mini",
+    num_inference_steps: Steps = None,
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Scale of classifier-free guidance; 1 is no guidance.", show_default="the checkpoint's own"
         ),
     ] = None,
-    motion: Annotated[
-        str | None, typer.Option(help="A video, a folder of OpenPose JSON, or builtin:NAME.")
+    seed: Seed = 0,
+    frames: Annotated[
+        int | None, typer.Option(help="Number of frames.", show_default="the motion's, at most 64")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run folder that is made.")] = None,
-    from_run: Annotated[
-        Path | None,
-        typer.Option("--from", help="A run.json: repeat that run exactly; takes no other setting."),
+    fps: Annotated[float | None, typer.Option(help="Frames per second.", show_default="the motion's")] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Height of the frames, pixels.", show_default="the checkpoint's own")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="mini, a folder, or a hub id.  [default: mini]")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the starting noise.  [default: 0]")] = None,
-    frames: Annotated[int | None, typer.Option(help="Length of the result.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second.  [default: the motion's]")] = None,
-    height: Annotated[int | None, typer.Option(help="Of the frames, in pixels.")] = None,
-    width: Annotated[int | None, typer.Option(help="Of the frames, in pixels.")] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Width of the frames, pixels.", show_default="the checkpoint's own")
+    ] = None,
     retarget: Annotated[
-        bool | None,
-        typer.Option("--retarget/--no-retarget", help="Fit the motion to the person's build.  [default: on]"),
+        bool,
+        typer.Option("--retarget/--no-retarget", help="Fit the motion to the person's build and position."),
+    ] = True,
+    person_index: Annotated[
+        int | None,
+        typer.Option(help="Which of several persons in the photo, from 0.", show_default="the largest"),
     ] = None,
-    person_index: Annotated[int | None, typer.Option(help="Which of several people in the photo.")] = None,
-    estimator: Annotated[
-        str | None, typer.Option(help="Pose estimator: rtmpose, mediapipe, dwpose.  [default: rtmpose]")
-    ] = None,
-    colormap: Annotated[str | None, typer.Option(help="Colors of depth.mp4: hot or gray.")] = None,
+    estimator: Annotated[str, typer.Option(help="Pose estimator: rtmpose, mediapipe, dwpose.")] = "rtmpose",
+    colormap: Annotated[str, typer.Option(help="Colors of depth.mp4: hot or gray.")] = "hot",
     detail: Annotated[
         str | None,
-        typer.Option(help="composite: the background as given; restore: as generated, sharpened; none."),
+        typer.Option(
+            help="composite: show the background as given; restore: as generated, with its detail restored; "
+            "none: frames as decoded.",
+            show_default="the checkpoint's own",
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
-    watermark: Watermark = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="a GPU if there is one"),
+    ] = None,
+    watermark: Watermark = True,
     certificate: Certificate = None,
     private_key: PrivateKey = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """A photo, a background and a motion in; a video and its depth out."""
-    if out is None:
-        raise UserError("-o", "is missing", "name the folder to write")
-    apart = ("out", "from_run", "overwrite", "as_json")
-    given = {k: v for k, v in context.params.items() if v is not None and k not in apart}
-    with console.show_progress(words=note_in_options) as progress:
-        if from_run is not None:
-            run = _repeat(from_run, out, given, overwrite, progress)
-        else:
-            run = _generate(out, given, overwrite, progress)
-    console.tell_run(run, as_json)
+    """Animate the person of a photo: write a video and its depth."""
+    given = arguments(locals())
+    with show_progress() as progress:
+        run = idol.generate(**given, progress=progress)
+    _tell(run, as_json)
 
 
-def _generate(out: Path, given: dict[str, Any], overwrite: bool, progress: Any) -> Any:
-    from idol.generation.generate import generate
+@program.command()
+def repeat(
+    run: Annotated[Path, typer.Argument(help="A run folder, or its run.json.")],
+    out: Out,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Generate the frames of an earlier run again.
 
-    for name in ("person", "background", "motion"):
-        if name not in given:
-            raise UserError(f"--{name}", "is missing", "give all of --person, --background and --motion")
-    return generate(out=out, overwrite=overwrite, progress=progress, **given)
+    On the same machine with the same packages they are equal bit for bit.
+    """
+    given = arguments(locals())
+    with show_progress() as progress:
+        repeated = idol.repeat(**given, progress=progress)
+    _tell(repeated, as_json)
 
 
-def _repeat(from_run: Path, out: Path, given: dict[str, Any], overwrite: bool, progress: Any) -> Any:
-    from idol.generation.generate import repeat
-
-    if given:
-        option = "--" + next(iter(given)).replace("_", "-")
-        raise UserError("--from", f"cannot be joined with {option}", "leave one of them away")
-    return repeat(from_run, out, overwrite=overwrite, progress=progress)
+def _tell(run: Run, as_json: bool) -> None:
+    """Print where the files of a run are."""
+    files = {
+        "video": run.folder / "video.mp4",
+        "depth": run.folder / "depth.mp4",
+        "preview": run.folder / "preview.png",
+    }
+    for name, path in files.items():
+        console.say(f"{name:7} {path}")
+    if as_json:
+        record = run.record
+        told = {"frames": record.frames, "seed": record.settings.seed, "seconds": round(record.seconds, 2)}
+        console.emit({"ok": True, "folder": run.folder, **files, **told, "notes": record.notes})

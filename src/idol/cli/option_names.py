@@ -11,14 +11,24 @@ from typer.core import TyperGroup
 from idol.errors import UserError, replace_references
 
 # Newer typer brings a click of its own, so nothing here names click's classes.
+_ORDER = "demo generate repeat view render app verify synth train evaluate import benchmark reproduce".split()
 _running: ContextVar[Any] = ContextVar("command that runs", default=None)
 
 
 class Program(TyperGroup):
     """The group of all commands; errors of a command name its options."""
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands in the order of `--help`: what most people want comes first."""
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that was asked for, and remember it for its errors and notes."""
+        """Find the command that was asked for, and remember it for its errors and notes.
+
+        Args:
+            ctx: click's context.
+            args: The words of the command line from the command's name on.
+        """
         name, command, rest = super().resolve_command(ctx, args)
         _running.set(command)
         return name, command, rest
@@ -45,7 +55,9 @@ def in_options(error: UserError, command: Any) -> UserError:
     write = option_writer(command)
     named = error.argument in {param.name for param in command.params}
     argument = write(error.argument, None) if named else error.argument
-    return UserError(argument, replace_references(error.found, write), replace_references(error.remedy, write))
+    return UserError(
+        argument, replace_references(error.found, write), replace_references(error.remedy, write)
+    )
 
 
 def option_writer(command: Any) -> Callable[[str, str | None], str]:

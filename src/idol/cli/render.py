@@ -1,4 +1,4 @@
-"""The verb that makes views: `render`."""
+"""The command that renders views: `render`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,45 @@ from typing import Annotated
 
 import typer
 
+import idol
 from idol import console
-from idol.cli.root import Certificate, Json, PrivateKey, Watermark, program
+from idol.cli.root import (
+    Certificate,
+    Fov,
+    Json,
+    PersonHeight,
+    PrivateKey,
+    Watermark,
+    arguments,
+    program,
+    show_progress,
+)
 
 
 @program.command()
 def render(
-    clip: Annotated[Path, typer.Argument(help="The folder of a clip: what `idol generate` writes.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder that is made.")],
+    clip: Annotated[Path, typer.Argument(help="Folder of a clip, such as `idol generate` writes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            help="parallax, stereo, points, scene-points, mesh, exr, depth; may be repeated.  "
-            "[default: parallax]"
+            help="parallax, stereo, points, scene-points, mesh, exr, depth; may be repeated.",
+            show_default="parallax",
         ),
     ] = None,
     path: Annotated[
         str | None,
         typer.Option(
-            help="The camera's: sway, dolly, orbit, still, or a YAML of keyframes.  "
-            "[default: sway; of stereo, still]"
+            help="Camera path: sway, dolly, orbit, still, or a YAML file of keyframes.",
+            show_default="sway; for stereo, still",
         ),
     ] = None,
     amount: Annotated[
-        float | None, typer.Option(help="How far it moves, in distances of the person: 0.07 is 4 degrees.")
+        float | None,
+        typer.Option(
+            help="How far the camera moves, as a share of the distance to the person.",
+            show_default="0.07, which is 4 degrees",
+        ),
     ] = None,
     stereo: Annotated[
         str,
@@ -38,20 +53,25 @@ def render(
             help="side-by-side, side-by-side-half, top-bottom, top-bottom-half, anaglyph, anaglyph-gray."
         ),
     ] = "side-by-side",
-    baseline: Annotated[float, typer.Option(help="Meters between the eyes; negative swaps them.")] = 0.063,
+    baseline: Annotated[
+        float, typer.Option(help="Distance between the eyes, meters; negative swaps them.")
+    ] = 0.063,
     convergence: Annotated[
-        float | None, typer.Option(help="Meters to what appears at the screen.  [default: the person]")
+        float | None,
+        typer.Option(
+            help="Distance of what appears at the screen, meters.", show_default="the person's distance"
+        ),
     ] = None,
-    fov: Annotated[
-        float | None, typer.Option(help="Vertical field of view in degrees.  [default: from the clip, or 35]")
+    fov: Fov = None,
+    person_height: PersonHeight = 1.7,
+    height: Annotated[
+        int | None, typer.Option(help="Height of the videos, pixels.", show_default="the clip's")
     ] = None,
-    person_height: Annotated[
-        float, typer.Option(help="Meters; the scale where the clip's distances are not known.")
-    ] = 1.7,
-    height: Annotated[int | None, typer.Option(help="Of the videos, pixels.  [default: the clip's]")] = None,
-    width: Annotated[int | None, typer.Option(help="Of the videos, pixels.  [default: the clip's]")] = None,
-    mesh_step: Annotated[int, typer.Option(help="Pixels a side of the mesh's cells, 1 to 4.")] = 1,
-    watermark: Watermark = None,
+    width: Annotated[
+        int | None, typer.Option(help="Width of the videos, pixels.", show_default="the clip's")
+    ] = None,
+    mesh_step: Annotated[int, typer.Option(help="Side of a mesh cell, pixels, 1 to 4.")] = 1,
+    watermark: Watermark = True,
     certificate: Certificate = None,
     private_key: PrivateKey = None,
     overwrite: Annotated[
@@ -59,33 +79,16 @@ def render(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """2.5-D views of a clip: a moving camera, two eyes, points, meshes, layers."""
-    from idol.rendering import render
+    """Render a clip from other viewpoints, or as 3-D files.
 
-    with console.show_progress("rendering") as progress:
-        made = render(
-            clip,
-            out,
-            kind or ("parallax",),
-            path=path,
-            amount=amount,
-            stereo=stereo,  # type: ignore[arg-type]  # checked there
-            baseline=baseline,
-            convergence=convergence,
-            fov=fov,
-            person_height=person_height,
-            height=height,
-            width=width,
-            mesh_step=mesh_step,
-            watermark=watermark is not False,
-            certificate=certificate,
-            private_key=private_key,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    for file in made.files:
+    A moving camera, stereo, point clouds, meshes, layers of color and depth.
+    """
+    given = arguments(locals())
+    with show_progress("rendering") as progress:
+        views = idol.render(**given, progress=progress)
+    for file in views.files:
         console.say(str(file))
     if as_json:
-        files = [str(file) for file in made.files]
-        scale = {"fov": round(made.camera.fov, 2), "metric": made.metric}
-        console.emit({"ok": True, "folder": made.folder, "files": files, **scale})
+        files = [str(file) for file in views.files]
+        scale = {"fov": round(views.camera.fov, 2), "metric": views.metric}
+        console.emit({"ok": True, "folder": views.folder, "files": files, **scale})

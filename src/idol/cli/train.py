@@ -1,16 +1,17 @@
-"""Verbs round training: `synth`, `train`."""
+"""Commands around training: `synth`, `train`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+import idol
 from idol import console
-from idol.cli.root import Json, program
-from idol.errors import UserError
+from idol.cli.root import Json, arguments, program, show_progress
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the file: key=value, a.b=value.")]
 
 
 @program.command()
@@ -18,34 +19,25 @@ def synth(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the shards; an unfinished one is continued.")
     ],
-    clips: Annotated[int, typer.Option(help="How many.")],
-    seed: Annotated[int, typer.Option(help="Names the set: with the split it settles every clip.")] = 0,
-    size: Annotated[int, typer.Option(help="Pixels along a side.")] = 256,
-    frames: Annotated[int, typer.Option(help="Frames in a clip.")] = 8,
-    split: Annotated[str, typer.Option(help="Whose people and motions: train, val or test.")] = "train",
-    motion_dir: Annotated[Path | None, typer.Option(help="More motions: .bvh, DeepMimic .txt, .npz.")] = None,
+    clips: Annotated[int, typer.Option(help="Number of clips.")],
+    seed: Annotated[int, typer.Option(help="Seed of the set; with the split it determines every clip.")] = 0,
+    size: Annotated[int, typer.Option(help="Height and width of the frames, pixels.")] = 256,
+    frames: Annotated[int, typer.Option(help="Frames per clip.")] = 8,
+    split: Annotated[str, typer.Option(help="Split of persons and motions: train, val or test.")] = "train",
+    motion_dir: Annotated[
+        Path | None, typer.Option(help="Folder of more motion files: .bvh, DeepMimic .txt, .npz.")
+    ] = None,
     depth: Annotated[str, typer.Option(help="Depth of the person or of the whole scene.")] = "person",
     joints: Annotated[str, typer.Option(help="Joints: body (18) or whole-body (133).")] = "body",
-    workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of processes.", show_default="one per core")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Synthetic people with exact depth, as shards for training and evaluation."""
-    from idol.synthesis import generate
-
-    with console.show_progress("drawing clips") as progress:
-        folder = generate(
-            out,
-            clips,
-            seed,
-            size=size,
-            frames=frames,
-            workers=workers,
-            split=split,  # type: ignore[arg-type]  # checked there
-            motion_dir=motion_dir,
-            depth=depth,  # type: ignore[arg-type]
-            joints=joints,  # type: ignore[arg-type]
-            progress=progress,
-        )
+    """Render synthetic clips of people, with exact depth."""
+    given = arguments(locals())
+    with show_progress("rendering clips") as progress:
+        folder = idol.synth(**given, progress=progress)
     console.say(f"{clips} clips in {folder}")
     if as_json:
         kind = {"split": split, "depth": depth, "joints": joints}
@@ -54,54 +46,28 @@ def synth(
 
 @program.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="The stage: a file of configs/, or your own.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="a.b=value, after the file's own.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    config: Annotated[Path, typer.Argument(help="Config file of the stage: one of configs/, or your own.")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved config and stop.")] = False,
     export: Annotated[
-        Path | None, typer.Option(help="When done, write a folder for `idol generate --weights` here.")
+        Path | None,
+        typer.Option(help="When done, write a checkpoint for `idol generate --weights` to this folder."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """One stage of training."""
+    """Train one stage from its config file."""
     from idol.config import dump, to_dict
 
-    stage, fit = _stage(config, overrides or [], resume)
+    given = arguments(locals())
+    with show_progress() as progress:
+        stage = idol.train(**given, progress=progress)
     if dry_run:
-        console.emit(to_dict(stage)) if as_json else print(dump(stage), end="")
+        console.emit(to_dict(stage.config)) if as_json else print(dump(stage.config), end="")
         return
-    if export is not None:
-        _check_export(export, stage.stage)
-    folder = fit()
-    console.say(f"checkpoint {folder}")
-    if export is not None:
-        from idol.training.export import export as export_run
-
-        export_run(folder, export)
-        console.say(f"weights    {export}")
+    console.say(f"checkpoint {stage.checkpoint}")
+    if stage.weights is not None:
+        console.say(f"weights    {stage.weights}")
     if as_json:
-        done = {"stage": stage.stage, "out": stage.out, "checkpoint": folder, "weights": export}
-        console.emit({"ok": True, **done})
-
-
-def _check_export(folder: Path, stage: str) -> None:
-    """Refuse, before hours of training, what could not be exported or would be lost by it."""
-    if stage == "autoencoder":
-        raise UserError("--export", "the autoencoder alone generates nothing", "export a later stage")
-    if folder.exists() and not (folder / "model_index.json").is_file():
-        raise UserError("--export", f"{folder} exists and holds no weights", "name another folder")
-
-
-def _stage(path: Path, overrides: list[str], resume: bool) -> tuple[Any, Callable[[], Path]]:
-    """The config of a stage, and what trains it."""
-    from idol.config import load_config, read_config
-
-    if read_config(path).get("stage") == "autoencoder":
-        from idol.training.train_autoencoder import AutoencoderConfig, fit_autoencoder
-
-        autoencoder = load_config(AutoencoderConfig, path, overrides)
-        return autoencoder, lambda: fit_autoencoder(autoencoder, resume)
-    from idol.training.train import TrainConfig, fit
-
-    diffusion = load_config(TrainConfig, path, overrides)
-    return diffusion, lambda: fit(diffusion, resume)
+        done = {"stage": stage.config.stage, "out": stage.config.out}
+        console.emit({"ok": True, **done, "checkpoint": stage.checkpoint, "weights": stage.weights})

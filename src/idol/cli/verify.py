@@ -1,4 +1,4 @@
-"""Verbs that check what others made: `verify`."""
+"""The command that checks where files come from: `verify`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from typing import Annotated
 
 import typer
 
+import idol
 from idol import console
 from idol.cli.root import Json, program
 
 
 @program.command()
 def verify(
-    files: Annotated[
-        list[Path], typer.Argument(help="Images, videos, files with a .c2pa beside them, run folders.")
+    path: Annotated[
+        list[Path],
+        typer.Argument(help="Images, videos, files with a .c2pa beside them, folders of runs or clips."),
     ],
     trust: Annotated[
-        Path | None, typer.Option(help="PEM of authorities whose signers are trusted.  [default: nobody]")
+        Path | None,
+        typer.Option(
+            help="PEM file of authorities: signers certified by them are trusted.", show_default="nobody"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Was it made by a machine? The watermark in the pixels, and the signed content credentials."""
-    from idol.provenance import verify
-
-    reports = [verify(file, trust) for file in files]
+    """Look for the watermark and content credentials in files."""
+    reports = [idol.verify(one, trust) for one in path]
     for report in reports:
         for file in report.files:
             console.say("\n  ".join((str(file.path), *file.sentences())))

@@ -1,4 +1,4 @@
-"""The verb that shows: `view`."""
+"""The command that shows a clip: `view`."""
 
 from __future__ import annotations
 
@@ -7,52 +7,51 @@ from typing import Annotated
 
 import typer
 
+import idol
 from idol import console
-from idol.cli.root import Certificate, Json, PrivateKey, Watermark, program
+from idol.cli.root import (
+    Certificate,
+    Fov,
+    Json,
+    PersonHeight,
+    PrivateKey,
+    Watermark,
+    arguments,
+    program,
+)
 
 
 @program.command()
 def view(
-    clip: Annotated[Path, typer.Argument(help="The folder of a clip: what `idol generate` writes.")],
+    clip: Annotated[Path, typer.Argument(help="Folder of a clip, such as `idol generate` writes.")],
     viewer: Annotated[
-        str, typer.Option("--with", help="viser: in the browser; rerun: in a window of its own.")
+        str, typer.Option("--with", help="viser: a page in the browser; rerun: a window.")
     ] = "viser",
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets others in.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="[default: 8080 of viser, 9876 of rerun]")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 also serves other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on.", show_default="8080 for viser, 9876 for rerun")
+    ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="With rerun: write FILE.rrd instead of opening a window.")
+        Path | None, typer.Option(help="Write this .rrd file instead of opening a window (rerun only).")
     ] = None,
-    fov: Annotated[
-        float | None, typer.Option(help="Vertical field of view in degrees.  [default: from the clip]")
-    ] = None,
-    person_height: Annotated[
-        float, typer.Option(help="Meters; the scale where the clip's distances are not known.")
-    ] = 1.7,
-    watermark: Watermark = None,
+    fov: Fov = None,
+    person_height: PersonHeight = 1.7,
+    watermark: Watermark = True,
     certificate: Certificate = None,
     private_key: PrivateKey = None,
     as_json: Json = False,
 ) -> None:
-    """A clip in 3-D, to walk round in; Ctrl-C ends it."""
-    from idol.provenance import provenance_of
-    from idol.rendering.viewers import view
+    """Show a clip in 3-D until Ctrl-C."""
+    given = arguments(locals())
 
     def ready(url: str) -> None:
-        console.say(f"open {url}, Ctrl-C ends")
+        console.say(f"open {url}; Ctrl-C ends it")
         if as_json:
             console.emit({"ok": True, "url": url})
 
-    view(
-        clip,
-        viewer,  # type: ignore[arg-type]  # checked there
-        host=host,
-        port=port,
-        save=save,
-        fov=fov,
-        person_height=person_height,
-        provenance=provenance_of(watermark is not False, certificate, private_key),
-        ready=ready,
-    )
+    idol.view(**given, ready=ready)
     if save is not None:
         console.say(f"recording {save}")
         if as_json:

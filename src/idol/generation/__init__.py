@@ -1,1 +1,1 @@
-"""A photo, a background and a motion to a run folder: `idol.generate` and `idol.demo`."""
+"""FILES -> RUN FOLDER: a photo, a background and a motion in, a video and its depth out (`idol.generate`)."""

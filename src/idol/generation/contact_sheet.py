@@ -20,15 +20,15 @@ def contact_sheet(
     background: UInt8[np.ndarray, "3 h w"],
     columns: int = 8,
 ) -> UInt8[np.ndarray, "3 sheet_h sheet_w"]:
-    """Frames over depth over pose, `columns` of them evenly spread; what was given stands at the left.
+    """Arrange frames above their depth above their skeletons, with the inputs in the first column.
 
     Args:
         video: The generated frames, sRGB.
         depth: Their depth, colored.
         pose: The driving skeletons, one per frame, in the pixels of the frames.
-        person: The photo of the person, any size: fitted into the first cell.
-        background: Shown below the person.
-        columns: How many frames are shown at most.
+        person: The photo of the person, any size; resized to fit the first cell.
+        background: The background, shown below the person.
+        columns: Maximum number of frames, evenly spaced over the clip.
 
     Returns:
         The sheet, sRGB.
@@ -42,14 +42,25 @@ def contact_sheet(
 
 
 def shown_frames(count: int, columns: int = 8) -> list[int]:
-    """Which of `count` frames a sheet of so many columns shows."""
+    """Return the indices of the frames that a sheet shows.
+
+    Args:
+        count: Number of frames of the clip.
+        columns: Maximum number of frames on the sheet.
+    """
     return np.linspace(0, count - 1, min(columns, count)).round().astype(int).tolist()
 
 
 def fitted(
     image: UInt8[np.ndarray, "3 h0 w0"], height: int, width: int
 ) -> UInt8[np.ndarray, "3 {height} {width}"]:
-    """The whole image as large as it fits, on white."""
+    """Return the whole image as large as it fits, centered on white.
+
+    Args:
+        image: sRGB, any size.
+        height: Height of the result, pixels.
+        width: Width of the result, pixels.
+    """
     from PIL import Image
 
     scale = min(height / image.shape[1], width / image.shape[2])

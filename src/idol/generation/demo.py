@@ -1,4 +1,4 @@
-"""The main job on what comes with the package: a real person, a real background, a real motion."""
+"""`generate` on the bundled files: `idol.demo`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def demo(
     *,
     frames: int = 24,
     fps: float = 10.0,
-    steps: int | None = None,
+    num_inference_steps: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: ProgressCallback = SILENT,
@@ -22,23 +22,23 @@ def demo(
     """Run `generate` on the bundled photo, background and motion with the bundled weights.
 
     Args:
-        out: The run folder.
-        frames: Length of the result.
-        fps: Frames per second; the motion was filmed at 30, fewer show more of it in as many frames.
-        steps: Denoising steps; the checkpoint's own number by default.
-        seed: Of the starting noise.
+        out: The run folder to write.
+        frames: Number of frames of the result.
+        fps: Frames per second; the motion was recorded at 30, so fewer show more of it.
+        num_inference_steps: Denoising steps; the checkpoint's default if None.
+        seed: Seed of the initial noise.
         overwrite: Replace a run folder at `out`.
         progress: Receives stages, notes, steps and previews.
 
     Raises:
-        UserError: As of `generate`.
+        UserError: As `generate`.
     """
     return generate(
         media.path(media.PERSON),
         media.path(media.BACKGROUND),
         media.path(media.MOTION),
         out,
-        steps=steps,
+        num_inference_steps=num_inference_steps,
         frames=frames,
         fps=fps,
         seed=seed,

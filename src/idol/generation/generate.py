@@ -1,55 +1,45 @@
-"""One photo, a background and a motion in; a run folder with the video and its depth out."""
+"""The main command, `idol.generate`, and its exact repetition, `idol.repeat`."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import math
-import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
-import numpy as np
 import torch
 
-from idol.assets import sha256_of
 from idol.atomic_io import check_destination, staged_folder
-from idol.clip import Clip, DepthKind
-from idol.clip.background_subtraction import subtract_background
-from idol.clip.depth import PERSON_FLOOR, Colormap
+from idol.clip import Clip
+from idol.clip.depth import Colormap
 from idol.errors import UserError
-from idol.generation.inputs import Given, Prepared, prepare_inputs
+from idol.generation.clips import stream_clip
+from idol.generation.environment import checkpoint_files, cpu_threads, load_pipeline, package_versions
+from idol.generation.inputs import PreparedInputs, Sources, prepare_inputs
 from idol.generation.run_folder import (
     RUN,
     SIGNED,
-    Checksum,
-    Inputs,
-    Record,
-    Settings,
+    RunInputs,
+    RunRecord,
+    RunSettings,
     read_inputs,
     read_record,
     write_record,
     write_run,
 )
 from idol.pipeline.compositing import Detail
-from idol.pipeline.config import as_numpy
 from idol.progress import SILENT, ProgressCallback
 from idol.provenance import Facts, Provenance, checkpoint_digest, provenance_of
 
 if TYPE_CHECKING:
     from idol.pipeline.pipeline import IdolPipeline
 
-_PACKAGES = ("idol-diffusion", "torch", "diffusers", "transformers", "numpy", "onnxruntime")
-
 
 @dataclass(frozen=True)
 class Run:
-    """What `generate` made.
+    """A finished run.
 
     Attributes:
         folder: The run folder; its files are described in `idol.generation.run_folder`.
@@ -57,11 +47,11 @@ class Run:
     """
 
     folder: Path
-    record: Record
+    record: RunRecord
 
     @cached_property
     def clip(self) -> Clip:
-        """The folder's clip, read when it is asked for."""
+        """The generated clip, read from the folder at first access."""
         return Clip.load(self.folder)
 
 
@@ -72,8 +62,8 @@ def generate(
     out: str | Path,
     *,
     weights: str = "mini",
-    steps: int | None = None,
-    guidance: float | None = None,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
     seed: int = 0,
     frames: int | None = None,
     fps: float | None = None,
@@ -91,91 +81,97 @@ def generate(
     overwrite: bool = False,
     progress: ProgressCallback = SILENT,
 ) -> Run:
-    """Animate the person of a photo.
+    """Animate the person of a photo: write a run folder with a video and its depth.
 
     Args:
-        person: The photo.
-        background: An image, a color, or "photo": the photo's own background, the person's place filled in.
-        motion: A video, a folder of OpenPose JSON, or "builtin:NAME".
-        out: The run folder to make; it appears whole, by rename, or not at all.
+        person: An image file: the photo of the person.
+        background: An image file, a color ("gray", "#88aaff"), or "photo": the photo's own background with
+            the person removed.
+        motion: A video file, a folder of OpenPose JSON files, or "builtin:NAME".
+        out: The run folder to write; it appears complete or not at all.
         weights: "mini", a folder, or a hub id.
-        steps: Denoising steps; the checkpoint's own number by default.
-        guidance: Classifier-free guidance scale, 1 is none; the checkpoint's own by default.
-        seed: Of the starting noise.
-        frames: Length of the result; by default as long as the motion, at most 64.
-        fps: Frames per second of the result: the motion is sampled anew; its own by default.
-        height: Of the frames in pixels; the checkpoint's own by default.
-        width: Of the frames in pixels; the checkpoint's own by default.
-        retarget: Fit the motion's limb lengths, scale and place to the person.
-        person_index: Which of several people in the photo, 0 the largest.
-        estimator: Name of the pose estimator for the photo and the motion video.
-        colormap: Color map of `depth.mp4`.
-        detail: `composite` puts the person before the given background as it is, `restore` keeps what the
-            model made of the background and puts its lost detail back, `none` leaves all as decoded; the
-            checkpoint's own by default.
-        device: Where to compute: "cpu", "cuda", ...; a GPU if there is one by default.
-        watermark: Put the invisible mark into the frames (`idol.provenance`).
-        certificate: PEM of a certificate chain that signs the videos; one of this machine's by default.
-        private_key: PEM of its key.
+        num_inference_steps: Denoising steps, at least 1; the checkpoint's default if None.
+        guidance_scale: Scale of classifier-free guidance, at least 0; 1 is no guidance. The checkpoint's
+            default if None.
+        seed: Seed of the initial noise, from 0 to 2^63 - 1.
+        frames: Number of frames of the result; as many as the motion has, at most 64, if None.
+        fps: Frames per second of the result: the motion is resampled to it. The motion's own if None.
+        height: Height of the frames, pixels; the checkpoint's default if None.
+        width: Width of the frames, pixels; the checkpoint's default if None.
+        retarget: Fit the motion's limb lengths, scale and position to the person.
+        person_index: Which of several persons in the photo: 0 is the largest. None takes it with a note.
+        estimator: Pose estimator for the photo and the motion video: "rtmpose", "mediapipe" or "dwpose".
+        colormap: Color map of `depth.mp4`: "hot" or "gray".
+        detail: "composite" puts the person in front of the background as given; "restore" keeps the
+            generated background and adds its lost detail; "none" leaves the decoded frames as they are. The
+            checkpoint's default if None.
+        device: "cpu", "cuda", "cuda:1", ...; a GPU if there is one, if None.
+        watermark: Embed the invisible watermark in the frames (`idol.provenance`).
+        certificate: PEM file of the certificate chain that signs the files; one of this machine's if None.
+        private_key: PEM file of the certificate's key.
         overwrite: Replace a run folder at `out`.
         progress: Receives stages, notes, steps and previews.
 
     Raises:
-        UserError: If something given cannot be used; nothing is written then.
+        UserError: If an input cannot be used or a setting is out of range; nothing is written then.
     """
     out = Path(out)
     check_destination(out, overwrite, RUN)
-    _check_numbers(steps=steps, guidance=guidance, frames=frames, fps=fps, height=height, width=width)
     if not 0 <= seed < 2**63:
         raise UserError("seed", str(seed), "give a number from 0 to 2^63 - 1")
     if colormap not in get_args(Colormap):
         raise UserError("colormap", repr(colormap), f"choose one of {', '.join(get_args(Colormap))}")
-    if detail is not None and detail not in get_args(Detail):
-        raise UserError("detail", repr(detail), f"choose one of {', '.join(get_args(Detail))}")
-
     provenance = provenance_of(watermark, certificate, private_key)
 
     progress.stage("loading the weights")
-    pipe = load_pipeline(weights, device or best_device())
-    height, width = height or pipe.defaults.height, width or pipe.defaults.width
-
-    progress.stage("looking at the photo, the motion and the background")
-    given = Given(str(person), str(background), str(motion), retarget, person_index, estimator)
-    ready = prepare_inputs(given, height, width, frames, fps)
-    for note in ready.notes:
-        progress.note(note)
-
-    settings = Settings(
-        weights=weights,
-        steps=steps or pipe.defaults.num_inference_steps,
-        guidance=pipe.defaults.guidance_scale if guidance is None else guidance,
-        seed=seed,
-        fps=ready.fps,
+    pipe = load_pipeline(weights, device)
+    chosen = pipe.resolve_settings(
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
         height=height,
         width=width,
+        detail=detail,
+    )
+
+    progress.stage("reading the photo, the motion and the background")
+    sources = Sources(str(person), str(background), str(motion), retarget, person_index, estimator)
+    prepared = prepare_inputs(sources, chosen.height, chosen.width, frames, fps)
+    for note in prepared.notes:
+        progress.note(note)
+
+    settings = RunSettings(
+        weights=weights,
+        num_inference_steps=chosen.num_inference_steps,
+        guidance_scale=chosen.guidance_scale,
+        seed=seed,
+        fps=prepared.fps,
+        height=chosen.height,
+        width=chosen.width,
         device=str(pipe.device),
         threads=torch.get_num_threads(),
         colormap=colormap,
-        detail=detail or pipe.defaults.detail,
+        detail=chosen.detail,
         watermark=watermark,
     )
-    record = first_record(pipe, settings, given, ready)
-    return run_prepared(pipe, ready.inputs, record, out, overwrite, progress, provenance)
+    record = new_record(pipe, settings, sources, prepared)
+    return run_prepared(pipe, prepared.inputs, record, out, overwrite, progress, provenance)
 
 
 def repeat(
     run: str | Path, out: str | Path, *, overwrite: bool = False, progress: ProgressCallback = SILENT
 ) -> Run:
-    """Make the frames of an earlier run again, bit for bit, from what lies beside its `run.json`.
+    """Generate the frames of an earlier run again, from the inputs in its folder.
+
+    On the same machine with the same package versions they are equal bit for bit.
 
     Args:
-        run: The `run.json`, or its folder.
-        out: As of `generate`.
-        overwrite: As of `generate`.
-        progress: As of `generate`.
+        run: The run folder, or its `run.json`.
+        out: As `generate`.
+        overwrite: As `generate`.
+        progress: As `generate`.
 
     Raises:
-        UserError: If the run folder is not whole, or the weights are not those of the run.
+        UserError: If the run folder is incomplete or changed, or the weights are not those of the run.
     """
     out = Path(out)
     check_destination(out, overwrite, RUN)
@@ -184,97 +180,69 @@ def repeat(
     progress.stage("loading the weights")
     pipe = load_pipeline(record.settings.weights, record.settings.device)
     if checkpoint_files(pipe) != record.checkpoint:
-        raise UserError(
-            "run",
-            f"the weights {record.settings.weights} are not those of the run",
-            "get the same weights",
-        )
+        found = f"the weights {record.settings.weights} are not those of the run"
+        raise UserError("run", found, "get the weights that it was made with")
     if package_versions() != record.versions:
-        progress.note("made with other versions of the packages: frames may differ in the last bit")
+        progress.note("the run was made with other package versions: frames may differ in the last bit")
     return run_prepared(pipe, inputs, record, out, overwrite, progress)
 
 
-def _check_numbers(**given: float | None) -> None:
-    """Refuse senseless numbers before anything is loaded."""
-    least = {"steps": 1, "frames": 1, "fps": 0.1, "height": 16, "width": 16, "guidance": 0}
-    for name, value in given.items():
-        if value is not None and not (math.isfinite(value) and value >= least[name]):
-            raise UserError(name, str(value), f"give a number of at least {least[name]}")
+def new_record(
+    pipe: IdolPipeline, settings: RunSettings, sources: Sources, prepared: PreparedInputs
+) -> RunRecord:
+    """Return the record of a run that is about to start; `run_prepared` fills in the rest.
 
-
-def best_device() -> str:
-    """The GPU where there is one, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def load_pipeline(weights: str, device: str) -> IdolPipeline:
-    """The pipeline of that name, on that device, ready to run.
-
-    Raises:
-        UserError: If there is no such checkpoint or device, or the checkpoint cannot be used.
+    Args:
+        pipe: The loaded pipeline.
+        settings: Settings of the run.
+        sources: What the user gave.
+        prepared: What was made of it.
     """
-    from diffusers.utils import logging
-
-    from idol.pipeline.pipeline import IdolPipeline
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # it would count components, which says nothing about the time
-    try:
-        pipe = IdolPipeline.from_pretrained(weights)
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-    pipe.set_progress_bar_config(disable=True)
-    try:
-        return pipe.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch's words for a device it does not have
-        raise UserError("device", f"{device} cannot be used ({error})", "try `device=cpu`") from error
-
-
-def first_record(pipe: IdolPipeline, settings: Settings, given: Given, ready: Prepared) -> Record:
-    """What is known of a run before it is made, for `run_prepared`."""
-    return Record(
+    return RunRecord(
         settings=settings,
-        frames=ready.inputs.pose.frames,
-        preparation=given.listed(),
-        sources=given.checksums(),
+        frames=prepared.inputs.pose.frames,
+        preparation=sources.as_lines(),
+        sources=sources.checksums(),
         inputs=(),
         checkpoint=checkpoint_files(pipe),
         versions=package_versions(),
-        notes=ready.notes,
+        notes=prepared.notes,
         seconds=0.0,
     )
 
 
 def run_prepared(
     pipe: IdolPipeline,
-    inputs: Inputs,
-    record: Record,
+    inputs: RunInputs,
+    record: RunRecord,
     out: str | Path,
     overwrite: bool = False,
     progress: ProgressCallback = SILENT,
     provenance: Provenance | None = None,
 ) -> Run:
-    """Denoise prepared inputs, and write the run folder.
+    """Generate a clip from prepared inputs and write the run folder.
 
     Args:
-        pipe: On the device of the settings.
-        inputs: Of the settings' size.
-        record: What is known so far; time and checksums are filled in.
-        out: As of `generate`, and so the next two.
-        overwrite: See there.
-        progress: See there.
-        provenance: Who signs; this machine by default. The settings say whether frames are marked.
+        pipe: The pipeline, on the settings' device.
+        inputs: Prepared inputs of the settings' size.
+        record: The record so far; time and checksums are filled in.
+        out: As `generate`.
+        overwrite: As `generate`.
+        progress: As `generate`.
+        provenance: Who signs; this machine if None. The settings decide on the watermark.
+
+    Raises:
+        UserError: If the pipeline produces no depth, or the folder cannot be written.
     """
     settings, out = record.settings, Path(out)
-    if pipe.unet.config["num_modalities"] == 1 and not pipe.codec.stacked:
-        raise UserError("weights", f"{settings.weights} makes no depth", "give weights of both modalities")
-    steps = "1 step" if settings.steps == 1 else f"{settings.steps} steps"
+    if not pipe.produces_depth:
+        raise UserError("weights", f"{settings.weights} produces no depth", "give weights of both modalities")
+    steps = "1 step" if settings.num_inference_steps == 1 else f"{settings.num_inference_steps} steps"
     progress.stage(f"denoising {record.frames} frames, {steps}, on {settings.device}")
     started = time.monotonic()
     provenance = replace(provenance or Provenance(), watermark=settings.watermark)
-    with staged_folder(out, overwrite, RUN) as folder, _threads(settings.threads):
-        parts = generated(pipe, inputs, settings, progress)
+    with staged_folder(out, overwrite, RUN) as folder, cpu_threads(settings.threads):
+        parts = stream_clip(pipe, inputs, settings, progress)
         first = next(parts)
         mark = provenance.marker(first.video)
         marked = (replace(part, video=mark(part.video)) for part in chain([first], parts))
@@ -286,108 +254,7 @@ def run_prepared(
     return Run(out, record)
 
 
-def denoised(pipe: IdolPipeline, inputs: Inputs, settings: Settings, progress: ProgressCallback) -> Clip:
-    """The generated clip in one piece; see `generated`."""
-    parts = list(generated(pipe, inputs, settings, progress))
-    video, depth, mask = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("video", "depth", "mask")
-    )
-    return replace(parts[0], video=video, depth=depth, mask=mask, pose=inputs.pose)
-
-
-def generated(
-    pipe: IdolPipeline, inputs: Inputs, settings: Settings, progress: ProgressCallback
-) -> Iterator[Clip]:
-    """The generated clip, a few frames after the others.
-
-    Its mask is the silhouette that the depth holds; it is without depth, if none is made.
-    """
-    frames = inputs.pose.frames
-
-    def formed(_pipe: Any, step: int, _time: Any, seen: dict[str, Any]) -> None:
-        middle = frames // 2
-        if step + 1 < settings.steps:
-            progress.preview(lambda: _side_by_side(seen["decode"](slice(middle, middle + 1))))
-
-    outputs = pipe.stream(
-        inputs.person,
-        inputs.mask,
-        inputs.background,
-        inputs.pose,
-        foreground_pose=inputs.person_pose,
-        num_inference_steps=settings.steps,
-        guidance_scale=settings.guidance,
-        generator=torch.Generator("cpu").manual_seed(settings.seed),
-        height=settings.height,
-        width=settings.width,
-        detail=settings.detail,
-        callback_on_step_end=formed,
-        callback_on_step_end_tensor_inputs=(),
-        progress=progress,
-    )
-    progress.stage("decoding the frames")
-    first = 0
-    for output in outputs:
-        images = as_numpy(output)
-        video = np.rint(np.clip(images.video[0], 0, 1) * 255).astype(np.uint8)
-        yield _part(video, images.depth, pipe.defaults.depth_kind, first, inputs, settings)
-        first += len(video)
-        progress.step(first, frames)
-
-
-def _side_by_side(images: torch.Tensor) -> np.ndarray:
-    """The streams (1, m, 1, 3, h, w) of a frame in [-1, 1], beside one another."""
-    beside = torch.cat(list(images[0, :, 0]), -1)
-    return ((beside.float().cpu() + 1) * 127.5).round().byte().numpy()
-
-
-def _part(
-    video: np.ndarray, depth: Any, kind: DepthKind, first: int, inputs: Inputs, settings: Settings
-) -> Clip:
-    """Some frames, from number `first` on, with their depth (1, n, h, w) or None.
-
-    Depth of the person alone shows where the person is; with that of a scene, the known background does.
-    """
-    made: dict[str, Any] = {"background": inputs.background, "fps": settings.fps, "source": "idol generate"}
-    made["pose"] = inputs.pose.select(slice(first, first + len(video)))
-    if depth is None:
-        empty = np.zeros((len(video), *video.shape[2:]), np.float32)
-        return Clip(video, empty, empty > 0, depth_kind="none", **made)
-    depth = np.clip(depth[0], 0, 1).astype(np.float32)
-    mask = depth > PERSON_FLOOR / 2 if kind == "person" else subtract_background(video, inputs.background)
-    return Clip(video, depth, mask, depth_kind=kind, **made)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """So many CPU threads while the block runs: the order of sums, and with it the last bit, hangs on it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def checkpoint_files(pipe: IdolPipeline) -> tuple[Checksum, ...]:
-    """The files a pipeline was loaded from, configs too, with their checksums."""
-    folder = Path(pipe.config["_name_or_path"])
-    files = sorted(path for ending in ("json", "safetensors") for path in folder.rglob(f"*.{ending}"))
-    return tuple(Checksum(str(file.relative_to(folder)), sha256_of(file)) for file in files)
-
-
-def facts_of(record: Record) -> Facts:
-    """What the credentials of a run's files say."""
+def facts_of(record: RunRecord) -> Facts:
+    """Return what the content credentials of a run's files state."""
     digest = checkpoint_digest((file.name, file.sha256) for file in record.checkpoint)
     return Facts(record.settings.weights, digest, record.settings.seed)
-
-
-def package_versions() -> tuple[str, ...]:
-    """`package==version` of what the frames hang on."""
-    found = [f"python=={platform.python_version()}"]
-    for package in _PACKAGES:
-        try:
-            found.append(f"{package}=={importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:  # an extra that is not installed made nothing
-            continue
-    return tuple(found)

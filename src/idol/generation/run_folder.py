@@ -1,9 +1,9 @@
-"""What one run leaves on disk, and how it is read back to be repeated.
+"""The run folder: what it holds, how it is written, and how it is read back to be repeated.
 
 A run folder is a clip's folder (`Clip.load` reads it: `frames/`, `depth/`, `mask/`, `background.png`,
-`clip.json`) with the videos, a contact sheet, and everything that made it: `person.png`, `person_mask.png`,
-`pose.json` are the prepared inputs, `run.json` the settings. Nothing else but the weights is needed to make
-the same frames again.
+`clip.json`) with the videos, a contact sheet, and everything it was generated from: `person.png`,
+`person_mask.png` and `pose.json` are the prepared inputs, `run.json` the settings. Together with the weights
+they are all that is needed to generate the same frames again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from idol.assets import sha256_of
-from idol.atomic_io import FolderKind
+from idol.atomic_io import FolderKind, write_json
 from idol.clip import Clip, Pose
 from idol.clip.depth import Colormap, colorize
 from idol.clip.images import read_image, write_image
@@ -31,27 +31,27 @@ from idol.pipeline.compositing import Detail
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides the frames, next to the prepared inputs and the weights.
+class RunSettings:
+    """The settings that decide the frames, together with the prepared inputs and the weights.
 
     Attributes:
         weights: Name, folder or hub id of the checkpoint.
-        steps: Number of denoising steps.
-        guidance: Classifier-free guidance scale; 1 is none.
-        seed: Of the starting noise.
+        num_inference_steps: Number of denoising steps.
+        guidance_scale: Scale of classifier-free guidance; 1 is none.
+        seed: Seed of the initial noise.
         fps: Frames per second of the result.
-        height: Of the frames, in pixels.
-        width: Of the frames, in pixels.
-        device: Where it was computed: "cpu", "cuda", ...
+        height: Height of the frames, pixels.
+        width: Width of the frames, pixels.
+        device: Where it is computed: "cpu", "cuda", ...
         threads: Number of CPU threads: sums depend on it in the last bit.
         colormap: Color map of `depth.mp4` and of the contact sheet.
-        detail: What became of the background's and the draft's detail (`model.detail`).
-        watermark: Whether the frames carry the invisible mark; those of the first versions do not.
+        detail: How known detail is restored (`idol.pipeline.compositing`).
+        watermark: Whether the frames carry the invisible watermark; those of the first versions do not.
     """
 
     weights: str
-    steps: int
-    guidance: float
+    num_inference_steps: int
+    guidance_scale: float
     seed: int
     fps: float
     height: int
@@ -64,16 +64,16 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RunInputs:
     """A person, a background and a motion, ready for the pipeline.
 
     Attributes:
         person: (3, h, w) photo of the person, sRGB.
-        mask: (h, w) where the person is in it.
-        person_pose: The person's joints in it, one frame.
-        pose: The driving motion, in the pixels of the result.
-        background: (3, height, width) of the result's size.
-        audio: A file whose sound goes with the motion, or None.
+        mask: (h, w) True on the person's pixels.
+        person_pose: The person's joints in the photo, one frame.
+        pose: The driving motion, in pixels of the result.
+        background: (3, height, width) of the result's size, sRGB.
+        audio: File whose sound goes with the motion, or None.
     """
 
     person: UInt8[np.ndarray, "3 h w"]
@@ -85,35 +85,40 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Checksum:
-    """A file and its SHA-256; `sha256` is "" for what is not a file (a color, a built-in motion)."""
+class FileChecksum:
+    """A file and its checksum.
+
+    Attributes:
+        name: Name or path of the file, or what was given in its place (a color, a built-in motion).
+        sha256: Hexadecimal SHA-256; "" for what is not a file.
+    """
 
     name: str
     sha256: str
 
 
 @dataclass(frozen=True)
-class Record:
-    """The whole of `run.json`.
+class RunRecord:
+    """The contents of `run.json`.
 
     Attributes:
-        settings: See `Settings`.
+        settings: The settings that decide the frames.
         frames: Number of frames.
-        preparation: How the inputs were asked for, one `argument=value` each; not needed to repeat the run.
+        preparation: Arguments of the preparation, `argument=value` each; not needed to repeat the run.
         sources: The files that were given.
-        inputs: The prepared inputs in the run folder, checked before a run is repeated.
-        checkpoint: The weight files.
-        versions: One `package==version` each.
-        notes: What the user was told while it ran.
+        inputs: The prepared inputs in the run folder, verified before a run is repeated.
+        checkpoint: The config and weight files.
+        versions: Package versions, `package==version` each.
+        notes: Remarks that were shown while it ran.
         seconds: Time spent in the pipeline.
     """
 
-    settings: Settings
+    settings: RunSettings
     frames: int
     preparation: tuple[str, ...]
-    sources: tuple[Checksum, ...]
-    inputs: tuple[Checksum, ...]
-    checkpoint: tuple[Checksum, ...]
+    sources: tuple[FileChecksum, ...]
+    inputs: tuple[FileChecksum, ...]
+    checkpoint: tuple[FileChecksum, ...]
     versions: tuple[str, ...]
     notes: tuple[str, ...]
     seconds: float
@@ -121,17 +126,20 @@ class Record:
 
 RUN = FolderKind("a run folder", "run.json")
 
+_RENAMED = {"steps": "num_inference_steps", "guidance": "guidance_scale", "cmap": "colormap"}
+"""Settings in `run.json` of the first versions -> their present names."""
+
 
 def write_run(
-    folder: Path, parts: Iterable[Clip], inputs: Inputs, settings: Settings
-) -> tuple[Checksum, ...]:
-    """Write everything of a run folder but `run.json` into the new `folder`.
+    folder: Path, parts: Iterable[Clip], inputs: RunInputs, settings: RunSettings
+) -> tuple[FileChecksum, ...]:
+    """Write everything of a run folder except `run.json`.
 
     Args:
-        folder: Where to; new or empty.
-        parts: The clip, some frames after the others: no more than one part need be in memory.
-        inputs: What it was made from.
-        settings: What decided it.
+        folder: The folder, new or empty.
+        parts: Consecutive frames of the clip; one part is in memory at a time.
+        inputs: What the clip was generated from.
+        settings: The settings of the run.
 
     Returns:
         The checksums of the prepared inputs, for the record.
@@ -149,9 +157,9 @@ def write_run(
 
 
 def _write_parts(
-    folder: Path, parts: Iterable[Clip], inputs: Inputs, settings: Settings, shown: list[int]
+    folder: Path, parts: Iterable[Clip], inputs: RunInputs, settings: RunSettings, shown: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The clip's files and both videos; returns the frames that are `shown`, and their colored depth."""
+    """Write the clip's files and both videos; return the frames at indices `shown`, and their colored depth."""
     clip, kept = ClipWriter(folder), []
     form = settings.height, settings.width, settings.fps
     with (
@@ -175,20 +183,28 @@ def _write_parts(
 
 
 SIGNED = {"video.mp4": "video", "depth.mp4": "depth", "preview.png": "preview"}
-"""Files of a run folder that bear content credentials, and what they show. Frames do not: they are compared
+"""Files of a run folder that carry content credentials, and what they show. Frames do not: they are compared
 and trained on, and signed files of equal runs differ in their bytes."""
 
 
-def write_record(folder: Path, record: Record) -> None:
-    """Write `run.json`; a run folder is complete once it is there."""
-    (folder / "run.json").write_text(json.dumps(to_dict(record), indent=2) + "\n")
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write `run.json` into a run folder, which is complete then.
+
+    Args:
+        folder: The run folder.
+        record: The contents.
+    """
+    write_json(folder / "run.json", to_dict(record))
 
 
-def read_record(path: Path) -> Record:
-    """Read `run.json` (or the one in a given run folder).
+def read_record(path: Path) -> RunRecord:
+    """Read the record of a run.
+
+    Args:
+        path: The `run.json`, or its run folder.
 
     Raises:
-        UserError: If it cannot be read or is not such a file.
+        UserError: If it cannot be read, or is no such file.
     """
     path = path / "run.json" if path.is_dir() else path
     try:
@@ -196,25 +212,31 @@ def read_record(path: Path) -> Record:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise UserError("run", f"{path} cannot be read ({reason})", "give the run.json of a run") from error
-    return from_dict(Record, values, str(path))
+    if isinstance(values, dict) and isinstance(values.get("settings"), dict):
+        values["settings"] = {_RENAMED.get(name, name): value for name, value in values["settings"].items()}
+    return from_dict(RunRecord, values, str(path))
 
 
-def read_inputs(path: Path, record: Record) -> Inputs:
-    """The prepared inputs that lie beside a `run.json`, unchanged since.
+def read_inputs(path: Path, record: RunRecord) -> RunInputs:
+    """Read the prepared inputs of a run.
+
+    Args:
+        path: The `run.json`, or its run folder.
+        record: The record of the run.
 
     Raises:
-        UserError: If a file is missing or is not the one the run was made from.
+        UserError: If a file is missing, or has changed since the run.
     """
     folder = path if path.is_dir() else path.parent
     for entry in record.inputs:
         if not (folder / entry.name).is_file():
-            raise UserError("run", f"{folder / entry.name} is missing", "give a whole run folder")
+            raise UserError("run", f"{folder / entry.name} is missing", "give a complete run folder")
     if _checksums(folder) != record.inputs:
         raise UserError(
-            "run", f"the inputs in {folder} are not those of the run", "make a new run from the originals"
+            "run", f"the inputs in {folder} are not those of the run", "run `idol generate` on the originals"
         )
     poses = json.loads((folder / "pose.json").read_text())
-    return Inputs(
+    return RunInputs(
         person=read_image(folder / "person.png"),
         mask=read_image(folder / "person_mask.png")[0] > 127,
         person_pose=_pose_from_json(poses["person"]),
@@ -224,13 +246,13 @@ def read_inputs(path: Path, record: Record) -> Inputs:
     )
 
 
-def _checksums(folder: Path) -> tuple[Checksum, ...]:
+def _checksums(folder: Path) -> tuple[FileChecksum, ...]:
     names = ("person.png", "person_mask.png", "background.png", "pose.json")
-    return tuple(Checksum(name, sha256_of(folder / name)) for name in names)
+    return tuple(FileChecksum(name, sha256_of(folder / name)) for name in names)
 
 
 def _pose_to_json(pose: Pose) -> dict[str, Any]:
-    # float32 -> decimal -> float32 is exact, so a repeated run is driven by the very same joints.
+    # float32 -> decimal -> float32 is exact: a repeated run has the very same joints
     return {"height": pose.height, "width": pose.width, "keypoints": pose.keypoints.tolist()}
 
 

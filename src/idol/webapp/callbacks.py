@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from idol.app import options
-from idol.app.job_queue import Cancelled, Desk, Progress
-from idol.app.layout import COLOR, EMPTY, FPS, FRAMES, IMAGE, OWN
-from idol.app.layout import FILMED as FILM
-from idol.app.messages import done_html, forming_html, progress_html, said, sentence, told_html
-from idol.app.orbit import framed
-from idol.app.requests import Order, Result
+from idol.webapp import options
+from idol.webapp.job_queue import Cancelled, Desk, Progress
+from idol.webapp.layout import COLOR, EMPTY, FPS, FRAMES, IMAGE, OWN
+from idol.webapp.layout import FILMED as FILM
+from idol.webapp.messages import done_html, forming_html, progress_html, said, sentence, told_html
+from idol.webapp.orbit import framed
+from idol.webapp.requests import Order, Result
 from idol.console import user_mistake
 from idol.errors import UserError
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from idol.app.requests import Order, Result, check_order, make
-from idol.app.upload_limits import Limits
+from idol.webapp.requests import Order, Result, check_order, make
+from idol.webapp.upload_limits import Limits
 from idol.errors import UserError
 from idol.progress import Preview
 from idol.provenance import Provenance

@@ -95,7 +95,7 @@ def framed(page: str) -> str:
 
 def static(name: str) -> str:
     """The text of a file of `static/`."""
-    return (files("idol.app") / "static" / name).read_text(encoding="utf-8")
+    return (files("idol.webapp") / "static" / name).read_text(encoding="utf-8")
 
 
 def _film(clip: Clip) -> bytes:

@@ -3,8 +3,8 @@
 `build` makes the page, `app` serves it. Needs the extra `app` (gradio).
 """
 
-from idol.app.layout import build, look
-from idol.app.server import app
-from idol.app.upload_limits import Limits
+from idol.webapp.layout import build, look
+from idol.webapp.server import app
+from idol.webapp.upload_limits import Limits
 
 __all__ = ["Limits", "app", "build", "look"]

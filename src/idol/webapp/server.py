@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from idol.app.layout import Page, look, open_page
-from idol.app.upload_limits import Limits
+from idol.webapp.layout import Page, look, open_page
+from idol.webapp.upload_limits import Limits
 from idol.errors import UserError
 from idol.provenance import Provenance
 

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from idol import media
-from idol.app import options
-from idol.app.job_queue import Cancelled, Desk, Job, Pace, Progress
-from idol.app.messages import forming_html, progress_html, said, sentence
-from idol.app.motion_previews import motion_previews
-from idol.app.orbit import framed, orbit_page, packed, without_rim
-from idol.app.requests import Order, Result, check_order
-from idol.app.upload_limits import Limits, check_film, check_image, check_number
+from idol.webapp import options
+from idol.webapp.job_queue import Cancelled, Desk, Job, Pace, Progress
+from idol.webapp.messages import forming_html, progress_html, said, sentence
+from idol.webapp.motion_previews import motion_previews
+from idol.webapp.orbit import framed, orbit_page, packed, without_rim
+from idol.webapp.requests import Order, Result, check_order
+from idol.webapp.upload_limits import Limits, check_film, check_image, check_number
 from idol.clip.video import read_video, write_video
 from idol.errors import UserError
 from idol.provenance import Provenance
@@ -34,7 +34,7 @@ def _with(**changes):
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    from idol.generation.generate import load_pipeline
+    from idol.generation.environment import load_pipeline
 
     folder = tmp_path_factory.mktemp("desk")
     pipe = load_pipeline(str(save_tiny_pipeline(folder / "weights")), "cpu")
@@ -60,8 +60,8 @@ def test_a_job_is_made_and_forgotten(desk):
 
 
 def test_a_image_forms_while_it_denoises(desk, monkeypatch):
-    monkeypatch.setattr("idol.app.job_queue.TICK", 0.002)
-    monkeypatch.setattr("idol.app.job_queue.IMAGE_EVERY", 0.0)
+    monkeypatch.setattr("idol.webapp.job_queue.TICK", 0.002)
+    monkeypatch.setattr("idol.webapp.job_queue.IMAGE_EVERY", 0.0)
     *news, result = desk.serve(_with(frames=32, steps=3), "someone")
     size, seen = desk.pipe.defaults.height, [progress.image for progress in news]
     images = [image for image in seen if image is not None]

@@ -12,15 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from idol.app import options
-from idol.app.upload_limits import Limits
+from idol.webapp import options
+from idol.webapp.upload_limits import Limits
 from idol.errors import UserError
 from idol.provenance import Provenance
 
 if TYPE_CHECKING:
     import gradio as gr
 
-    from idol.app.job_queue import Desk
+    from idol.webapp.job_queue import Desk
 
 FRAMES, FPS = 24, 10
 """What is made unless told otherwise: 2.4 seconds."""
@@ -92,11 +92,11 @@ def open_page(
     if find_spec("gradio") is None:
         hint = "pip install 'idol-diffusion[app]'"
         raise UserError("idol app", "needs gradio, which is not installed", hint)
-    from idol.app.job_queue import Desk
-    from idol.generation.generate import best_device, load_pipeline
+    from idol.webapp.job_queue import Desk
+    from idol.generation.environment import load_pipeline
 
     limits = limits or Limits()
-    pipe = load_pipeline(weights, device or best_device())
+    pipe = load_pipeline(weights, device)
     folder = Path(tempfile.mkdtemp(prefix="idol-app-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "cache")  # gradio reads this when it is imported, too
@@ -109,7 +109,7 @@ def open_page(
 def _blocks(desk: Desk, folder: Path) -> gr.Blocks:
     import gradio as gr
 
-    from idol.app.callbacks import connect, offer_to_programs
+    from idol.webapp.callbacks import connect, offer_to_programs
 
     age = round(60 * desk.limits.keep_minutes)
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(min(600, age), age)) as blocks:
@@ -129,7 +129,7 @@ def look() -> dict[str, Any]:
     """How the page looks: arguments of `gr.Blocks.launch`. Fonts are the system's, none is fetched."""
     import gradio as gr
 
-    from idol.app.orbit import static
+    from idol.webapp.orbit import static
 
     theme = gr.themes.Soft(
         primary_hue="teal",
@@ -160,7 +160,7 @@ def _forgetting(desk: Desk) -> Any:
 
 def _ask(desk: Desk, folder: Path) -> dict[str, Any]:
     """The components that make up an order, by the name they have in `events`."""
-    from idol.app.motion_previews import motion_previews
+    from idol.webapp.motion_previews import motion_previews
 
     asked = _ask_for_person(_copied(options.people(), folder / "people"))
     asked |= _ask_for_background(_copied(options.backgrounds(), folder / "backgrounds"))
@@ -177,7 +177,7 @@ def _copied(images: dict[str, Path], folder: Path) -> list[str]:
 def _ask_for_person(known: list[str]) -> dict[str, Any]:
     import gradio as gr
 
-    from idol.app.callbacks import as_sent, on_own, on_pick
+    from idol.webapp.callbacks import as_sent, on_own, on_pick
 
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2><span>1</span>Person</h2>")
@@ -201,7 +201,7 @@ def _ask_for_person(known: list[str]) -> dict[str, Any]:
 def _ask_for_background(known: list[str]) -> dict[str, Any]:
     import gradio as gr
 
-    from idol.app.callbacks import as_sent, on_own, on_pick, show_if
+    from idol.webapp.callbacks import as_sent, on_own, on_pick, show_if
 
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2><span>2</span>Background</h2>")
@@ -228,7 +228,7 @@ def _ask_for_background(known: list[str]) -> dict[str, Any]:
 def _ask_for_motion(previews: dict[str, Path]) -> dict[str, Any]:
     import gradio as gr
 
-    from idol.app.callbacks import as_sent, on_pick, show_if
+    from idol.webapp.callbacks import as_sent, on_pick, show_if
 
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2><span>3</span>Motion</h2>")
@@ -299,7 +299,7 @@ def _show() -> dict[str, Any]:
     """The buttons, and the components that results go to, by the name they have in `events`."""
     import gradio as gr
 
-    from idol.app.messages import told_html
+    from idol.webapp.messages import told_html
 
     with gr.Row(equal_height=True):
         go = gr.Button("Generate", variant="primary", size="lg", scale=3, elem_id="generate")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from idol.app import options
+from idol.webapp import options
 from idol.clip.video import read_video
 from idol.pose.skeleton import draw
 from idol.prepare import builtin_motions

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, get_args
 
 import torch
 
-from idol.app import options
-from idol.app.orbit import orbit_page
-from idol.app.upload_limits import Limits, check_film, check_image, check_number
+from idol.webapp import options
+from idol.webapp.orbit import orbit_page
+from idol.webapp.upload_limits import Limits, check_film, check_image, check_number
 from idol.clip.video import write_video
 from idol.errors import UserError
-from idol.generation.generate import facts_of, first_record, run_prepared
-from idol.generation.inputs import Given, prepare_inputs
-from idol.generation.run_folder import Checksum, Inputs, Record, Settings
+from idol.generation.generate import facts_of, new_record, run_prepared
+from idol.generation.inputs import Sources, prepare_inputs
+from idol.generation.run_folder import FileChecksum, RunInputs, RunRecord, RunSettings
 from idol.pipeline.compositing import Detail
 from idol.pose.skeleton import draw
 from idol.progress import ProgressCallback
@@ -162,14 +162,14 @@ def make(
     )
 
 
-def _given(order: Order, folder: Path) -> Given:
+def _given(order: Order, folder: Path) -> Sources:
     """The order's sources, uploads under names of ours inside `folder`."""
 
     def ours(upload: Path, name: str) -> str:
         return str(shutil.copyfile(upload, folder / name))
 
     photo, background, motion = order.photo, order.background_file, order.motion_file
-    return Given(
+    return Sources(
         ours(photo, "photo") if photo else options.person_named(order.person),
         ours(background, "background") if background else options.background_named(order.background),
         ours(motion, "motion") if motion else options.motion_named(order.motion),
@@ -177,14 +177,14 @@ def _given(order: Order, folder: Path) -> Given:
 
 
 def _prepared(
-    pipe: IdolPipeline, weights: str, given: Given, order: Order, progress: ProgressCallback
-) -> tuple[Record, Inputs]:
+    pipe: IdolPipeline, weights: str, given: Sources, order: Order, progress: ProgressCallback
+) -> tuple[RunRecord, RunInputs]:
     """As in `idol.generation.generate.generate`, with weights that are loaded already."""
     height, width = pipe.defaults.height, pipe.defaults.width
     ready = prepare_inputs(given, height, width, order.frames, order.fps)
     for note in ready.notes:
         progress.note(note)
-    settings = Settings(
+    settings = RunSettings(
         weights=weights,
         steps=order.steps,
         guidance=pipe.defaults.guidance_scale,
@@ -205,9 +205,9 @@ def _prepared(
         motion=_last(given.motion),
     )
     return replace(
-        first_record(pipe, settings, given, ready),
+        new_record(pipe, settings, given, ready),
         preparation=named.listed(),
-        sources=tuple(Checksum(_last(source.name), source.sha256) for source in given.checksums()),
+        sources=tuple(FileChecksum(_last(source.name), source.sha256) for source in given.checksums()),
     ), ready.inputs
 
 

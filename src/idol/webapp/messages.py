@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from idol.app.job_queue import Progress
-from idol.app.requests import Result
+from idol.webapp.job_queue import Progress
+from idol.webapp.requests import Result
 from idol.errors import UserError
 
 _NAMES = {
