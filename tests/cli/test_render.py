@@ -72,7 +72,7 @@ def test_a_still_camera_gives_the_video_back(clip, tmp_path):
 def test_a_video_in_parts_is_the_same_video(clip, tmp_path, monkeypatch):
     """Without the mark, which the first part settles, it does not matter how many frames go together."""
     whole = render(clip, tmp_path / "whole", watermark=False).files[0]
-    monkeypatch.setattr(job, "PART", 2)
+    monkeypatch.setattr(job, "CHUNK_FRAMES", 2)
     progress = RecordedProgress()
     parts = render(clip, tmp_path / "parts", watermark=False, progress=progress).files[0]
     np.testing.assert_array_equal(read_video(whole).frames, read_video(parts).frames)
@@ -102,7 +102,7 @@ def test_sound_is_kept(clip, tmp_path, sound):
         (["--fov", "200"], "--fov: 200.0; give degrees"),
         (["--person-height", "17"], "--person-height: 17.0; give meters"),
         (["--mesh-step", "5", "--kind", "mesh"], "--mesh-step: 5; give 1 to 4 pixels"),
-        (["--mesh-step", "2"], "--mesh-step: no mesh is made; add --kind mesh"),
+        (["--mesh-step", "2"], "--mesh-step: is only used by meshes; add --kind mesh"),
         (["--height", "2"], "--height: 2 pixels"),
         (["--width", "65", "--kind", "stereo", "--stereo", "side-by-side-half"], "--width: 65 pixels cannot"),
     ],
@@ -119,7 +119,7 @@ def test_what_is_no_clip_is_refused(tmp_path):
 def test_a_folder_is_replaced_only_on_demand(clip, tmp_path):
     out = tmp_path / "out"
     render(clip, out)
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(UserError, match="overwrite=True"):
         render(clip, out)
     render(clip, out, ("stereo",), overwrite=True)
     assert sorted(p.name for p in out.iterdir()) == ["render.json", "stereo.mp4"]

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from idol.app.requests import Order, make
 from idol.clip import Clip
-from idol.generation.generate import load_pipeline, repeat, run_prepared
+from idol.generation.environment import load_pipeline
+from idol.generation.generate import repeat, run_prepared
 from idol.generation.run_folder import read_inputs, read_record
 from idol.progress import SILENT
 from idol.provenance import Provenance, verify
 from idol.provenance.watermark import Marker
+from idol.webapp.requests import Order, make
 from support.cli_runs import SIZE, call, refused, save_run, save_tiny_pipeline
 
 

@@ -169,7 +169,7 @@ def test_a_generated_clip_without_its_record_is_still_a_generated_one(run, clip)
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": {"weights": "a", "seed": "x"}}'])
 def test_a_run_json_of_another_kind_is_told(clip, tmp_path, text):
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UserError, match="CLIP: .*is not the record of a run"):
+    with pytest.raises(UserError, match="clip: .*is not the record of a run"):
         clip_facts(clip, tmp_path)
 
 

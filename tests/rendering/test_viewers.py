@@ -79,7 +79,7 @@ def test_the_verb_saves_a_recording(tmp_path):
     ("options", "told"),
     [
         (["--with", "blender"], "--with: 'blender'; give one of viser, rerun"),
-        (["--save", "a.rrd"], "--save: a.rrd with viser; add --with rerun and end the name in .rrd"),
+        (["--save", "a.rrd"], "--save: a.rrd with viser; give --with rerun and a name that ends in .rrd"),
         (["--with", "rerun", "--save", "a.mp4"], "--save: a.mp4 with rerun"),
         (["--with", "rerun", "--save", "a.rrd", "--fov", "0"], "--fov: 0.0"),
     ],
@@ -137,11 +137,11 @@ def test_viser_shows_the_clip_in_a_browser():
             page.goto(player.url)
             image = shows(page, 0)
             _check_place(image, layers)
-            player.show(2)
+            player.frame.value = 2
             shows(page, 2)
-            player.choose("points")
+            player.person.value = "points"
             shows(page, 2)
-            player.play()
+            player.playing.value = True
             shows(page, 0)
             shows(page, 1)
         finally:
@@ -207,5 +207,5 @@ def test_a_window_that_does_not_open_is_told(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     drawn_clip(3, frames=2, size=32).save(tmp_path / "clip")
     told = refused("view", tmp_path / "clip", "--with", "rerun", "--port", free_port())
-    assert told.startswith("--with rerun: its window does not open (")
-    assert told.endswith("; add --save FILE.rrd")
+    assert told.startswith("--with: the rerun window does not open (")
+    assert told.endswith("; give --save FILE.rrd and open the file elsewhere")

@@ -1,8 +1,8 @@
-"""C2PA content credentials: signed statements of how a file was made, in the file or beside it.
+"""C2PA content credentials: signed statements of how a file was made, inside the file or beside it.
 
-Everything happens on this machine: no time stamp authority is asked, nothing is fetched, nothing reported.
-Formats that cannot hold a manifest (PLY, GLB, EXR, MKV, ...) get it beside them, in a file of the same name
-with `.c2pa` after it.
+Everything happens on this machine: no time stamp authority is contacted, nothing is fetched or reported.
+Formats that cannot contain a manifest (PLY, GLB, EXR, MKV, ...) get it in a second file with `.c2pa` appended
+to the name.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from idol.errors import UserError
 from idol.provenance.signing import Signer
 
 ASSERTION_LABEL = "org.idol-diffusion.generation"
-"""Of the assertion that holds the `Facts`."""
+"""Label of the assertion that contains the `Facts`."""
 
 Origin = Literal["generated", "edited", "drawn"]
-"""What a file shows: what a model made; a clip that was given, seen anew; what a formula drew."""
+"""How a file's content was made: by a model, by rendering a given clip, or by drawing (skeletons)."""
 
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 DIGITAL_SOURCE_TYPES: dict[Origin, str] = {
     "generated": _IPTC + "trainedAlgorithmicMedia",
-    "edited": _IPTC + "composite",  # of elements captured or not: a given clip does not tell
+    "edited": _IPTC + "composite",  # captured and generated elements: of a given clip neither is known
     "drawn": _IPTC + "algorithmicMedia",
 }
 """IPTC's digital source types."""
@@ -50,23 +50,23 @@ _FORMATS = {
     ".m4v": "video/mp4",
     ".mov": "video/quicktime",
 }
-_OTHER = "application/octet-stream"  # of files that only their bytes are known of
+_OTHER = "application/octet-stream"  # signed as plain bytes
 _OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
-_GIVEN_CLIP = "given clip"  # all that is told of what somebody else made
+_GIVEN_CLIP = "given clip"  # all that is published about what somebody else made
 _UNTRUSTED = "signingCredential.untrusted"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the credentials say of how a file was made; anyone who gets the file can read it.
+    """What the credentials publish about how a file was made.
 
     Attributes:
-        model: The checkpoint's name, "" if there was none or it is not known. Of a folder only its own name
-            is published, never the way to it.
-        checkpoint: SHA-256 of the checkpoint (`checkpoint_digest`), "" if not known.
-        seed: Of the starting noise, None if there was none.
-        kind: What the file shows: "video", "depth", "preview", "stereo", ...
-        origin: Whether a model made what it shows; it decides the actions and their digital source type.
+        model: Name of the checkpoint; "" if there was none or it is unknown. Of a folder only the last part
+            of its path is published.
+        checkpoint: SHA-256 of the checkpoint (`checkpoint_digest`); "" if unknown.
+        seed: Seed of the initial noise; None if there was none.
+        kind: What the file contains: "video", "depth", "preview", "stereo", ...
+        origin: Whether a model made what it shows; determines the actions and their digital source type.
     """
 
     model: str = ""
@@ -76,16 +76,16 @@ class Facts:
     origin: Origin = "generated"
 
     def to_json(self) -> dict[str, Any]:
-        """The assertion; what is not known is left out, and so is the origin, which the actions tell."""
+        """Return the assertion without unknown values, and without the origin, which the actions express."""
         known = {**asdict(self), "model": _public_name(self.model)}
         return {key: value for key, value in known.items() if value not in (None, "") and key != "origin"}
 
 
 def checkpoint_digest(files: Iterable[tuple[str, str]]) -> str:
-    """One SHA-256 for all files of a checkpoint: that of what `sha256sum` lists.
+    """Return one SHA-256 for all files of a checkpoint: that of the output of `sha256sum`.
 
     Args:
-        files: Their names and SHA-256, in the order of `run.json`.
+        files: Name and SHA-256 of each file, in the order of `run.json`.
     """
     listed = "".join(f"{sha256}  {name}\n" for name, sha256 in files)
     return hashlib.sha256(listed.encode()).hexdigest()
@@ -93,18 +93,19 @@ def checkpoint_digest(files: Iterable[tuple[str, str]]) -> str:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What was found in a file, or beside it.
+    """The content credentials that were found in a file, or beside it.
 
     Attributes:
-        state: "none"; "valid": as signed, by a signer nobody vouches for; "trusted": as signed, by one that a
-            given authority vouches for; "tampered": file or manifest are not what was signed.
-        signer: Name on the certificate, "" if there is none.
-        organization: That it belongs to.
+        state: "none"; "valid": unchanged since signing, by a signer nobody vouches for; "trusted": unchanged,
+            by a signer that a given authority vouches for; "tampered": file or manifest changed since
+            signing.
+        signer: Common name of the certificate, "" if there is none.
+        organization: Organization of the certificate.
         generator: The program that made the claim.
-        sources: IPTC digital source types of the actions, their last words alone.
-        facts: The assertion of `ASSERTION_LABEL`, {} if there is none.
-        problems: What is wrong, in C2PA's words; trust apart.
-        embedded: In the file itself, not beside it.
+        sources: IPTC digital source types of the actions, the last part of each URI.
+        facts: The assertion labeled `ASSERTION_LABEL`, {} if there is none.
+        problems: C2PA's validation failures, except for missing trust.
+        embedded: Whether the manifest is in the file itself, not beside it.
     """
 
     state: CredentialState = "none"
@@ -118,23 +119,23 @@ class Credentials:
 
 
 def sidecar(path: Path) -> Path:
-    """Where the manifest of a file lies that cannot hold it itself."""
+    """Return the path of the manifest of a file that cannot contain it."""
     return path.with_name(path.name + ".c2pa")
 
 
 def sign(path: Path, facts: Facts, signer: Signer) -> Path:
-    """Signs a file in place; it changes, or its manifest appears beside it, by rename.
+    """Sign a file in place; the file, or the manifest beside it, is replaced atomically.
 
     Args:
-        path: Any file; PNG, JPEG, WebP, GIF, TIFF, MP4 and MOV hold their manifest themselves.
-        facts: What to say.
-        signer: Who says it.
+        path: Any file; PNG, JPEG, WebP, GIF, TIFF, MP4 and MOV contain their manifest themselves.
+        facts: What to publish.
+        signer: Certificate and key that sign.
 
     Returns:
-        The file that now holds the manifest.
+        The file that contains the manifest.
 
     Raises:
-        UserError: If the file is missing or broken, or the certificate is not fit for signing.
+        UserError: If the file is missing or damaged, or the certificate is unsuitable for signing.
     """
     kind = _FORMATS.get(path.suffix.lower())
     builder = c2pa.Builder(_manifest(path.name, facts), _context())
@@ -151,11 +152,11 @@ def sign(path: Path, facts: Facts, signer: Signer) -> Path:
             shutil.copymode(path, new)
         return target
     except c2pa.C2paError as wrong:
-        hint = "give a whole file and a certificate of C2PA's profile"
-        raise UserError(str(path), f"cannot be signed ({wrong})", hint) from wrong
+        remedy = "give an undamaged file and a certificate of C2PA's profile"
+        raise UserError(str(path), f"cannot be signed ({wrong})", remedy) from wrong
     except OSError as wrong:
         raise UserError(
-            str(path), f"cannot be signed ({wrong.strerror})", "check the place and the space left"
+            str(path), f"cannot be signed ({wrong.strerror})", "check the folder and the free disk space"
         ) from wrong
 
 
@@ -164,7 +165,7 @@ def _manifest(title: str, facts: Facts) -> dict[str, Any]:
     made = {"digitalSourceType": DIGITAL_SOURCE_TYPES[facts.origin], "softwareAgent": program}
     actions: list[dict[str, Any]] = [{"action": "c2pa.created", **made}]
     ingredients = []
-    if facts.origin == "edited":  # C2PA: what is not created opens its parent first
+    if facts.origin == "edited":  # C2PA requires content that was not created to open its parent first
         opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_GIVEN_CLIP]}}
         actions = [opened, {"action": "c2pa.edited", **made}]
         ingredients = [{"label": _GIVEN_CLIP, "title": _GIVEN_CLIP, "relationship": "parentOf"}]
@@ -181,7 +182,7 @@ def _manifest(title: str, facts: Facts) -> dict[str, Any]:
 
 
 def _public_name(model: str) -> str:
-    """Of a folder on this machine its last part; hub ids ("owner/name") and plain names stay."""
+    """Return the last part of a folder's path; hub ids ("owner/name") and plain names are unchanged."""
     is_place = Path(model).exists() or model.startswith(("/", ".", "~")) or "\\" in model
     return model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if is_place else model
 
@@ -192,16 +193,16 @@ def _context(trust: Path | None = None) -> c2pa.Context:
         try:
             settings["trust"] = {"user_anchors": trust.read_text()}
         except (OSError, ValueError) as wrong:
-            raise UserError("trust", f"{trust} cannot be read", "give PEM certificates") from wrong
+            raise UserError("trust", f"{trust} cannot be read", "give a file of PEM certificates") from wrong
     return c2pa.Context.from_dict(settings)
 
 
 def read_credentials(path: Path, trust: Path | None = None) -> Credentials:
-    """What the credentials of a file say, and whether it still is what was signed.
+    """Read the credentials of a file and check that it is unchanged since signing.
 
     Args:
-        path: The file; a manifest beside it is taken where it holds none itself.
-        trust: PEM of the authorities whose signers are to be trusted; none by default.
+        path: The file; a manifest beside it takes precedence over one inside.
+        trust: PEM file of the authorities whose signers are trusted; none by default.
 
     Raises:
         UserError: If a file cannot be read.
@@ -224,7 +225,7 @@ def _read(kind: str, file: Any, manifest: bytes | None, context: c2pa.Context) -
             return _parse_store(json.loads(reader.json()), embedded)
     except c2pa.C2paError.ManifestNotFound:
         return Credentials()
-    except c2pa.C2paError as wrong:  # there is a manifest, or what is left of one
+    except c2pa.C2paError as wrong:  # there is a manifest, but it is damaged
         return Credentials("tampered", problems=(str(wrong),), embedded=embedded)
 
 

@@ -1,4 +1,4 @@
-"""What a file tells about where it came from: its watermark and its content credentials, in plain words."""
+"""The provenance of files, in sentences and as JSON: the function behind `idol verify`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from idol.provenance.credentials import Credentials, read_credentials
 from idol.provenance.watermark import MIN_SIDE, WatermarkDetection, detect
 
 MAX_FRAMES = 32
-"""So many frames of a video are examined, from its start."""
+"""Number of frames of a video that are examined, from its start."""
 
 _DEPTH = "depth, which is never marked"
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """What one file tells, or the frames of a folder together.
+    """Provenance of one file, or of the frames of a folder together.
 
     Attributes:
         path: The file.
-        watermark: What the detector found, None if it was not asked.
-        skipped: Why it was not: "" if it was.
-        credentials: What the credentials say.
+        watermark: Result of the detector, None if it was not run.
+        skipped: Why it was not run; "" if it was.
+        credentials: The content credentials.
     """
 
     path: Path
@@ -39,11 +39,11 @@ class FileReport:
     credentials: Credentials
 
     def sentences(self) -> tuple[str, ...]:
-        """For people."""
+        """Return the report as sentences for people."""
         return (_watermark_sentence(self.watermark, self.skipped), *_credential_sentences(self.credentials))
 
     def to_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the report as a JSON object."""
         mark = {"examined": False, "why": self.skipped}
         if self.watermark is not None:
             mark = {"examined": True, **asdict(self.watermark)}
@@ -52,11 +52,11 @@ class FileReport:
 
 @dataclass(frozen=True)
 class ProvenanceReport:
-    """What was found in the files of `path`: one, or those of a folder.
+    """Provenance of a file, or of the files of a folder.
 
     Attributes:
-        path: What was given.
-        files: One report each.
+        path: The path that was examined.
+        files: One report per file.
     """
 
     path: Path
@@ -64,21 +64,21 @@ class ProvenanceReport:
 
     @property
     def watermark_found(self) -> bool:
-        """Whether any of them carries the mark."""
+        """Whether any of the files carries the watermark."""
         return any(f.watermark is not None and f.watermark.found for f in self.files)
 
     def to_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the report as a JSON object."""
         found = self.watermark_found
         return {"path": str(self.path), "watermark_found": found, "files": [f.to_json() for f in self.files]}
 
 
 def verify(path: str | Path, trust: str | Path | None = None) -> ProvenanceReport:
-    """Looks for the watermark and the content credentials.
+    """Look for the watermark and the content credentials of a file or a run.
 
     Args:
-        path: An image, a video, any file with its `.c2pa` beside it, or the folder of a run or a clip.
-        trust: PEM of the authorities whose signers are to be trusted; nobody is by default.
+        path: An image, a video, any file with a `.c2pa` file beside it, or the folder of a run or a clip.
+        trust: PEM file of the certificate authorities whose signers are trusted; none by default.
 
     Raises:
         UserError: If there is no such file, or nothing in it can be examined.
@@ -94,9 +94,9 @@ def verify(path: str | Path, trust: str | Path | None = None) -> ProvenanceRepor
 def _report_folder(folder: Path, trust: Path | None) -> tuple[FileReport, ...]:
     frames = [p for p in sorted((folder / "frames").glob("*")) if p.suffix in (".png", ".jpg")]
     if not frames:
-        raise UserError(str(folder), "not the folder of a run or a clip", "give one, or single files")
-    together = np.stack([read_image(p) for p in frames[:MAX_FRAMES]])
-    mark, skipped = _detect(together)
+        raise UserError(str(folder), "not the folder of a run or a clip", "give such a folder, or files")
+    video = np.stack([read_image(p) for p in frames[:MAX_FRAMES]])
+    mark, skipped = _detect(video)
     reports = [FileReport(folder / "frames", mark, skipped, read_credentials(frames[0], trust))]
     for name in ("video.mp4", "preview.png", "depth.mp4"):
         if (folder / name).is_file():
@@ -118,7 +118,7 @@ def _report_file(path: Path, trust: Path | None, skipped: str = "") -> FileRepor
 
 
 def _frames(path: Path) -> np.ndarray:
-    """(f, 3, h, w): of a video its first frames, of an image one."""
+    """Return (f, 3, h, w) uint8: the first frames of a video, or the one of an image."""
     try:
         with Image.open(path):
             return read_image(path)[None]

@@ -1,7 +1,7 @@
-"""Who signs: the user's own certificate, or one that this machine makes for itself at first use.
+"""The signer: the user's own certificate, or one that this machine creates for itself at first use.
 
-The latter is a chain of a root, whose key is thrown away, and one signing certificate of C2PA's
-profile. Nobody vouches for it: it shows that a file is as it was signed, not who signed it.
+The latter is a chain of a root certificate, whose key is discarded, and one signing certificate of C2PA's
+profile. Nobody vouches for it: it proves that a file is unchanged since signing, not who signed it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from idol.atomic_io import write_bytes
 from idol.errors import UserError
 
 ORGANIZATION = "self-signed by idol-diffusion"
-"""What the certificates made here name as their organization."""
+"""Organization named by the certificates that are created here."""
 
 _YEARS = 10
 _DOCUMENT_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # RFC 9336
@@ -34,8 +34,8 @@ class Signer:
     """A certificate chain, leaf first, and the leaf's private key.
 
     Attributes:
-        chain: PEM.
-        key: PEM, PKCS #8, not encrypted.
+        chain: PEM certificates.
+        key: PEM private key, PKCS #8, not encrypted.
         algorithm: C2PA's name of the signature algorithm: es256, es384, es512, ps256 or ed25519.
     """
 
@@ -44,16 +44,16 @@ class Signer:
     algorithm: str
 
     def __repr__(self) -> str:
-        """Without the key, which must not get into a log."""
+        """Return a text without the key, which must not appear in logs."""
         return f"Signer(algorithm={self.algorithm!r})"
 
 
 def load_signer(certificate: Path, private_key: Path) -> Signer:
-    """The user's own certificate.
+    """Load the user's own certificate.
 
     Args:
-        certificate: PEM of the signing certificate, then those that vouch for it.
-        private_key: PEM of its key, without a passphrase.
+        certificate: PEM file of the signing certificate, followed by those that vouch for it.
+        private_key: PEM file of its private key, without a passphrase.
 
     Raises:
         UserError: If one of them cannot be read or used, or they do not belong together.
@@ -62,25 +62,31 @@ def load_signer(certificate: Path, private_key: Path) -> Signer:
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
     except ValueError as wrong:
-        raise UserError("certificate", f"{certificate} is no PEM certificate", "give a PEM chain") from wrong
+        raise UserError(
+            "certificate", f"{certificate} is no PEM certificate", "give a chain of PEM certificates"
+        ) from wrong
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except TypeError as wrong:
-        hint = "give it without a passphrase (openssl pkcs8 -nocrypt)"
-        raise UserError("private_key", f"{private_key} is encrypted", hint) from wrong
+        remedy = "give it without a passphrase (openssl pkcs8 -nocrypt)"
+        raise UserError("private_key", f"{private_key} is encrypted", remedy) from wrong
     except (ValueError, UnsupportedAlgorithm) as wrong:
-        raise UserError("private_key", f"{private_key} is no PEM private key", "give PKCS #8") from wrong
+        raise UserError(
+            "private_key", f"{private_key} is no PEM private key", "give a PKCS #8 key"
+        ) from wrong
     if key.public_key() != leaf.public_key():
         raise UserError(
-            "private_key", f"{private_key} is not the key of {certificate}", "give the key of the first one"
+            "private_key",
+            f"{private_key} is not the key of {certificate}",
+            "give the key of its first certificate",
         )
     if leaf.not_valid_after_utc < datetime.now(UTC):
-        raise UserError("certificate", f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}", "renew it")
+        raise UserError("certificate", f"it expired on {leaf.not_valid_after_utc:%Y-%m-%d}", "renew it")
     return Signer(chain, _pem(key), _algorithm(key))
 
 
 def local_signer() -> Signer:
-    """The certificate of this machine and user, in the cache folder; made at first use.
+    """Return the certificate of this machine and user from the cache folder; create it at first use.
 
     Raises:
         UserError: If the cache folder cannot be written.
@@ -95,15 +101,15 @@ def local_signer() -> Signer:
         write_bytes(place, _make(), private=True)
         return _from_pem(place.read_bytes())
     except (OSError, ValueError) as wrong:
-        hint = "set IDOL_CACHE to a folder that can be written, or give a `certificate`"
-        raise UserError(str(place), f"cannot be used ({wrong})", hint) from wrong
+        remedy = "set IDOL_CACHE to a writable folder, or give a `certificate`"
+        raise UserError(str(place), f"cannot be used ({wrong})", remedy) from wrong
 
 
-def _read(option: str, path: Path) -> bytes:
+def _read(argument: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as wrong:
-        raise UserError(option, f"{path} cannot be read ({wrong.strerror})", "give a PEM file") from wrong
+        raise UserError(argument, f"{path} cannot be read ({wrong.strerror})", "give a PEM file") from wrong
 
 
 def _algorithm(key: PrivateKeyTypes) -> str:
@@ -113,7 +119,9 @@ def _algorithm(key: PrivateKeyTypes) -> str:
         return "ed25519"
     if isinstance(key, rsa.RSAPrivateKey):
         return "ps256"
-    raise UserError("private_key", "a key that C2PA cannot use", "give one of P-256, P-384, Ed25519 or RSA")
+    raise UserError(
+        "private_key", "C2PA cannot use this kind of key", "give P-256, P-384, P-521, Ed25519 or RSA"
+    )
 
 
 def _pem(key: PrivateKeyTypes) -> bytes:
@@ -130,7 +138,7 @@ def _from_pem(both: bytes) -> Signer:
 
 
 def _make() -> bytes:
-    """PEM of a new key, its certificate and the root's."""
+    """Return PEM of a new key, its certificate and the root certificate."""
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root_name, name = _name("root"), _name("signer")
     root = _certificate(root_name, root_name, root_key.public_key(), root_key, authority=True)
@@ -150,7 +158,7 @@ def _certificate(
     signed_by: ec.EllipticCurvePrivateKey,
     authority: bool,
 ) -> x509.Certificate:
-    """A certificate of C2PA's profile: key usages and identifiers must be there."""
+    """Return a certificate of C2PA's profile, which requires key usages and identifiers."""
     now = datetime.now(UTC)
     flags = ("key_encipherment", "data_encipherment", "key_agreement", "content_commitment")
     usage = x509.KeyUsage(
@@ -163,7 +171,7 @@ def _certificate(
     )
     builder = (
         x509.CertificateBuilder(issuer, subject, public, x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))  # clocks differ
+        .not_valid_before(now - timedelta(days=1))  # tolerates clocks that are behind
         .not_valid_after(now + timedelta(days=365 * _YEARS))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(usage, critical=True)

@@ -1,18 +1,18 @@
-"""An invisible mark in the pixels that says "made by a machine", and the detector that finds it again.
+"""An invisible watermark that says "made by a machine", and its detector.
 
 One fixed pseudo-random tile, periodic in both directions, is added to every frame: to the luma at middle
-frequencies, more where the image is busy, and a little to the blue-difference chroma at lower ones, where
-eyes hardly see it. Because the tile repeats, a crop only shifts it; because it is the same in every frame,
-motion compensation of a video codec keeps it, and a detector may average over a video. As the detector must
-search all shifts anyhow, the tile is laid where the video already resembles it most: what of the image
-would drown the mark then speaks for it, and nothing more is to be seen.
+frequencies, more strongly in textured areas, and slightly to the blue-difference chroma at lower frequencies,
+to which eyes are hardly sensitive. Because the tile repeats, cropping only shifts it; because it is the same
+in every frame, a video codec's motion compensation preserves it and the detector may average over a video. As
+the detector searches all shifts anyway, the tile is aligned where the video already resembles it most: image
+content that would drown the mark then supports it, at no visible cost.
 
-The detector takes the spectrum of both planes at the tile_spectrum of the tile only, keeps the phases, which for
-images without the mark know nothing of the tile's own, and correlates them with the tile's at all shifts,
-at a set of scales, as seen and mirrored. Without a mark each correlation is a standard normal variable
-whatever the image shows, so that the chance of a false alarm is known.
+The detector takes the Fourier coefficients of both planes at the tile's harmonics only, keeps their phases,
+which are independent of the tile's in images without the mark, and correlates them with the tile's at all
+shifts, at a set of scales, plain and mirrored. Without the mark each correlation is a standard normal
+variable whatever the image shows, so the probability of a false alarm is known.
 
-The tile is public: whoever reads this file can find the mark, and can also remove or forge it.
+The tile is public: anyone who reads this file can detect the mark, and can also remove or forge it.
 """
 
 from __future__ import annotations
@@ -30,53 +30,53 @@ from scipy.signal import windows
 from idol.errors import UserError
 
 KEY = b"idol watermark, version 5"
-"""The public key: what the phases of the tile are hashed from."""
+"""The public key from which the phases of the tile are hashed."""
 
 TILE = 128
-"""Period of the mark, in pixels of the frame as it was made."""
+"""Period of the mark in pixels of the marked frame."""
 
 BANDS = ((4, 14), (2, 4))
-"""Frequencies of luma and chroma, in cycles per tile, from and to: periods of 32 to 9 and 64 to 32 pixels."""
+"""Frequency bands of luma and chroma in cycles per tile: periods of 32 to 9 and 64 to 32 pixels."""
 
 LUMA_RMS = 1.0
-"""Root mean square of the luma's mark, in gray levels, where the image is flat."""
+"""Root mean square of the mark in luma, in gray levels, in flat areas."""
 
 MAX_GAIN = 3.2
-"""How many times as strong it is at most where the image is busy: with this, PSNR is about 41 dB."""
+"""Largest gain of the luma's mark in textured areas; with this value the PSNR is about 41 dB."""
 
 CHROMA_RMS = 0.5
-"""Root mean square of the chroma's mark: its blotches are the first thing that is seen on gray."""
+"""Root mean square of the mark in chroma, in gray levels; on gray it is what becomes visible first."""
 
 MAX_FALSE_ALARM = 0.001
-"""A mark counts as found when an image without one scores as high with at most this probability."""
+"""A mark counts as found if an image without one reaches its score with at most this probability."""
 
 MIN_SIDE = 48
-"""Images with a side shorter than this hold too little of the tile to be examined."""
+"""Images with a shorter side, in pixels, contain too little of the tile to be examined."""
 
-_ALIGNMENT_FRAMES = 4  # frames, evenly taken, that settle where the tile lies
-_SCALES = (0.45, 2.05)  # of the frames that are examined, against the frames that were marked
-_MAX_SIDE = 512  # the middle of larger frames is examined: more would only ask for finer scales
+_ALIGNMENT_FRAMES = 4  # evenly spaced frames that determine the alignment of the tile
+_SCALES = (0.45, 2.05)  # searched sizes of the examined frames relative to the marked ones
+_MAX_SIDE = 512  # only the middle of larger frames is examined: more would require finer scales
 _MAX_HARMONIC = BANDS[0][1]  # the highest harmonic
 _TO_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as in JPEG
 _FROM_BLUE = np.array([0, -0.344, 1.772], np.float32)[:, None, None]
 _NOISE_FLOOR = (
     4.0,
     2.0,
-)  # gray levels that a codec leaves uncertain in luma and chroma where nothing is seen
+)  # gray levels of luma and chroma; keeps codec noise in flat areas small
 _TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
 class WatermarkDetection:
-    """What was found.
+    """Result of the detector.
 
     Attributes:
         found: Whether `false_alarm` is at most `MAX_FALSE_ALARM`.
-        score: The greatest correlation with the tile, in standard deviations of that of an image without it.
-        false_alarm: Probability that an image without the mark scores as high.
-        scale: Size of the frames against that when they were marked; means nothing unless found.
-        mirrored: Whether they have been flipped left to right; means nothing unless found.
-        frames: How many frames were examined together.
+        score: Largest correlation with the tile, in standard deviations of images without the mark.
+        false_alarm: Probability that an image without the mark reaches this score.
+        scale: Size of the frames relative to when they were marked; meaningless unless found.
+        mirrored: Whether they have been flipped horizontally since; meaningless unless found.
+        frames: Number of frames that were examined together.
     """
 
     found: bool
@@ -89,11 +89,11 @@ class WatermarkDetection:
 
 @lru_cache
 def tile_spectrum() -> Complex[np.ndarray, "planes rows columns"]:
-    """The tiles' harmonic_sums on a half plane: numbers of modulus 1 and hashed phase in the band, else 0.
+    """Return the tiles' spectra on a half plane: modulus 1 and hashed phase within the band, else 0.
 
     Returns:
-        Luma, chroma. Rows are 0 to K cycles per tile downwards, columns -K to K cycles to the right; the
-        other half plane is the complex conjugate, as the tiles are real.
+        Luma and chroma. Rows are 0 to K cycles per tile downwards, columns -K to K cycles to the right; the
+        other half plane is the complex conjugate because the tiles are real.
     """
     shape = (len(BANDS), _MAX_HARMONIC + 1, 2 * _MAX_HARMONIC + 1)
     hashed = hashlib.shake_256(KEY).digest(2 * int(np.prod(shape)))
@@ -106,33 +106,33 @@ def tile_spectrum() -> Complex[np.ndarray, "planes rows columns"]:
 
 
 def _cycles() -> tuple[np.ndarray, np.ndarray]:
-    """Cycles per tile of rows (K + 1, 1) and columns (1, 2 K + 1)."""
+    """Return the cycles per tile of rows, (K + 1, 1), and columns, (1, 2 K + 1)."""
     return np.arange(_MAX_HARMONIC + 1)[:, None], np.arange(-_MAX_HARMONIC, _MAX_HARMONIC + 1)[None]
 
 
 @lru_cache
 def tiles() -> Float[np.ndarray, "planes size size"]:
-    """One period of the mark of luma and chroma: float32 of mean 0 and mean square 1."""
+    """Return one period of the mark of luma and chroma: float32 of mean 0 and mean square 1."""
     patterns = _sum_harmonics(tile_spectrum())
     return (patterns / patterns.std((1, 2), keepdims=True)).astype(np.float32)
 
 
 def _sum_harmonics(half: np.ndarray) -> np.ndarray:
-    """(..., TILE, TILE): the real part, at each shift, of the sum over a half plane (..., K + 1, 2 K + 1)."""
+    """Return real sums over a half plane at each shift, (..., K + 1, 2 K + 1) to (..., TILE, TILE)."""
     grid = np.zeros((*half.shape[:-2], TILE // 2 + 1, TILE), np.complex64)
     grid[..., : _MAX_HARMONIC + 1, : _MAX_HARMONIC + 1] = half[..., _MAX_HARMONIC:]
     grid[..., : _MAX_HARMONIC + 1, -_MAX_HARMONIC:] = half[..., :_MAX_HARMONIC]
-    grid[..., 1:, :] /= 2  # the transform adds their conjugates, but to row 0 none
+    grid[..., 1:, :] /= 2  # irfft2 adds the conjugate half of every row except row 0
     return fft.irfft2(grid, axes=(-1, -2), norm="forward")
 
 
 @dataclass(frozen=True)
 class Marker:
-    """The mark of one video: where it lies is settled by the first frames, later ones may come in parts.
+    """The mark of one video. Its alignment is determined once, so that parts can be marked separately.
 
     Attributes:
-        luma: One period of what is added to the luma where the image is flat, in gray levels.
-        tint: One period of what is added to R, G and B besides, everywhere.
+        luma: One period of what is added to the luma in flat areas, in gray levels.
+        tint: One period of what is also added to R, G and B everywhere, in gray levels.
     """
 
     luma: Float[np.ndarray, "size size"]
@@ -140,14 +140,14 @@ class Marker:
 
     @classmethod
     def fit(cls, first: np.ndarray, strength: float = 1.0) -> Marker:
-        """Lays the tile where a video resembles it most.
+        """Align the tile where a video resembles it most.
 
         Args:
-            first: (f, 3, h, w) uint8 sRGB: the whole video or its beginning, of which a few frames are taken.
-            strength: As of `embed`.
+            first: (f, 3, h, w) uint8 sRGB: the video or its beginning, of which a few frames are used.
+            strength: Multiple of the default amplitude, at least 0.
 
         Raises:
-            UserError: As of `embed`.
+            UserError: If the frames are not uint8 (f, 3, h, w), or the strength is negative.
         """
         _check(first)
         if not 0 <= strength < np.inf:
@@ -159,13 +159,13 @@ class Marker:
         )
 
     def mark(self, video: np.ndarray) -> UInt8[np.ndarray, "f 3 h w"]:
-        """Frames of the video with its mark.
+        """Return frames of the video with its mark.
 
         Args:
             video: (f, 3, h, w) uint8 sRGB.
 
         Raises:
-            UserError: If they are none such.
+            UserError: If the frames are not uint8 (f, 3, h, w).
         """
         _check(video)
         luma, tint = (_repeated(tile, *video.shape[2:]) for tile in (self.luma, self.tint))
@@ -179,14 +179,14 @@ class Marker:
 
 
 def embed(video: np.ndarray, strength: float = 1.0) -> UInt8[np.ndarray, "f 3 h w"]:
-    """Adds the mark to every frame; the same clip always gives the same result.
+    """Return a video with the mark in every frame; deterministic.
 
     Args:
-        video: (f, 3, h, w) uint8 sRGB, a whole one: for one that comes in parts take a `Marker` for all.
-        strength: Multiple of the amplitude for which `docs/provenance.md` gives figures; 0 marks nothing.
+        video: (f, 3, h, w) uint8 sRGB, complete; for a video in parts use one `Marker`.
+        strength: Multiple of the amplitude that `docs/provenance.md` reports figures for; 0 adds no mark.
 
     Returns:
-        The marked frames, (f, 3, h, w) uint8.
+        (f, 3, h, w) uint8 sRGB.
 
     Raises:
         UserError: If the frames are not uint8 (f, 3, h, w), or the strength is negative.
@@ -195,27 +195,30 @@ def embed(video: np.ndarray, strength: float = 1.0) -> UInt8[np.ndarray, "f 3 h 
 
 
 def _repeated(tile: np.ndarray, h: int, w: int) -> np.ndarray:
-    """(..., h, w): the tile side by side."""
+    """Return the tile repeated to (..., h, w)."""
     repeats = (1,) * (tile.ndim - 2) + (-(-h // TILE), -(-w // TILE))
     return np.tile(tile, repeats)[..., :h, :w]
 
 
 def best_alignment(video: UInt8[np.ndarray, "f 3 h w"]) -> tuple[int, int]:
-    """By how many pixels down and right the tile is to be rolled so that the frames resemble it most.
+    """Return by how many pixels down and right to roll the tile so that the frames resemble it most.
 
-    Measured at half the size, where a mark has the hardest time.
+    This is measured at half size, where detection is hardest.
+
+    Args:
+        video: sRGB frames.
     """
     h, w = video.shape[2:]
-    if min(h, w) < MIN_SIDE:  # never examined
+    if min(h, w) < MIN_SIDE:  # too small to be examined
         return 0, 0
     half = np.rint(np.stack([_downsample(frame) for frame in video])).astype(np.uint8)
     likeness = correlations(residual(half), 0.5)[0]
     down, right = np.unravel_index(int(likeness.argmax()), likeness.shape)
-    return int(down) + h // 2, int(right) + w // 2  # phases are counted from the middle of the frame
+    return int(down) + h // 2, int(right) + w // 2  # phases are relative to the middle of the frame
 
 
 def _downsample(planes: np.ndarray) -> np.ndarray:
-    """(..., ceil(h / 2), ceil(w / 2)) float32: the means of 2 x 2 pixels of (..., h, w)."""
+    """Return float32 means over 2 x 2 pixels, (..., h, w) to (..., ceil(h / 2), ceil(w / 2))."""
     h, w = planes.shape[-2:]
     even = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(0, h % 2), (0, w % 2)], mode="edge")
     rows = even[..., ::2, :].astype(np.float32) + even[..., 1::2, :]
@@ -223,11 +226,13 @@ def _downsample(planes: np.ndarray) -> np.ndarray:
 
 
 def masking_gain(luma: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """How much more of the luma's mark a place hides than a flat one: 1 to `MAX_GAIN` by the spread around it.
+    """Return the gain of the luma's mark: 1 in flat areas to `MAX_GAIN` in textured areas, less in the dark.
 
-    Measured at half the size, in 5 x 5 of its pixels. The calmest of the windows around a place counts, so
-    that a flat area stays flat up to its edge. Less in the dark, down to 0.4 of that, where a gray level is a
-    larger part of the light.
+    Texture is the standard deviation over 5 x 5 pixels at half size. The flattest window around a pixel
+    counts, so that a flat area stays flat up to its border.
+
+    Args:
+        luma: Luma of a frame in [0, 255].
     """
     half = _downsample(luma)
     mean, square = (_reduce_5x5(values, np.add) / 25 for values in (half, half * half))
@@ -237,8 +242,8 @@ def masking_gain(luma: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
 
 
 def _reduce_5x5(values: np.ndarray, two: np.ufunc) -> np.ndarray:
-    """Sums or minima over 5 x 5, edges repeated: several times as fast as the filters of SciPy."""
-    for _ in range(2):  # along columns, then, turned, along rows
+    """Return sums or minima over 5 x 5 pixels, edges repeated; several times as fast as SciPy's filters."""
+    for _ in range(2):  # along columns, then transposed along rows
         padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
         pairs = two(padded[:-1], padded[1:])
         values = np.ascontiguousarray(two(two(pairs[:-3], pairs[2:-1]), padded[4:]).T)
@@ -246,23 +251,24 @@ def _reduce_5x5(values: np.ndarray, two: np.ufunc) -> np.ndarray:
 
 
 def _luma(frame: np.ndarray) -> np.ndarray:
-    """(h, w) float32 in [0, 255] of a frame (3, h, w) uint8."""
+    """Return float32 luma in [0, 255], (h, w), of a frame (3, h, w) uint8."""
     return np.tensordot(_TO_LUMA, frame.astype(np.float32), 1)
 
 
 def _check(video: np.ndarray) -> None:
     if video.ndim != 4 or video.shape[1] != 3 or video.dtype != np.uint8 or 0 in video.shape:
-        raise UserError("video", f"{video.dtype} {video.shape}", "give color frames, uint8 (f, 3, h, w)")
+        raise UserError("video", f"{video.dtype} {video.shape}", "give sRGB frames, uint8 (f, 3, h, w)")
 
 
 def detect(video: np.ndarray) -> WatermarkDetection:
-    """Looks for the mark in the frames of one video, or in one image (f = 1).
+    """Look for the mark in the frames of one video, or in one image (f = 1).
 
     Args:
-        video: (f, 3, h, w) uint8 sRGB, perhaps compressed, cropped, mirrored, scaled with its shape kept.
+        video: (f, 3, h, w) uint8 sRGB; may be compressed, cropped, mirrored, or scaled at constant aspect
+            ratio.
 
     Raises:
-        UserError: If the frames are not uint8 (f, 3, h, w), or smaller than `MIN_SIDE`.
+        UserError: If the frames are not uint8 (f, 3, h, w), or have a side below `MIN_SIDE`.
     """
     _check(video)
     h, w = video.shape[2:]
@@ -276,27 +282,36 @@ def detect(video: np.ndarray) -> WatermarkDetection:
 
 
 def search_scales(longest: int) -> tuple[float, ...]:
-    """The scales tried on frames of which the longer side has so many pixels, 1 always among them.
+    """Return the scales to search, which include 1.
 
-    Neighbors differ by 4 pixels of the marked frame over its whole length, so that at the nearest one no
-    corner is off by more than 1, a ninth of the shortest period.
+    Neighboring scales differ by 4 pixels of the marked frame over its length, so that at the nearest one
+    corners are off by at most 1 pixel, a ninth of the shortest period.
+
+    Args:
+        longest: Longer side of the examined frames in pixels.
     """
-    # equal steps of 1 / scale, which is what the marked frame's length is proportional to
+    # equal steps of 1 / scale, to which the length of the marked frame is proportional
     first, last = (int(np.floor((1 / scale - 1) * longest / 4)) for scale in reversed(_SCALES))
     return tuple(float(longest / (longest + 4 * step)) for step in range(first, last + 1))
 
 
 def false_alarm_probability(score: float, scales: int) -> float:
-    """Probability, at most, that the greatest correlation of an image without the mark reaches `score`.
+    """Return an upper bound of the probability that an image without the mark reaches a score.
 
-    Over the shifts the correlation is a smooth normal field of variance 1; the expected Euler characteristic
-    of the places where it exceeds a high z is, for area A and covariance L of its gradient,
-    A sqrt(det L) z exp(-z^2 / 2) / (2 pi)^(3/2) (R. J. Adler, The Geometry of Random Fields, 1981), the
-    chance of one. Each scale counts, as seen and mirrored, as if on its own, which errs upwards.
+    Over the shifts the correlation is a smooth Gaussian field of variance 1. The expected Euler
+    characteristic of the set where it exceeds a high z is, for area A and gradient covariance L,
+    A sqrt(det L) z exp(-z^2 / 2) / (2 pi)^(3/2) (R. J. Adler, The Geometry of Random Fields, 1981), which
+    bounds the probability. Each scale, plain and mirrored, is counted as independent, which overestimates it.
+
+    Args:
+        score: Largest correlation in standard deviations.
+        scales: Number of scales that were searched.
     """
     used = np.abs(tile_spectrum())
     down, right = _cycles()
-    slopes = [(2 * np.pi * used * cycles) ** 2 for cycles in (down, right)]  # per tile; A is 1 tile
+    slopes = [
+        (2 * np.pi * used * cycles) ** 2 for cycles in (down, right)
+    ]  # gradient covariance per tile; the area A is one tile
     area = np.sqrt(np.prod([slope.sum() / used.sum() for slope in slopes]))
     z = max(score, 1.0)
     expected = 2 * scales * area * z * np.exp(-z * z / 2) / (2 * np.pi) ** 1.5
@@ -304,10 +319,13 @@ def false_alarm_probability(score: float, scales: int) -> float:
 
 
 def residual(video: UInt8[np.ndarray, "f 3 h w"]) -> Float[np.ndarray, "planes rows columns"]:
-    """Luma and chroma without the image's shapes and contrasts, averaged over the frames.
+    """Return luma and chroma without the image's shapes and contrasts, averaged over the frames.
 
-    Large shapes are taken off, and what is left is divided by its local variance: the weight of a place in a
-    matched filter. Faded out at the edges; of frames larger than 512 pixels only the middle.
+    Low frequencies are subtracted and the rest is divided by its local variance, the weight of a matched
+    filter. It fades out at the edges; of frames larger than 512 pixels only the middle is used.
+
+    Args:
+        video: sRGB frames.
     """
     middle = [slice((n - min(n, _MAX_SIDE)) // 2, (n + min(n, _MAX_SIDE)) // 2) for n in video.shape[2:]]
     total = sum(_planes(frame[:, middle[0], middle[1]]) for frame in video) / np.float32(len(video))
@@ -328,7 +346,12 @@ def _whiten(plane: np.ndarray, floor: float) -> np.ndarray:
 
 
 def best_correlation(rest: Float[np.ndarray, "planes rows columns"], scale: float) -> tuple[float, bool]:
-    """The greatest of the `correlations` at one scale, and whether it is with the mirrored tiles."""
+    """Return the largest of the `correlations` at one scale, and whether it is with the mirrored tiles.
+
+    Args:
+        rest: The `residual` of the frames.
+        scale: Size of the frames relative to when they were marked.
+    """
     scores = correlations(rest, scale).max((1, 2))
     return float(scores.max()), bool(scores[1] > scores[0])
 
@@ -336,34 +359,42 @@ def best_correlation(rest: Float[np.ndarray, "planes rows columns"], scale: floa
 def correlations(
     rest: Float[np.ndarray, "planes rows columns"], scale: float
 ) -> Float[np.ndarray, "2 size size"]:
-    """With the tiles, as they are and mirrored, at each of their shifts; in standard deviations.
+    """Return the correlations with the tiles, plain and mirrored, at all shifts, in standard deviations.
 
     Args:
-        rest: As `residual` gives it.
-        scale: Of the frames against those that were marked.
+        rest: The `residual` of the frames.
+        scale: Size of the frames relative to when they were marked.
     """
-    seen, key = harmonic_sums(rest, scale), tile_spectrum()
-    size = np.abs(seen)
-    # next to nothing is no phase: a weight below 1 for what is small among the tile_spectrum of its plane
+    spectrum, key = harmonic_sums(rest, scale), tile_spectrum()
+    size = np.abs(spectrum)
+    # tiny coefficients have no reliable phase: weight those below the typical size of their plane less
     typical = np.array([np.median(s[k != 0]) for s, k in zip(size, key, strict=True)])[:, None, None]
-    phases = seen / np.maximum(size + typical.astype(np.float32), _TINY)
+    phases = spectrum / np.maximum(size + typical.astype(np.float32), _TINY)
+    # correlation at all shifts is the inverse transform of the cross spectrum
     products = np.stack([phases * np.conj(key), phases * np.conj(key[..., ::-1])])
-    variance = np.square(np.abs(products)).sum((1, 2, 3)) / 2  # of a sum of cosines of random phase
+    variance = np.square(np.abs(products)).sum((1, 2, 3)) / 2  # of a sum of cosines with random phases
     return _sum_harmonics(products.sum(1)) / np.sqrt(np.maximum(variance, _TINY))[:, None, None]
 
 
 def harmonic_sums(
     planes: Float[np.ndarray, "planes h w"], scale: float
 ) -> Complex[np.ndarray, "planes rows columns"]:
-    """Fourier sums at the tile_spectrum of a tile of period `TILE * scale`, laid out as `tile_spectrum()`."""
+    """Return Fourier sums at the harmonics of a tile of period `TILE * scale`, laid out as `tile_spectrum`.
+
+    Args:
+        planes: Luma and chroma.
+        scale: Size of the frames relative to when they were marked.
+    """
     rows, columns = (_waves(n, scale) for n in planes.shape[1:])
     rows = rows[_MAX_HARMONIC:]
-    parts = np.concatenate([rows.real, rows.imag]) @ planes  # real numbers: half the work
+    parts = (
+        np.concatenate([rows.real, rows.imag]) @ planes
+    )  # real and imaginary parts separately: half the work
     return (parts[:, : _MAX_HARMONIC + 1] + 1j * parts[:, _MAX_HARMONIC + 1 :]) @ columns.T
 
 
 @lru_cache(maxsize=1024)
 def _waves(length: int, scale: float) -> np.ndarray:
-    """(2 K + 1, length) complex64: waves of -K to K cycles per scaled tile along `length` pixels."""
+    """Return complex64 waves, (2 K + 1, length), of -K to K cycles per scaled tile along `length` pixels."""
     cycles = np.arange(-_MAX_HARMONIC, _MAX_HARMONIC + 1) / (TILE * scale)
     return np.exp(-2j * np.pi * np.outer(cycles, np.arange(length) - length / 2)).astype(np.complex64)

@@ -1,4 +1,4 @@
-"""VIDEO + DEPTH -> VIEWS: parallax, stereo, point clouds, meshes."""
+"""VIDEO + DEPTH -> VIEWS: novel camera paths, stereo, point clouds, meshes, EXR."""
 
 from idol.rendering.render import RenderResult, render
 

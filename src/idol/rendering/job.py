@@ -1,4 +1,4 @@
-"""What every kind of view is made from, and where it goes."""
+"""The settings and inputs of one rendering, and the writer of its videos."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from idol.rendering.parallel import imap_frames
 from idol.rendering.provenance import watermark_layers
 
 CHUNK_FRAMES = 16
-"""Frames of a video that are marked and encoded together."""
+"""Number of video frames that are marked and encoded at once."""
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What decides the views of a clip; recorded in `render.json`.
+    """Settings of a rendering; recorded in `render.json`.
 
     Attributes:
-        kinds: Names of `kinds.KINDS`.
-        path: A built-in move or a file of keyframes (`paths.camera_path`); None: sway for parallax, still
-            for stereo.
-        amount: How far a move goes, in distances of the person; None is the move's default.
+        kind: Names of `kinds.KINDS`.
+        path: A built-in move or a file of keyframes (`camera_paths.camera_path`); None: sway for parallax,
+            still for stereo.
+        amount: Extent of a built-in move in distances of the person; None: the move's default.
         stereo: Layout of the stereo video.
-        baseline: Meters between the eyes; a negative one swaps them.
-        convergence: Meters to what appears at the screen; None: the person.
-        fov: Vertical field of view of the clip in degrees; None: see `scale.estimate_camera`.
-        person_height: Meters.
-        height: Of the videos in pixels; None: the clip's.
-        width: Of the videos in pixels; None: the clip's.
-        mesh_step: Pixels along a side of a cell of the person's mesh, 1 to 4.
-        watermark: Whether videos and colors carry the invisible mark (`idol.provenance`).
+        baseline: Distance between the eyes in meters; negative swaps them.
+        convergence: Distance in meters of what appears on the screen; None: the person's.
+        fov: Vertical field of view of the clip in degrees; None: see `metric_scale.estimate_camera`.
+        person_height: Height of the person in meters.
+        height: Height of the videos in pixels; None: the clip's.
+        width: Width of the videos in pixels; None: the clip's.
+        mesh_step: Side of a cell of the person's mesh in pixels, 1 to 4.
+        watermark: Whether videos and colors carry the invisible watermark (`idol.provenance`).
     """
 
-    kinds: tuple[str, ...] = ("parallax",)
+    kind: tuple[str, ...] = ("parallax",)
     path: str | None = None
     amount: float | None = None
     stereo: Layout = "side-by-side"
@@ -60,16 +60,16 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class RenderJob:
-    """One clip to be written as views into a folder.
+    """One clip to be rendered into a folder.
 
     Attributes:
-        layers: The clip, taken apart.
-        video: Its frames, sRGB.
-        camera: The clip's, with the pixels of the videos.
-        settings: What was asked for.
-        folder: Where files go.
+        layers: The clip's layers.
+        video: The clip's frames, sRGB.
+        camera: The clip's camera with the size of the videos.
+        settings: Settings of the rendering.
+        folder: Destination.
         provenance: Marks videos and colors.
-        audio: A file whose sound goes with the videos, or None.
+        audio: File whose sound is copied into the videos, or None.
         progress: Receives one step per frame.
     """
 
@@ -84,36 +84,39 @@ class RenderJob:
 
     @cached_property
     def watermarked_layers(self) -> Layers:
-        """The layers with the watermark in their colors, for files that hold these as they are."""
+        """The layers with the watermark in their colors, for files that contain the colors unchanged."""
         return watermark_layers(self.layers, self.video, self.provenance)
 
     def write_video(self, name: str, draw: Callable[[int], UInt8[np.ndarray, "3 h w"]]) -> Path:
-        """Write one video with the clip's rate and sound; every video of a render goes through here.
+        """Write one video at the clip's frame rate and with its sound, as all videos of a rendering are.
 
-        Frames are marked and encoded a few at a time while the next ones are drawn, so that no clip is too
-        long for memory.
+        Frames are marked and encoded in chunks while the next ones are rendered, so that memory does not grow
+        with the length of the clip.
 
         Args:
-            name: Of the file.
-            draw: Gets the index of a frame; called by several threads.
+            name: File name.
+            draw: Renders the frame of an index; called from several threads.
+
+        Returns:
+            Path of the video.
         """
         path, layers = self.folder / name, self.layers
-        parts = _parts(imap_frames(draw, layers.frames))
-        first = next(parts)
+        chunks = _chunks(imap_frames(draw, layers.frames))
+        first = next(chunks)
         height, width = first.shape[2:]
         mark = self.provenance.marker(first)
         with video_writer(path, height, width, layers.fps, preset="superfast") as writer:
             if self.audio is not None:
                 writer.add_sound(self.audio, layers.frames / layers.fps)
             done = 0
-            for part in chain([first], parts):
-                writer.add(mark(part))
-                done += len(part)
+            for chunk in chain([first], chunks):
+                writer.add(mark(chunk))
+                done += len(chunk)
                 self.progress.step(done, layers.frames)
         return path
 
 
-def _parts(frames: Iterator[UInt8[np.ndarray, "3 h w"]]) -> Iterator[UInt8[np.ndarray, "f 3 h w"]]:
-    """Frames, up to `CHUNK_FRAMES` together."""
-    while part := list(islice(frames, CHUNK_FRAMES)):
-        yield np.stack(part)
+def _chunks(frames: Iterator[UInt8[np.ndarray, "3 h w"]]) -> Iterator[UInt8[np.ndarray, "f 3 h w"]]:
+    """Yield the frames in chunks of up to `CHUNK_FRAMES`."""
+    while chunk := list(islice(frames, CHUNK_FRAMES)):
+        yield np.stack(chunk)

@@ -1,4 +1,4 @@
-"""Where a clip comes from: what the credentials of its views say, and the mark in its layers' colors."""
+"""Provenance of rendered views: facts for their credentials, and the watermark in the colors of layers."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from idol.provenance import Facts, Provenance, checkpoint_digest, detect
 from idol.provenance.watermark import MIN_SIDE
 from idol.rendering.geometry.camera import Layers
 
-_SOURCE = "idol generate"  # what a generated clip names as its source
-_DETECTION_FRAMES = 8  # frames in which a mark is looked for
+_SOURCE = "idol generate"  # `Clip.source` of a generated clip
+_DETECTION_FRAMES = 8  # frames in which an existing mark is searched
 
 
 def clip_facts(clip: Clip, folder: Path | None) -> Facts:
-    """What may be published of a clip: nothing that its maker wrote into it.
+    """Return what may be published about a clip's origin; nothing that its author wrote into it.
 
     Args:
         clip: The clip.
-        folder: That it was read from, if it was: the `run.json` of a generated one names model and seed.
+        folder: Folder it was read from, if any; the `run.json` of a generated clip provides model and seed.
 
     Returns:
-        Facts without a kind; of a clip that nobody generated only that it was given.
+        Facts without a kind. For a clip that was not generated they only say that it was given.
 
     Raises:
-        UserError: If there is a `run.json` that is none of `idol generate`.
+        UserError: If `run.json` exists but was not written by `idol generate`.
     """
     record = None if folder is None else folder / "run.json"
     if record is not None and record.is_file():
@@ -45,26 +45,27 @@ def _recorded(path: Path) -> Facts:
         digest = checkpoint_digest((str(file["name"]), str(file["sha256"])) for file in files)
         return Facts(str(settings["weights"]), digest, int(settings["seed"]))
     except (OSError, ValueError, LookupError, TypeError) as wrong:
-        hint = "give the folder that `idol generate` made, or take run.json out"
-        raise UserError("clip", f"{path} is not the record of a run", hint) from wrong
+        remedy = "give the folder that `idol generate` wrote, or remove run.json"
+        raise UserError("clip", f"{path} is not the record of a run", remedy) from wrong
 
 
 def watermark_layers(layers: Layers, video: UInt8[np.ndarray, "f 3 h w"], provenance: Provenance) -> Layers:
-    """Layers whose colors carry the watermark, for files that hold images: meshes, points, EXR.
+    """Return layers with the watermark in their colors, for files that contain images: meshes, points, EXR.
 
-    Frames and background are marked as they are, each as one video, before they are cut up: what is made of
-    their pixels then carries a part of the mark. What bears one already keeps that: a second would be seen.
+    The frames and the background are each marked as one video before they are cut up, so that everything made
+    of their pixels carries part of the mark. Videos that already carry it are not marked again, as that would
+    be visible.
 
     Args:
-        layers: The clip's.
-        video: Its frames, of which the person's colors are.
-        provenance: Marks them, or leaves them as they are where marking is switched off.
+        layers: The clip's layers.
+        video: The clip's frames, sRGB, from which the person's colors were taken.
+        provenance: Whether and how to mark.
     """
     background = watermark_once(layers.background, provenance)
     if not provenance.watermark or _is_marked(video):
         return replace(layers, background=background)
     marked = provenance.mark(layers.color)
-    # black is where the person's colors end
+    # pixels beyond the extrapolated colors are black and stay so
     color = np.where(layers.color.any(1, keepdims=True), marked, layers.color)
     return replace(layers, background=background, color=color)
 
@@ -72,11 +73,11 @@ def watermark_layers(layers: Layers, video: UInt8[np.ndarray, "f 3 h w"], proven
 def watermark_once(
     video: UInt8[np.ndarray, "f 3 h w"], provenance: Provenance
 ) -> UInt8[np.ndarray, "f 3 h w"]:
-    """Frames with the watermark; those that bear it already, or where it is switched off, as they are.
+    """Return the frames with the watermark, unchanged if they already carry it or watermarking is off.
 
     Args:
-        video: sRGB.
-        provenance: Marks it.
+        video: sRGB frames.
+        provenance: Whether and how to mark.
     """
     return video if not provenance.watermark or _is_marked(video) else provenance.mark(video)
 

@@ -1,8 +1,7 @@
-"""CLIP -> a folder of views, whole or not at all."""
+"""CLIP -> a folder of views: the function behind `idol render`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from idol import __version__
-from idol.atomic_io import FolderKind, check_destination, staged_folder
+from idol.atomic_io import FolderKind, check_destination, staged_folder, write_json
 from idol.clip import Clip
 from idol.config import to_dict
 from idol.errors import UserError
@@ -36,12 +35,12 @@ class RenderResult:
     """What `render` has written.
 
     Attributes:
-        folder: Holds everything below, and `render.json`.
-        files: The views, in the order asked for.
-        settings: As given.
-        camera: The clip's, with the field of view that was used.
-        metric: Whether the distances are the clip's own; if not, they follow from the field of view and the
-            person's height.
+        folder: Folder with all files and `render.json`.
+        files: The views, in the order of the kinds.
+        settings: The settings used.
+        camera: The clip's camera with the field of view that was used.
+        metric: Whether the clip came with metric depth; if not, the scale follows from the field of view and
+            the person's height.
     """
 
     folder: Path
@@ -54,7 +53,7 @@ class RenderResult:
 def render(
     clip: Clip | str | Path,
     out: str | Path,
-    kinds: Sequence[str] = ("parallax",),
+    kind: Sequence[str] = ("parallax",),
     *,
     path: str | None = None,
     amount: float | None = None,
@@ -75,34 +74,38 @@ def render(
     """Write 2.5-D views of a clip.
 
     Args:
-        clip: A clip, or the folder of one (a run of `idol generate`): then sound is kept, too.
-        out: The new folder. It appears whole or not at all.
-        kinds: Names of `KINDS`: "parallax", "stereo", ...
-        path: The camera's: "sway", "dolly", "orbit", "still", or a file of keyframes (`paths.Keyframes`). By
-            default sway for parallax and still for stereo.
-        amount: How far a move goes, in distances of the person.
+        clip: A clip, or its folder (such as a run of `idol generate`), from which sound is copied.
+        out: New folder; it appears complete or not at all.
+        kind: Names of `outputs.kinds.KINDS`, such as "parallax" and "stereo".
+        path: Camera path: "sway", "dolly", "orbit", "still", or a file of keyframes
+            (`camera_paths.Keyframes`). None: sway for parallax, still for stereo.
+        amount: Extent of a built-in move, -0.6 to 0.6 distances of the person; None: the move's default.
         stereo: Layout of the stereo video.
-        baseline: Meters between the eyes; a negative one swaps them.
-        convergence: Meters to what appears at the screen; the person by default.
-        fov: Vertical field of view of the clip in degrees; by default the one that fits known distances and
+        baseline: Distance between the eyes in meters, -1 to 1; negative swaps them.
+        convergence: Distance in meters, 0.1 to 1000, of what appears on the screen; None: the person's.
+        fov: Vertical field of view of the clip in degrees, 1 to 150; None: the one that fits metric depth to
             `person_height`, else 35.
-        person_height: Meters; the scale where the clip's distances are not known.
-        height: Of the videos in pixels; the clip's by default, or what keeps the shape if `width` is given.
-        width: Alike.
-        mesh_step: Pixels of the clip along a side of a cell of the person's mesh, 1 to 4: a larger one makes
-            smaller files. That of the background is four times as wide.
-        watermark: Put the invisible mark into videos, textures and colors (`idol.provenance`).
-        certificate: PEM of a certificate chain that signs every file; one of this machine's by default.
-        private_key: PEM of its key.
-        overwrite: Replace `out` if it is a folder of views.
-        progress: Receives one step per frame.
+        person_height: Height of the person in meters, 0.3 to 3; it sets the scale of relative depth.
+        height: Height of the videos in pixels, 16 to 8192; None: the clip's, or in proportion to `width`.
+        width: Width of the videos in pixels, 16 to 8192; None: the clip's, or in proportion to `height`.
+        mesh_step: Side of a cell of the person's mesh in pixels of the clip, 1 to 4; larger cells make
+            smaller files. The background's cells are four times as wide.
+        watermark: Whether to put the invisible watermark into videos, textures and colors
+            (`idol.provenance`).
+        certificate: PEM file of the certificate chain that signs every file; None: one of this machine.
+        private_key: PEM file of its private key.
+        overwrite: Whether to replace `out` if it is a folder of views.
+        progress: Receives one step per frame of each kind.
+
+    Returns:
+        The files and the settings used.
 
     Raises:
-        UserError: If the clip has no depth or no person, an argument is wrong, or `out` cannot be written.
+        UserError: If the clip has no depth or no person, an argument is invalid, or `out` cannot be written.
     """
-    _check_choices(kinds, stereo)
-    asked = ViewSettings(
-        tuple(dict.fromkeys(kinds)),
+    _check_choices(kind, stereo)
+    settings = ViewSettings(
+        tuple(dict.fromkeys(kind)),
         path,
         amount,
         stereo,
@@ -115,40 +118,44 @@ def render(
         mesh_step,
         watermark,
     )
-    _check_numbers(asked)
+    _check_numbers(settings)
     provenance = provenance_of(watermark, certificate, private_key)
     out = Path(out)
     check_destination(out, overwrite, RENDER_FOLDER)
-    home = None if isinstance(clip, Clip) else Path(clip)
+    clip_folder = None if isinstance(clip, Clip) else Path(clip)
     source = clip if isinstance(clip, Clip) else Clip.load(clip)
-    facts = clip_facts(source, home)
-    sound = home and home / "video.mp4"
-    camera = output_camera(Camera(45.0, source.height, source.width), asked)  # refused before any work
+    facts = clip_facts(source, clip_folder)
+    sound = clip_folder and clip_folder / "video.mp4"
+    output_camera(Camera(45.0, source.height, source.width), settings)  # refuses sizes before any work
     layers = firm_silhouette(separate(source, fov=fov, person_height=person_height))
-    camera = output_camera(layers.camera, asked)
+    camera = output_camera(layers.camera, settings)
     with staged_folder(out, overwrite, RENDER_FOLDER) as folder:
         audio = sound if sound and sound.is_file() else None
-        job = RenderJob(layers, source.video, camera, asked, folder, provenance, audio, progress)
-        files = [file for kind in asked.kinds for file in KINDS[kind](job)]
+        job = RenderJob(layers, source.video, camera, settings, folder, provenance, audio, progress)
+        files = [file for name in settings.kind for file in KINDS[name](job)]
         _sign(folder, provenance, facts)
         names = [str(file.relative_to(folder)) for file in files]
-        record = _record(asked, home, layers.camera, layers.metric, names)
-        (folder / "render.json").write_text(json.dumps(record, indent=2) + "\n")
-    return RenderResult(out, tuple(out / name for name in names), asked, layers.camera, layers.metric)
+        record = _record(settings, clip_folder, layers.camera, layers.metric, names)
+        write_json(folder / "render.json", record)
+    return RenderResult(out, tuple(out / name for name in names), settings, layers.camera, layers.metric)
 
 
 def _sign(folder: Path, provenance: Provenance, facts: Facts) -> None:
-    """Sign every file, in itself or beside it."""
+    """Sign every file, inside the file or beside it."""
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         kind = file.stem if file.parent == folder else file.parent.name
         provenance.sign(file, replace(facts, kind=kind))
 
 
 def output_camera(camera: Camera, settings: ViewSettings) -> Camera:
-    """The clip's camera with the pixels of the output, which shows as much of the clip as fits its shape.
+    """Return the clip's camera for the output's size, zoomed so that the clip fills its aspect ratio.
+
+    Args:
+        camera: The clip's camera.
+        settings: Settings with the size and the stereo layout.
 
     Raises:
-        UserError: If a size is out of range, or cannot be halved where the stereo layout asks for it.
+        UserError: If a size is out of range, or odd where the stereo layout halves it.
     """
     shape = camera.width / camera.height
     height = settings.height or (round(settings.width / shape) if settings.width else camera.height)
@@ -156,7 +163,7 @@ def output_camera(camera: Camera, settings: ViewSettings) -> Camera:
     for name, size in (("height", height), ("width", width)):
         if size not in _SIZES:
             raise UserError(name, f"{size} pixels", f"give {_SIZES[0]} to {_SIZES[-1]}")
-    if "stereo" in settings.kinds and settings.stereo.endswith("-half"):
+    if "stereo" in settings.kind and settings.stereo.endswith("-half"):
         name, size = ("width", width) if settings.stereo.startswith("side") else ("height", height)
         if size % 2:
             raise UserError(
@@ -177,17 +184,16 @@ def _check_choices(kinds: Sequence[str], stereo: str) -> None:
 
 
 def _check_numbers(settings: ViewSettings) -> None:
-    if settings.amount is not None and settings.path is None and "parallax" not in settings.kinds:
+    if settings.amount is not None and settings.path is None and "parallax" not in settings.kind:
         raise UserError("amount", "no camera moves", "give `path=sway`, `path=dolly` or `path=orbit`")
     if not abs(settings.baseline) <= 1:
         raise UserError("baseline", f"{settings.baseline}", "give meters from -1 to 1")
     if settings.convergence is not None and not 0.1 <= settings.convergence <= 1000:
         raise UserError("convergence", f"{settings.convergence}", "give meters from 0.1 to 1000")
-
     if settings.mesh_step not in MESH_STEPS:
         raise UserError("mesh_step", f"{settings.mesh_step}", "give 1 to 4 pixels")
-    if settings.mesh_step != 1 and "mesh" not in settings.kinds:
-        raise UserError("mesh_step", "no mesh is made", "add `kind=mesh`")
+    if settings.mesh_step != 1 and "mesh" not in settings.kind:
+        raise UserError("mesh_step", "is only used by meshes", "add `kind=mesh`")
 
 
 def _record(

@@ -6,8 +6,8 @@ import pytest
 
 from idol.rendering import render
 from idol.rendering.layers.separate import separate
-from idol.rendering.outputs.depth_video import read_depth_video
 from support.cli_runs import call, refused
+from support.depth_videos import read_depth_video
 from support.drawn import drawn_clip
 from support.recorded_progress import RecordedProgress
 
@@ -38,10 +38,14 @@ def test_a_moving_background_is_a_file_a_frame(tmp_path, kind):
     pytest.importorskip("OpenEXR")
     made = render(drawn_clip(3, frames=2, size=32, moving=True), tmp_path / "out", [kind])
     suffix = made.files[0].suffix
-    assert [p.name for p in made.files if p.parent.name == "background"] == [
-        f"00000{suffix}",
-        f"00001{suffix}",
-    ]
+    names = [f"00000{suffix}", f"00001{suffix}"]
+    assert [p.name for p in made.files if p.parent.name == "background"] == names
+
+
+def test_kinds_may_share_the_folder_of_a_moving_background(tmp_path):
+    pytest.importorskip("OpenEXR")
+    made = render(drawn_clip(3, frames=2, size=32, moving=True), tmp_path / "out", ["points", "exr"])
+    assert len([p for p in made.files if p.parent.name == "background"]) == 4
 
 
 def test_a_wider_step_makes_smaller_meshes(tmp_path):
@@ -83,5 +87,5 @@ def test_exr_without_its_package_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     drawn_clip(3, frames=2, size=32).save(tmp_path / "clip")
     told = refused("render", tmp_path / "clip", "-o", tmp_path / "out", "--kind", "exr")
-    assert told == "exr: needs OpenEXR, which is not installed; pip install idol-diffusion[render]"
+    assert told == "--kind: exr needs OpenEXR, which is not installed; pip install idol-diffusion[render]"
     assert [p.name for p in tmp_path.iterdir()] == ["clip"]

@@ -1,1 +1,1 @@
-"""What is written: videos, stereo, point clouds, meshes, EXR."""
+"""Writers of the outputs of rendering: videos, stereo, point clouds, meshes, EXR."""

@@ -1,4 +1,4 @@
-"""The kinds of `idol render` that other programs go on with: points, meshes, EXR and depth video."""
+"""Kinds of `idol render` for other programs: points, meshes, EXR and depth videos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from idol.rendering.outputs.point_cloud import background_cloud, merge_clouds, p
 
 
 def write_points(job: RenderJob) -> list[Path]:
-    """`points/00000.ply` ...: the person's points of each frame; `background.ply`: those behind."""
+    """Write `points/00000.ply` ... with the person's points per frame, and `background.ply`."""
     layers = job.watermarked_layers
     files = _per_frame(job, "points", "ply", lambda i, path: _write(path, to_ply(person_cloud(layers, i))))
     return [
@@ -25,7 +25,7 @@ def write_points(job: RenderJob) -> list[Path]:
 
 
 def write_scene_points(job: RenderJob) -> list[Path]:
-    """`scene-points/00000.ply` ...: person and background of each frame in one file."""
+    """Write `scene-points/00000.ply` ... with person and background of each frame in one file."""
     layers = job.watermarked_layers
 
     def one(frame: int, path: Path) -> None:
@@ -35,34 +35,34 @@ def write_scene_points(job: RenderJob) -> list[Path]:
 
 
 def write_mesh(job: RenderJob) -> list[Path]:
-    """`clip.glb`: the clip as one animation; `mesh/00000.glb` ...: each frame; all with the background."""
+    """Write `clip.glb`, one animation, and `mesh/00000.glb` ... per frame, all with the background."""
     layers, step = job.watermarked_layers, job.settings.mesh_step
     files = _per_frame(job, "mesh", "glb", lambda i, path: _write(path, frame_glb(layers, i, step)))
     return [_write(job.folder / "clip.glb", clip_glb(layers, step)), *files]
 
 
 def write_exr(job: RenderJob) -> list[Path]:
-    """`exr/00000.exr` ...: the person's R G B A Z of each frame; `background.exr`: those behind."""
+    """Write `exr/00000.exr` ... with the person's R G B A Z per frame, and `background.exr`."""
     layers = job.watermarked_layers
     files = _per_frame(job, "exr", "exr", lambda i, path: write_person_exr(path, layers, i))
     return [*files, *_backgrounds(job, "exr", lambda i, path: write_background_exr(path, layers, i))]
 
 
 def write_depth(job: RenderJob) -> list[Path]:
-    """`depth.mkv`: the person's millimeters, 16 bit; `scene-depth.mkv`: those of all that is seen."""
+    """Write `depth.mkv`, the person's depth in 16-bit millimeters, and `scene-depth.mkv`, the scene's."""
     layers = job.layers
-    there = layers.alpha >= 0.5
-    person = np.where(there, layers.z, np.float32(np.inf))
-    seen = np.where(there, layers.z, layers.background_z)
+    mask = layers.alpha >= 0.5
+    person = np.where(mask, layers.z, np.float32(np.inf))
+    scene = np.where(mask, layers.z, layers.background_z)
     files = []
-    for name, z in (("depth.mkv", person), ("scene-depth.mkv", seen)):
+    for name, z in (("depth.mkv", person), ("scene-depth.mkv", scene)):
         files.append(job.folder / name)
         write_depth_video(files[-1], to_millimeters(z), layers.fps)
     return files
 
 
 def _per_frame(job: RenderJob, name: str, suffix: str, write: Callable[[int, Path], object]) -> list[Path]:
-    """One file per frame in a folder of its own, told to the job's progress."""
+    """Write one file per frame into a new folder and report progress."""
     files = list(_numbered(job.folder / name, suffix, job.layers.frames))
     for i, path in enumerate(files):
         write(i, path)
@@ -71,7 +71,7 @@ def _per_frame(job: RenderJob, name: str, suffix: str, write: Callable[[int, Pat
 
 
 def _backgrounds(job: RenderJob, suffix: str, write: Callable[[int, Path], object]) -> list[Path]:
-    """`background.*`, or a folder of one per frame where the camera moves."""
+    """Write `background.*`, or a folder with one file per frame if the background changes."""
     if job.layers.static:
         files = [job.folder / f"background.{suffix}"]
     else:
@@ -82,7 +82,7 @@ def _backgrounds(job: RenderJob, suffix: str, write: Callable[[int, Path], objec
 
 
 def _numbered(folder: Path, suffix: str, count: int) -> Iterator[Path]:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # points and EXR share `background/`
     return (folder / f"{i:05d}.{suffix}" for i in range(count))
 
 

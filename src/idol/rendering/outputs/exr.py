@@ -1,8 +1,8 @@
-"""OpenEXR for compositing: color, alpha and metric depth of the person, and of what is behind.
+"""OpenEXR for compositing: color, alpha and metric depth of the person and of the background.
 
-Colors are what compositors expect: linear light with the primaries of Rec. 709, multiplied by alpha, in half
-precision (which holds 8-bit sRGB exactly). Z is meters along the view axis in single precision; where the
-person is not (alpha 0) it is +infinity, as nothing is there.
+Colors follow the conventions of compositors: linear light with Rec. 709 primaries, premultiplied by alpha, in
+half precision (which holds 8-bit sRGB exactly). Z is meters along the optical axis in single precision, and
++infinity where alpha is 0.
 """
 
 from fractions import Fraction
@@ -14,25 +14,19 @@ from jaxtyping import Float32, UInt8
 
 from idol.errors import UserError
 from idol.rendering.geometry.camera import Layers
+from idol.rendering.outputs.srgb import SRGB_TO_LINEAR
 
 _REC_709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)  # red, green, blue, white
 _COMMENTS = "linear Rec. 709, premultiplied; Z in meters along the view axis, infinite where nothing is"
 
 
-def to_linear(color: UInt8[np.ndarray, "*b"]) -> Float32[np.ndarray, "*b"]:
-    """Linear light in [0, 1] of 8-bit sRGB (IEC 61966-2-1)."""
-    levels = np.arange(256) / 255
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)[color]
-
-
 def write_person_exr(path: Path, layers: Layers, frame: int) -> None:
-    """Writes the person in one frame: R G B A (half) and Z (float).
+    """Write the person in one frame: R G B A (half) and Z (float).
 
     Args:
-        path: Where to.
-        layers: The clip's.
-        frame: Which.
+        path: Destination.
+        layers: The clip.
+        frame: Index of the frame.
 
     Raises:
         UserError: If OpenEXR is not installed.
@@ -43,12 +37,12 @@ def write_person_exr(path: Path, layers: Layers, frame: int) -> None:
 
 
 def write_background_exr(path: Path, layers: Layers, frame: int) -> None:
-    """Writes what is behind the person in one frame, whole: R G B A (half; A is 1) and Z (float).
+    """Write the complete background of one frame: R G B A (half, A is 1) and Z (float).
 
     Args:
-        path: Where to.
-        layers: The clip's.
-        frame: Which.
+        path: Destination.
+        layers: The clip.
+        frame: Index of the frame.
 
     Raises:
         UserError: If OpenEXR is not installed.
@@ -65,7 +59,8 @@ def _write(
     z: Float32[np.ndarray, "h w"],
 ) -> None:
     openexr = _openexr()
-    rgba = np.concatenate([to_linear(color) * alpha, alpha[None]]).transpose(1, 2, 0)
+    # c h w -> h w c
+    rgba = np.concatenate([SRGB_TO_LINEAR[color] * alpha, alpha[None]]).transpose(1, 2, 0)
     header = {
         "compression": openexr.ZIP_COMPRESSION,
         "type": openexr.scanlineimage,
@@ -82,6 +77,6 @@ def _openexr() -> Any:
         import OpenEXR
     except ImportError as missing:
         raise UserError(
-            "exr", "needs OpenEXR, which is not installed", "pip install idol-diffusion[render]"
+            "kind", "exr needs OpenEXR, which is not installed", "pip install idol-diffusion[render]"
         ) from missing
     return OpenEXR

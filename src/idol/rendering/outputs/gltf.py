@@ -1,9 +1,9 @@
-"""glTF 2.0 binaries: textured triangles, the camera that saw them, and one mesh a frame.
+"""Writer of glTF 2.0 binaries: textured meshes, the original camera, an animation with one mesh per frame.
 
-Written here because a mesh per frame needs two things that trimesh does not write: animation and unlit
-materials (`KHR_materials_unlit`: the texture is a photograph, it must not be lit a second time).
+It exists because trimesh writes neither animations nor unlit materials (`KHR_materials_unlit`: the texture is
+a photograph and must not be lit again).
 
-Every frame has its own triangles and its own texture, so morph targets, which share both, cannot play them.
+Every frame has its own triangles and texture, so morph targets, which share both, cannot animate them.
 Instead each frame is a node whose scale steps between 0 and 1. The specification names this as the way to
 animate visibility, and Blender and three.js both play it.
 """
@@ -31,10 +31,14 @@ class TexturedMesh:
     """Textured triangles.
 
     Attributes:
-        vertices: (n, 3) float32 in meters; right-handed, Y up.
-        uv: (n, 2) float32; (0, 0) is the top left corner of the texture, (1, 1) its bottom right one.
-        faces: (k, 3) uint32, counter-clockwise from the front.
-        texture: (3, h, w) uint8 sRGB, or (4, h, w) with alpha, which cuts the surface where it is below half.
+        vertices: (n, 3) float32 in meters; right-handed, y up.
+        uv: (n, 2) float32; (0, 0) is the top left corner of the texture, (1, 1) the bottom right one.
+        faces: (k, 3) uint32, counter-clockwise seen from the front.
+        texture: (3, h, w) uint8 sRGB, or (4, h, w) with alpha, which cuts the mesh where it is below one
+            half.
+
+    Raises:
+        ValueError: If a shape is wrong, there is no face, an index is out of range, or a value is not finite.
     """
 
     vertices: np.ndarray
@@ -48,36 +52,36 @@ class TexturedMesh:
             shapes = self.vertices.shape, self.uv.shape, self.faces.shape
             raise ValueError(f"vertices, uv, faces: found {shapes}, expected (n, 3), (n, 2), (k, 3)")
         if not len(self.faces) or self.faces.max() >= n:
-            raise ValueError("faces: found none, or vertices that are not there")
+            raise ValueError(f"faces: found none or an index beyond {n - 1}, expected indices of vertices")
         if not (np.isfinite(self.vertices).all() and np.isfinite(self.uv).all()):
             raise ValueError("vertices, uv: found NaN or infinity, expected finite numbers")
 
 
 @dataclass(frozen=True)
 class Node:
-    """A surface with a name, and when it shows.
+    """A named mesh, and when it is visible.
 
     Attributes:
-        name: Of the node and its mesh.
-        surface: What it shows.
-        interval: (from, to) in seconds; None: always.
+        name: Name of the node and its mesh.
+        mesh: The mesh.
+        interval: (start, end) of its visibility in seconds; None: always.
     """
 
     name: str
-    surface: TexturedMesh
+    mesh: TexturedMesh
     interval: tuple[float, float] | None = None
 
 
 def to_glb(nodes: Sequence[Node], camera: Camera | None = None) -> bytes:
-    """A GLB file of some surfaces, and of the camera at the origin that looks along -z.
+    """Return a GLB file of meshes, and of a camera at the origin that looks along -z.
 
     Args:
-        nodes: At least one surface; those that are `shown` at some time only make up one animation, "clip",
-            which ends when the last of them does. Where no animation is played, those show that start at 0.
-        camera: Goes into the file as the node "original view".
+        nodes: At least one. Those with an interval form one animation, "clip", which ends with the last of
+            them. Without playing it, nodes that start at 0 are visible.
+        camera: Written as the node "original view".
 
     Returns:
-        The bytes of the file, images embedded as PNG, so that colors are exact.
+        The bytes of the file; textures are embedded as PNG, so that colors are exact.
     """
     document = _Document()
     for node in nodes:
@@ -89,7 +93,7 @@ def to_glb(nodes: Sequence[Node], camera: Camera | None = None) -> bytes:
 
 
 class _Document:
-    """The lists of a glTF file and its one buffer, as they grow."""
+    """The lists and the one buffer of a glTF file under construction."""
 
     def __init__(self) -> None:
         self._binary = bytearray()
@@ -110,7 +114,9 @@ class _Document:
         return len(entries) - 1
 
     def _append_bytes(self, data: bytes, **entry: Any) -> int:
-        self._binary += b"\0" * (-len(self._binary) % 4)  # accessors start at multiples of their type's size
+        self._binary += b"\0" * (
+            -len(self._binary) % 4
+        )  # accessors are aligned to their component size, at most 4
         view = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(data), **entry}
         self._binary += data
         return self._append("bufferViews", view)
@@ -126,23 +132,23 @@ class _Document:
         return self._append("accessors", {**entry, **bounds})
 
     def add_node(self, node: Node) -> None:
-        """Appends a surface; what does not show at the start has scale 0 until the animation plays."""
-        mesh = self._append("meshes", {"name": node.name, "primitives": [self._primitive(node.surface)]})
+        """Append a mesh; if it is not visible at time 0, its scale is 0 until the animation is played."""
+        mesh = self._append("meshes", {"name": node.name, "primitives": [self._primitive(node.mesh)]})
         entry: dict[str, Any] = {"name": node.name, "mesh": mesh}
         if node.interval is not None and node.interval[0] > 0:
             entry["scale"] = [0, 0, 0]
         self._append("nodes", entry)
 
-    def _primitive(self, surface: TexturedMesh) -> dict[str, Any]:
-        # 65535 itself is not a vertex in 16 bits: it restarts primitives
-        index = np.uint16 if len(surface.vertices) < 65536 else np.uint32
+    def _primitive(self, mesh: TexturedMesh) -> dict[str, Any]:
+        # the largest 16-bit index, 65535, is reserved for primitive restart
+        index = np.uint16 if len(mesh.vertices) < 65536 else np.uint32
         return {
             "attributes": {
-                "POSITION": self._append_array(surface.vertices, _ARRAY_BUFFER),
-                "TEXCOORD_0": self._append_array(surface.uv, _ARRAY_BUFFER),
+                "POSITION": self._append_array(mesh.vertices, _ARRAY_BUFFER),
+                "TEXCOORD_0": self._append_array(mesh.uv, _ARRAY_BUFFER),
             },
-            "indices": self._append_array(surface.faces.ravel().astype(index), _ELEMENT_ARRAY_BUFFER),
-            "material": self._material(surface.texture),
+            "indices": self._append_array(mesh.faces.ravel().astype(index), _ELEMENT_ARRAY_BUFFER),
+            "material": self._material(mesh.texture),
         }
 
     def _material(self, texture: np.ndarray) -> int:
@@ -167,7 +173,7 @@ class _Document:
         )
 
     def add_camera(self, camera: Camera) -> None:
-        """Appends the camera, as a node at the origin."""
+        """Append the camera as a node at the origin."""
         perspective = {
             "yfov": float(np.radians(camera.fov)),
             "aspectRatio": camera.width / camera.height,
@@ -179,7 +185,7 @@ class _Document:
         self._append("nodes", {"name": name, "camera": index})
 
     def add_animation(self, nodes: Sequence[Node]) -> None:
-        """Appends the animation of the nodes that do not show always; their indices are those of `nodes`."""
+        """Append the animation of the nodes with an interval; node indices are those of `nodes`."""
         timed = {i: node.interval for i, node in enumerate(nodes) if node.interval is not None}
         if not timed:
             return
@@ -187,15 +193,15 @@ class _Document:
         samplers, channels = [], []
         for i, (start, stop) in timed.items():
             times = sorted({0.0, start, stop})
-            on = [start <= t < stop or stop == end == t for t in times]
-            scales = np.repeat(np.array(on, np.float32)[:, None], 3, axis=1)
+            visible = [start <= t < stop or stop == end == t for t in times]  # the last one stays
+            scales = np.repeat(np.array(visible, np.float32)[:, None], 3, axis=1)
             keys = self._append_array(np.array(times, np.float32))
             samplers.append({"input": keys, "output": self._append_array(scales), "interpolation": "STEP"})
             channels.append({"sampler": len(samplers) - 1, "target": {"node": i, "path": "scale"}})
         self._append("animations", {"name": "clip", "samplers": samplers, "channels": channels})
 
     def pack(self) -> bytes:
-        """The file: a header of 12 bytes, the chunk of JSON, the chunk of the buffer."""
+        """Return the file: a 12-byte header, the JSON chunk and the binary chunk."""
         record = {
             "asset": {"version": "2.0", "generator": "idol"},
             "extensionsUsed": ["KHR_materials_unlit"],

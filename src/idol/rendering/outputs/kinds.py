@@ -1,4 +1,4 @@
-"""What a clip can be rendered as."""
+"""The kinds of output of `idol render`."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ KINDS: dict[str, Callable[[RenderJob], list[Path]]] = {
     "exr": write_exr,
     "depth": write_depth,
 }
-"""By name: what writes a job's files into its folder and tells their paths."""
+"""Functions by name; each writes its files into the job's folder and returns their paths."""

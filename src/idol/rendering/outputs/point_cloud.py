@@ -1,4 +1,4 @@
-"""Point clouds: each pixel of the person, or of what is behind, as a colored point in meters."""
+"""Point clouds: each pixel of the person or the background as a colored point in meters."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class PointCloud:
     """Colored points.
 
     Attributes:
-        points: (n, 3) float32 meters, y up, the camera looks along -z.
+        points: (n, 3) float32 meters; y up, the camera looks along -z.
         colors: (n, 3) uint8 sRGB.
     """
 
@@ -26,12 +26,22 @@ class PointCloud:
 
 
 def person_cloud(layers: Layers, frame: int) -> PointCloud:
-    """The person's points in one frame: the pixels of which they cover at least half."""
+    """Return the person's points in one frame: the pixels of which the person covers at least half.
+
+    Args:
+        layers: The clip.
+        frame: Index of the frame.
+    """
     return _cloud(layers, layers.z[frame], layers.color[frame], layers.alpha[frame] >= 0.5)
 
 
 def background_cloud(layers: Layers, frame: int) -> PointCloud:
-    """The points of the whole scene behind the person, also of what the person hides."""
+    """Return the points of the complete background of one frame, including what the person hides.
+
+    Args:
+        layers: The clip.
+        frame: Index of the frame.
+    """
     z = layers.background_z_at(frame)
     return _cloud(layers, z, layers.background_at(frame), np.ones(z.shape, bool))
 
@@ -40,18 +50,18 @@ def _cloud(
     layers: Layers,
     z: Float32[np.ndarray, "h w"],
     color: UInt8[np.ndarray, "3 h w"],
-    counts: Bool[np.ndarray, "h w"],
+    mask: Bool[np.ndarray, "h w"],
 ) -> PointCloud:
-    return PointCloud(y_up(layers.camera.unproject(z)[counts]), color.transpose(1, 2, 0)[counts])
+    return PointCloud(y_up(layers.camera.unproject(z)[mask]), color.transpose(1, 2, 0)[mask])  # c h w -> n c
 
 
 def merge_clouds(clouds: list[PointCloud]) -> PointCloud:
-    """Several clouds as one."""
+    """Return several clouds as one."""
     return PointCloud(np.concatenate([c.points for c in clouds]), np.concatenate([c.colors for c in clouds]))
 
 
 def to_ply(cloud: PointCloud) -> bytes:
-    """The bytes of a PLY file: binary, little-endian, x y z as float and red green blue as uchar."""
+    """Return the bytes of a binary little-endian PLY file: x y z as float, red green blue as uchar."""
     vertices = np.empty(len(cloud.points), _VERTEX)
     for i, name in enumerate(("x", "y", "z")):
         vertices[name] = cloud.points[:, i]

@@ -1,4 +1,4 @@
-"""Two eyes: off-axis camera pairs, and the layouts that viewers and glasses expect."""
+"""Stereo: off-axis camera pairs, and the frame layouts that players and glasses expect."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 from torch.nn.functional import avg_pool2d
 
 from idol.rendering.geometry.camera import View
+from idol.rendering.outputs.srgb import SRGB_TO_LINEAR, encoding_table
 
 Layout = Literal[
     "side-by-side", "side-by-side-half", "top-bottom", "top-bottom-half", "anaglyph", "anaglyph-gray"
 ]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 BASELINE = 0.063
-"""Meters between the eyes of a dilate person, on average."""
+"""Default distance between the eyes in meters: the average of adults."""
 
-# Dubois, "A projection method to generate anaglyph stereo images", ICASSP 2001: the least-squares best
-# colors for red-cyan glasses, for linear light. Rows: red, green, blue of the anaglyph.
+# Dubois, "A projection method to generate anaglyph stereo images", ICASSP 2001: least-squares colors for
+# red-cyan glasses, in linear light. Rows: red, green, blue of the anaglyph; columns: of the eye's image.
 _DUBOIS_LEFT = np.array(
     [
         [0.4561, 0.500484, 0.176381],
@@ -32,20 +33,21 @@ _DUBOIS_RIGHT = np.array(
     [[-0.0434706, -0.0879388, -0.00155529], [0.378476, 0.73364, -0.0184503], [-0.0721527, -0.112961, 1.2264]]
 )
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # BT.709, of linear light
-_TABLE = 4096  # entries that bring linear light back to 8 bits: a step is less than a gray level but in black
+_LEVELS = 4096  # of linear light when it is encoded: a step is less than a gray level except near black
+_ENCODED = encoding_table(_LEVELS)
 
 
 def stereo_pair(view: View, baseline: float, convergence: float) -> tuple[View, View]:
-    """The left and the right eye of a view.
+    """Return the left and right eye of a view.
 
-    Both look the same way, and their sensors are shifted (off-axis projection): turning them in would tilt
-    the two images against each other. What is at the distance of convergence appears at the same pixel in
-    both, and so at the screen; what is nearer in front of it.
+    Both look in the same direction and their sensors are shifted (off-axis projection); toed-in cameras would
+    cause vertical disparity. A point at the convergence distance projects to the same pixel in both and
+    appears on the screen; nearer points appear in front of it.
 
     Args:
-        view: The middle.
-        baseline: Meters between the eyes; a negative one swaps them.
-        convergence: Meters from the middle along its axis.
+        view: The view between the eyes.
+        baseline: Distance between the eyes in meters; negative swaps them.
+        convergence: Distance in meters along the optical axis of what appears on the screen.
     """
     half = baseline / 2
     right = view.rotation[0] * half
@@ -59,18 +61,18 @@ def stereo_pair(view: View, baseline: float, convergence: float) -> tuple[View, 
 def pack_stereo(
     left: UInt8[np.ndarray, "3 h w"], right: UInt8[np.ndarray, "3 h w"], layout: Layout
 ) -> UInt8[np.ndarray, "3 height width"]:
-    """Two images as one.
+    """Pack two images into one frame.
 
     Args:
-        left: What the left eye sees, sRGB.
-        right: What the right eye sees.
-        layout: `side-by-side` and `top-bottom` put them beside or below each other, left eye first; with
-            `-half` each is squeezed to half of that side, so that the size stays (a size to be squeezed must
-            be even). `anaglyph` is for red-cyan glasses, left eye red, in Dubois' colors; `anaglyph-gray`
-            the same without colors.
+        left: Image for the left eye, sRGB.
+        right: Image for the right eye, sRGB.
+        layout: `side-by-side` and `top-bottom` put the left image left or on top; with `-half` each image is
+            reduced to half of that side, which must be even, so that the frame keeps its size. `anaglyph` is
+            for red-cyan glasses, left eye red, with Dubois' colors; `anaglyph-gray` is the same without
+            colors.
 
     Raises:
-        ValueError: If a side to be squeezed is odd.
+        ValueError: If a side to be halved is odd.
     """
     match layout:
         case "side-by-side":
@@ -89,7 +91,7 @@ def pack_stereo(
 
 def _halve(image: UInt8[np.ndarray, "3 h w"], by: tuple[int, int]) -> UInt8[np.ndarray, "3 i j"]:
     if image.shape[1] % by[0] or image.shape[2] % by[1]:
-        raise ValueError(f"image: found {image.shape[1:]}, expected an even side to squeeze")
+        raise ValueError(f"image: found {image.shape[1:]}, expected an even side to halve")
     return avg_pool2d(torch.from_numpy(image).float(), by).round_().to(torch.uint8).numpy()
 
 
@@ -99,23 +101,10 @@ def _anaglyph(
     for_right: Float[np.ndarray, "3 3"],
     right: UInt8[np.ndarray, "3 h w"],
 ) -> UInt8[np.ndarray, "3 h w"]:
-    """The sum of two images, each multiplied by a matrix, in linear light; in sRGB's code."""
-    linear = _LINEAR.take(np.concatenate([left, right]).reshape(6, -1))
-    mixed = (np.concatenate([for_left, for_right], 1) * (_TABLE - 1)).astype(np.float32) @ linear
+    """Return the sRGB image of the sum of two images, each multiplied by a matrix in linear light."""
+    # (6, h w): both images at once, multiplied by one 3 x 6 matrix scaled to table indices
+    linear = SRGB_TO_LINEAR.take(np.concatenate([left, right]).reshape(6, -1))
+    mixed = (np.concatenate([for_left, for_right], 1) * (_LEVELS - 1)).astype(np.float32) @ linear
     mixed += np.float32(0.5)
-    np.clip(mixed, 0, _TABLE - 1, out=mixed)
-    return _CODED.take(mixed.astype(np.int32)).reshape(left.shape)
-
-
-def _to_linear() -> Float32[np.ndarray, " 256"]:
-    v = np.arange(256) / 255
-    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def _from_linear() -> UInt8[np.ndarray, " n"]:
-    v = np.arange(_TABLE) / (_TABLE - 1)
-    coded = np.where(v <= 0.0031308, 12.92 * v, 1.055 * v ** (1 / 2.4) - 0.055)
-    return (coded * 255).round().astype(np.uint8)
-
-
-_LINEAR, _CODED = _to_linear(), _from_linear()
+    np.clip(mixed, 0, _LEVELS - 1, out=mixed)
+    return _ENCODED.take(mixed.astype(np.int32)).reshape(left.shape)
