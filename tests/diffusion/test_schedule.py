@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from torch.testing import assert_close
 
-from idol.diffusion.schedule import Schedule, ScheduleConfig, guidance, sampler, shifted
+from idol.diffusion.schedule import Schedule, ScheduleConfig, build_scheduler, guidance, shift_noise_level
 
 CONFIGS = [ScheduleConfig("epsilon"), ScheduleConfig("v"), ScheduleConfig("v", zero_terminal_snr=True)]
 FLOW = ScheduleConfig("flow")
@@ -55,13 +55,24 @@ def test_flow_noising_is_that_of_flow_matching():
     assert_close(Schedule(FLOW).add_noise(x, noise, times), oracle.scale_noise(x, times, noise))
 
 
+def clean_latents(schedule, prediction, z, times):
+    """The clean latents that a prediction at z implies."""
+    alpha, sigma = schedule.coefficients(times, z)
+    match schedule.config.prediction:
+        case "epsilon":
+            return (z - sigma * prediction) / alpha
+        case "v":
+            return alpha * z - sigma * prediction
+    return z - sigma * prediction
+
+
 @pytest.mark.parametrize("config", [*CONFIGS, FLOW])
 def test_target_gives_back_the_clean_latents(config):
     schedule = Schedule(config)
     x, noise = clip()
     times = torch.tensor([[0, 10], [400, 3], [900, 700]])  # one time per modality
     z = schedule.add_noise(x, noise, times)
-    assert_close(schedule.to_x0(schedule.target(x, noise, times), z, times), x, atol=2e-5, rtol=1e-4)
+    assert_close(clean_latents(schedule, schedule.target(x, noise, times), z, times), x, atol=2e-5, rtol=1e-4)
 
 
 def test_one_time_per_modality_equals_the_modalities_apart():
@@ -81,12 +92,14 @@ def test_a_clean_modality_is_exactly_clean_under_flow():
     assert torch.equal(z[:, 1], noise[:, 1])
 
 
-@pytest.mark.parametrize("config", [*CONFIGS, FLOW, ScheduleConfig("flow", times="logit_normal", shift=3.0)])
+@pytest.mark.parametrize(
+    "config", [*CONFIGS, FLOW, ScheduleConfig("flow", timesteps="logit_normal", shift=3.0)]
+)
 def test_times_are_in_range_shared_or_not_and_reproducible(config):
     schedule = Schedule(config)
 
     def draw(shared):
-        return schedule.sample_times(torch.Generator().manual_seed(1), 4000, 2, shared=shared)
+        return schedule.sample_timesteps(torch.Generator().manual_seed(1), 4000, 2, shared=shared)
 
     shared, apart = draw(True), draw(False)
     assert shared.shape == apart.shape == (4000, 2)
@@ -117,7 +130,7 @@ def test_min_snr_weight_is_that_of_the_error_in_the_clean_latents(config):
     x, noise = clip()
     times = torch.tensor([[10, 300], [500, 600], [900, 40]])
     z, target = schedule.add_noise(x, noise, times), schedule.target(x, noise, times)
-    off = schedule.to_x0(target + 1, z, times) - schedule.to_x0(target, z, times)
+    off = clean_latents(schedule, target + 1, z, times) - clean_latents(schedule, target, z, times)
     alpha, sigma = schedule.coefficients(times, times)
     expected = off.square().mean((2, 3, 4, 5)) * (alpha / sigma).square().clamp(max=5.0)
     assert_close(schedule.min_snr_weight(times), expected, atol=1e-5, rtol=1e-3)
@@ -128,7 +141,7 @@ def test_min_snr_weight_is_that_of_the_error_in_the_clean_latents(config):
 @pytest.mark.parametrize("config", [*CONFIGS, FLOW])
 def test_the_sampler_recovers_known_latents(config):
     """A network that knows x and the noise makes every sampler end at x, or as near as t = 0 is."""
-    schedule, scheduler = Schedule(config), sampler(config)
+    schedule, scheduler = Schedule(config), build_scheduler(config)
     x, noise = clip(b=1)
     if config.prediction == "flow":
         scheduler.set_timesteps(sigmas=list(np.linspace(1, 0.1, 10)))
@@ -149,7 +162,7 @@ def test_sampler_is_the_stable_diffusion_ddim():
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    ours = sampler(ScheduleConfig())
+    ours = build_scheduler(ScheduleConfig())
     for scheduler in (ours, stable_diffusion):
         scheduler.set_timesteps(50)
     assert torch.equal(ours.timesteps, stable_diffusion.timesteps)
@@ -161,10 +174,10 @@ def test_sampler_is_the_stable_diffusion_ddim():
 
 
 def test_shift_is_that_of_the_sampler():
-    scheduler = sampler(ScheduleConfig("flow", shift=3.0))
+    scheduler = build_scheduler(ScheduleConfig("flow", shift=3.0))
     levels = np.linspace(1, 0.1, 10)
     scheduler.set_timesteps(sigmas=list(levels))
-    assert_close(scheduler.timesteps, 1000 * shifted(torch.tensor(levels), 3.0).float())
+    assert_close(scheduler.timesteps, 1000 * shift_noise_level(torch.tensor(levels), 3.0).float())
 
 
 def test_guidance():
@@ -178,7 +191,7 @@ def test_guidance():
     "wrong",
     [
         {"shift": 2.0},
-        {"times": "logit_normal"},
+        {"timesteps": "logit_normal"},
         {"zero_terminal_snr": True},
         {"prediction": "v", "shift": 2.0},
     ],
@@ -186,3 +199,10 @@ def test_guidance():
 def test_settings_that_do_not_go_together_are_refused(wrong):
     with pytest.raises(ValueError):
         ScheduleConfig(**wrong)
+
+
+def test_saved_configs_of_earlier_versions_are_read():
+    saved = {"prediction": "flow", "times": "logit_normal", "shift": 3.0}
+    assert ScheduleConfig(**ScheduleConfig.upgrade(saved)) == ScheduleConfig(
+        "flow", timesteps="logit_normal", shift=3.0
+    )

@@ -40,7 +40,7 @@ def one_query(attention, query, context):
 def test_attention_looks_along_its_axis(features, axis):
     attention = randomize(Attention(C, HEADS), seed=1)
     tokens = features.flatten(2).transpose(1, 2)  # (b·m·f, h·w, c)
-    ours = CLIP.unfold(attention.among(tokens, CLIP, axis))
+    ours = CLIP.unfold(attention.self_attention(tokens, CLIP, axis))
     every = CLIP.unfold(tokens)  # (b, m, f, h·w, c)
     for b in range(2):
         for m in range(2):
@@ -61,8 +61,8 @@ def test_foreground_attention_and_its_map(features):
     tokens = features.flatten(2).transpose(1, 2)
     foreground = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(3))
     kv = attention.keys_values(foreground)
-    fast, no_map = attention.onto(tokens, kv, CLIP)
-    explicit, maps = attention.onto(tokens, kv, CLIP, with_map=True)
+    fast, no_map = attention.cross_attention(tokens, kv, CLIP)
+    explicit, maps = attention.cross_attention(tokens, kv, CLIP, with_map=True)
     assert no_map is None and maps.shape == (2, 2, 3, HEADS, H * W, 4)
     torch.testing.assert_close(fast, explicit, rtol=1e-4, atol=1e-5)
     ours, every = CLIP.unfold(fast), CLIP.unfold(tokens)

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from idol.clip.depth import colorize_tensor
 from idol.diffusion.latents import LatentCodec, LatentConfig
-from idol.model.rgbd_autoencoder import widened
+from idol.model.rgbd_autoencoder import widen_to_rgbd
 
 SIZES = {
     "two levels": {"block_out_channels": (8, 16)},
@@ -41,7 +41,7 @@ def frames():
 
 @torch.no_grad()
 def test_whatever_the_depth_frames_are_coded_as_before(vae, frames):
-    wide = widened(vae)
+    wide = widen_to_rgbd(vae)
     assert (wide.config.in_channels, wide.config.out_channels) == (6, 6)
     expected = vae.encode(frames).latent_dist.parameters
     for depth in (torch.zeros_like(frames), torch.randn_like(frames), 7 * frames.flip(-1)):
@@ -58,7 +58,7 @@ def test_it_is_a_codec_of_frames_with_their_depth(vae, frames):
     """Through the interface of the diffusion stages, for one stream of latents."""
     c = vae.config.latent_channels
     config = LatentConfig(((5.5,) * c,), ((0.0,) * c,), (5.5,) * c, (0.0,) * c)
-    wide, narrow = LatentCodec(widened(vae), config), LatentCodec(vae, config)
+    wide, narrow = LatentCodec(widen_to_rgbd(vae), config), LatentCodec(vae, config)
     video = frames[None]
     depth = colorize_tensor(torch.rand(1, 2, 32, 32))
     assert wide.stacked and wide.downscale == narrow.downscale
@@ -71,7 +71,7 @@ def test_it_is_a_codec_of_frames_with_their_depth(vae, frames):
 
 
 def test_depth_reaches_every_layer_from_the_first_step(vae, frames):
-    wide = widened(vae)
+    wide = widen_to_rgbd(vae)
     both = torch.cat([frames, frames.flip(-1)], 1)
     wide.decode(wide.encode(both).latent_dist.mean).sample[:, 3:].square().mean().backward()
     silent = {name for name, p in wide.named_parameters() if p.grad is None or not p.grad.abs().max()}
@@ -80,7 +80,7 @@ def test_depth_reaches_every_layer_from_the_first_step(vae, frames):
 
 
 def test_it_survives_saving(vae, frames, tmp_path):
-    wide = widened(vae)
+    wide = widen_to_rgbd(vae)
     wide.save_pretrained(tmp_path)
     again, info = AutoencoderKL.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -90,9 +90,9 @@ def test_it_survives_saving(vae, frames, tmp_path):
 
 def test_the_original_is_left_as_it_is_and_widened_once(vae):
     before = {name: weight.clone() for name, weight in vae.state_dict().items()}
-    wide = widened(vae.half())
+    wide = widen_to_rgbd(vae.half())
     assert wide.dtype == torch.float16 and wide.encoder.conv_in.weight.shape[1] == 6
     assert vae.config.in_channels == 3
     assert all(torch.equal(weight, before[name].half()) for name, weight in vae.state_dict().items())
     with pytest.raises(ValueError, match="takes 6 and gives 6"):
-        widened(wide)
+        widen_to_rgbd(wide)

@@ -12,7 +12,7 @@ from idol.model import PoseControlNet, UnifiedUNet
 from idol.model.attention import Attention
 from idol.model.modality import ClipShape
 from idol.training.trainable import ModelConfig, UNetConfig, build_networks
-from support.tiny_networks import TINY, randomize
+from support.tiny_networks import TINY, randomize, rebuilt
 
 SHARED = ["average", "video"]
 SIZES = {**TINY, "attention": (True, True, False)}
@@ -48,8 +48,8 @@ def test_a_layer_equals_the_literal_loop(maps, video, frames):
     attention = layer(maps)
     tokens, foreground = layer_inputs(clip)
     kv = attention.keys_values(foreground)
-    out, seen = attention.onto(tokens, kv, clip, with_map=True)
-    without, none = attention.onto(tokens, kv, clip)
+    out, seen = attention.cross_attention(tokens, kv, clip, with_map=True)
+    without, none = attention.cross_attention(tokens, kv, clip)
     assert none is None and torch.equal(out, without)
     ours, every = clip.unfold(out), clip.unfold(tokens)
     for b in range(2):
@@ -74,7 +74,7 @@ def test_only_the_average_teaches_the_depths_queries(maps):
     clip = ClipShape(b=2, m=2, f=3)
     tokens, foreground = layer_inputs(clip)
     attention, tokens = layer(maps), tokens.requires_grad_()
-    out, _ = attention.onto(tokens, attention.keys_values(foreground), clip)
+    out, _ = attention.cross_attention(tokens, attention.keys_values(foreground), clip)
     out.square().sum().backward()  # of both streams
     video, depth = clip.unfold(tokens.grad).unbind(1)
     assert (video.abs().amax(-1) > 0).all()
@@ -86,7 +86,7 @@ def test_the_video_stream_attends_as_ever_where_its_map_is_shared():
     clip = ClipShape(b=2, m=2, f=3)
     tokens, foreground = layer_inputs(clip)
     own, shared = (
-        clip.unfold(each.onto(tokens, each.keys_values(foreground), clip)[0])
+        clip.unfold(each.cross_attention(tokens, each.keys_values(foreground), clip)[0])
         for each in (layer("own"), layer("video"))
     )
     torch.testing.assert_close(shared[:, 0], own[:, 0])
@@ -202,7 +202,7 @@ def test_saved_and_loaded_it_shares_them_still(tmp_path, inputs, maps):
     again = UnifiedUNet.from_pretrained(tmp_path)
     assert again.config["cross_attention_maps"] == maps
     assert torch.equal(again(sample, time, foreground, background).sample, before)
-    own = unet.with_layers(cross_attention_maps="own").eval()
+    own = rebuilt(unet, cross_attention_maps="own").eval()
     assert own.state_dict().keys() == unet.state_dict().keys()
     assert (own(sample, time, foreground, background).sample - before).abs().max() > 1e-3
 
@@ -242,5 +242,5 @@ def test_what_cannot_be_shared_is_refused(inputs):
             UnifiedUNet(**SIZES, coupling=coupling, cross_attention_maps="video")
     with pytest.raises(ValueError, match="1 modality"):
         build("average")(sample[:, :1], time, foreground)
-    with pytest.raises(ValueError, match="no video stream"):
+    with pytest.raises(ValueError, match="has no video"):
         build("video")(sample, time, foreground, modality=torch.tensor([1, 1]))

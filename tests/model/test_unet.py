@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from idol.model import PoseAdapter, PoseControlNet, UnifiedUNet
-from support.tiny_networks import TINY, randomize
+from idol.model import Control, PoseAdapter, PoseControlNet, UnifiedUNet
+from support.tiny_networks import TINY, randomize, rebuilt
 
 ATTENTION = (True, True, False)
 
@@ -169,7 +169,9 @@ def test_control_is_shared_or_per_modality_and_can_be_scaled(tiny_unet, tiny_con
     for control in (adapter(pose), tiny_control(sample, time, foreground, pose)):
         plain = tiny_unet(sample, time, foreground).sample
         apart(tiny_unet(sample, time, foreground, control=control).sample, plain)
-        assert torch.equal(tiny_unet(sample, time, foreground, control=control.scaled(0.0)).sample, plain)
+        down, intrablock = (r and tuple(map(torch.zeros_like, r)) for r in (control.down, control.intrablock))
+        nothing = Control(down, None, intrablock)
+        assert torch.equal(tiny_unet(sample, time, foreground, control=nothing).sample, plain)
 
 
 @pytest.mark.parametrize("temporal", ["handcrafted", "animatediff"])
@@ -235,20 +237,15 @@ def test_new_layers_start_silent_on_trained_weights(inputs):
     """From HAOP (video alone) to images to clips: each stage starts from what the one before computes."""
     sample, time, foreground, _, pose = inputs
     haop = build(num_modalities=1, temporal=None, cross_modal=False)
-    image = haop.with_layers(num_modalities=2, cross_modal=True)
-    video = image.with_layers(temporal="handcrafted").eval()
+    image = rebuilt(haop, num_modalities=2, cross_modal=True)
+    video = rebuilt(image, temporal="handcrafted").eval()
     before = haop(sample[:, :1], time, foreground).sample
     close(image.eval()(sample, time, foreground).sample[:, :1], before)
     close(video(sample, time, foreground).sample[:, :1], before)
     control = randomize(PoseControlNet.from_unet(haop), seed=5)
-    grown = control.with_layers(num_modalities=2, temporal="handcrafted").eval()
+    grown = rebuilt(control, num_modalities=2, temporal="handcrafted").eval()
     expected = control(sample[:, :1], time, foreground, pose).mid
     close(grown(sample, time, foreground, pose).mid[:, :1], expected)
-
-
-def test_with_layers_names_an_unknown_option(tiny_unet):
-    with pytest.raises(TypeError):
-        tiny_unet.with_layers(temporl=None)
 
 
 @pytest.mark.parametrize("attention", [(True, True), (False, True)])

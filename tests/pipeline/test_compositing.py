@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from idol.pipeline.compositing import _blurred, composite, opaque, restore_background, restore_person
+from idol.pipeline.compositing import _blurred, composite, restore_background, restore_person, sharpen_person
 from idol.pipeline.image_inputs import Drafts
 
 SHAPE = (1, 2, 3, 32, 32)
@@ -17,21 +17,21 @@ def _known():
 
 
 def test_empty_scene_becomes_the_background_exactly():
-    plate, blurred = _known()
-    restored = restore_background(blurred.expand(SHAPE), plate, blurred, torch.zeros(1, 2, 32, 32))
-    torch.testing.assert_close(restored, plate.expand(SHAPE))
+    background, blurred = _known()
+    restored = restore_background(blurred.expand(SHAPE), background, blurred, torch.zeros(1, 2, 32, 32))
+    torch.testing.assert_close(restored, background.expand(SHAPE))
 
 
 def test_background_detail_stays_off_the_person_and_shadows_stay():
-    plate, blurred = _known()
+    background, blurred = _known()
     person = torch.zeros(1, 2, 32, 32)
     person[..., 8:24, 8:24] = 1
     video = 0.9 * blurred.expand(SHAPE) - 0.05  # darker everywhere
-    plate, blurred = 0.9 * plate, 0.9 * blurred
-    restored = restore_background(video, plate, blurred, person)
+    background, blurred = 0.9 * background, 0.9 * blurred
+    restored = restore_background(video, background, blurred, person)
     torch.testing.assert_close(restored[..., 11:21, 11:21], video[..., 11:21, 11:21])
     corner = (..., slice(0, 3), slice(0, 3))
-    torch.testing.assert_close(restored[corner], (plate - 0.05).expand(SHAPE)[corner])
+    torch.testing.assert_close(restored[corner], (background - 0.05).expand(SHAPE)[corner])
 
 
 def test_person_gets_the_drafts_detail_as_far_as_the_frame_shows_the_draft():
@@ -44,52 +44,52 @@ def test_person_gets_the_drafts_detail_as_far_as_the_frame_shows_the_draft():
 
 
 def _striped():
-    """A plate, and a draft of stripes that covers the middle."""
-    plate = torch.full(SHAPE, -0.6)
+    """A background, and a draft of stripes that covers the middle."""
+    background = torch.full(SHAPE, -0.6)
     depth = torch.zeros(1, 2, 32, 32)
     depth[..., 8:24, 8:24] = 0.6
     stripes = torch.tensor([0.2, 0.8]).repeat(16)[None, None, None, :, None].expand(SHAPE)
-    return plate, Drafts(torch.where(depth[:, :, None] > 0, stripes, plate), depth)
+    return background, Drafts(torch.where(depth[:, :, None] > 0, stripes, background), depth)
 
 
 def test_haze_between_background_and_draft_gives_way_to_the_draft():
-    plate, drafts = _striped()
+    background, drafts = _striped()
     silhouette = (drafts.depth > 0).float()
     for share in (0.2, 0.5, 1.0):
-        hazy = share * drafts.video + (1 - share) * plate
-        clear = opaque(hazy, plate, drafts, silhouette)
+        hazy = share * drafts.video + (1 - share) * background
+        clear = sharpen_person(hazy, background, drafts, silhouette)
         inside = (..., slice(11, 21), slice(11, 21))
         torch.testing.assert_close(clear[inside], drafts.video[inside], atol=0.02, rtol=0)
 
 
 def test_what_is_neither_background_nor_draft_is_left_as_it_is():
-    plate, drafts = _striped()
+    background, drafts = _striped()
     video = drafts.video.clone()
     video[:, :, 0], video[:, :, 2] = 0.9, -0.9  # red, where both are gray
-    clear = opaque(video, plate, drafts, torch.ones(1, 2, 32, 32))
+    clear = sharpen_person(video, background, drafts, torch.ones(1, 2, 32, 32))
     torch.testing.assert_close(clear, video, atol=0.02, rtol=0)
 
 
 def test_the_draft_reaches_the_silhouettes_edge_with_its_nearest_colors():
-    plate, drafts = _striped()
+    background, drafts = _striped()
     drafts.video[..., 8:24, 16:24] = 0.5  # plain on the right
     silhouette = torch.zeros(1, 2, 32, 32)
     silhouette[..., 8:24, 8:30] = 1
-    clear = opaque(plate, plate, drafts, silhouette)
+    clear = sharpen_person(background, background, drafts, silhouette)
     torch.testing.assert_close(clear[..., 9:23, 25:30], torch.full((1, 2, 3, 14, 5), 0.5), atol=0.02, rtol=0)
 
 
 def test_composited_frames_are_the_background_outside_and_the_video_inside():
-    plate, video = _known()
+    background, video = _known()
     video = video.expand(SHAPE)
     person = torch.zeros(1, 2, 32, 32)
     person[..., 8:24, 8:24] = 1
-    made = composite(video, plate, person)
+    made = composite(video, background, person)
     torch.testing.assert_close(made[..., 12:20, 12:20], video[..., 12:20, 12:20])
-    assert torch.equal(made[..., :4, :], plate.expand(SHAPE)[..., :4, :])
+    assert torch.equal(made[..., :4, :], background.expand(SHAPE)[..., :4, :])
     edge = made[..., 8, 12:20]
-    low = torch.minimum(plate.expand(SHAPE), video)[..., 8, 12:20]
-    high = torch.maximum(plate.expand(SHAPE), video)[..., 8, 12:20]
+    low = torch.minimum(background.expand(SHAPE), video)[..., 8, 12:20]
+    high = torch.maximum(background.expand(SHAPE), video)[..., 8, 12:20]
     assert ((edge >= low - 1e-5) & (edge <= high + 1e-5)).all()
 
 

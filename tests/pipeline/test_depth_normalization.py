@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from idol.clip import Pose
 from idol.clip.depth import PERSON_FLOOR, normalize_person
-from idol.pipeline.depth_normalization import BONES, ClipDepth, FrameDepth, nearness, whole_clip
+from idol.pipeline.depth_normalization import BONES, ClipDepth, FrameDepth, nearness, normalize_clip
 from support.tiny_pipelines import clip_inputs, mini
 
 SIZE, FRAMES = 64, 24
@@ -56,8 +56,8 @@ def in_windows(z, mask):
 
 
 def anew(depth, pose):
-    made = whole_clip(FrameDepth.of(depth), pose)
-    return made.put_on(depth, slice(None))
+    made = normalize_clip(FrameDepth.of(depth), pose)
+    return made.apply(depth, slice(None))
 
 
 def test_distances_are_read_off_the_skeleton():
@@ -102,12 +102,12 @@ def test_frames_without_person_or_skeleton_are_bridged():
     there = np.r_[0:5, 6:FRAMES]
     assert_close(bridged[there], whole[there], atol=0.02, rtol=0)
     nobody = torch.zeros(FRAMES, SIZE, SIZE)
-    assert whole_clip(FrameDepth.of(nobody), pose) is None
+    assert normalize_clip(FrameDepth.of(nobody), pose) is None
 
 
 def test_parts_are_measured_as_the_whole():
     depth = in_windows(*true_clip(walk()))
-    parts = FrameDepth.joined([FrameDepth.of(depth[:7]), FrameDepth.of(depth[7:])])
+    parts = FrameDepth.concatenate([FrameDepth.of(depth[:7]), FrameDepth.of(depth[7:])])
     assert all(
         np.array_equal(a, b)
         for a, b in zip(vars(parts).values(), vars(FrameDepth.of(depth)).values(), strict=True)
@@ -118,7 +118,7 @@ def test_flat_people_are_flat_where_they_stand():
     """Without relief, depth is the normalized 1 / z alone."""
     depth = torch.zeros(FRAMES, SIZE, SIZE)
     depth[:, 16:48, 22:42] = 0.6
-    made = whole_clip(FrameDepth.of(depth), standing(walk()))
+    made = normalize_clip(FrameDepth.of(depth), standing(walk()))
     assert isinstance(made, ClipDepth) and not made.gain.any()
     assert abs(made.shift.min() - PERSON_FLOOR) < 1e-9 and abs(made.shift.max() - 1) < 1e-9
 
@@ -137,7 +137,7 @@ def test_a_pipeline_does_it_to_clips_of_many_windows_alone():
         return torch.where(depth < 0.75 * PERSON_FLOOR, 0, depth.clamp_min(PERSON_FLOOR))
 
     long, as_made = depth(11), cut_off(depth(11, "scene"))
-    made = whole_clip(FrameDepth.of(as_made), given["pose"][0].resized(*long.shape[1:]))
-    assert_close(long, made.put_on(as_made, slice(None)))
+    made = normalize_clip(FrameDepth.of(as_made), given["pose"][0].resized(*long.shape[1:]))
+    assert_close(long, made.apply(as_made, slice(None)))
     assert not torch.equal(long, as_made)
     assert_close(depth(4), cut_off(depth(4, "scene")))

@@ -1,5 +1,7 @@
 """The pipeline against a literal sampling loop, and every form of its input."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,16 +14,17 @@ from idol.data.dataset import ImageConfig, SkeletonConfig, WindowConfig
 from idol.data.shards import ShardReader, ShardWriter
 from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet
-from idol.model.encoders import CLIPForeground, LatentCodec
+from idol.model.encoders import CLIPForeground
 from idol.model.unet_encoder import Control
 from idol.pipeline.config import GenerationConfig
-from idol.pipeline.denoiser import windows
 from idol.pipeline.pipeline import IdolPipeline
+from idol.pipeline.sampler import overlapping_windows
 from idol.pose.foreground_crop import foreground_crop
 from idol.pose.skeleton import draw
-from idol.training.latent_statistics import TrainingCodec, as_latents
-from idol.training.trainable import conditions
+from idol.training.latent_statistics import TrainingCodec, encode_batch
+from idol.training.trainable import batch_conditions
 from support.drawn import drawn_clip
+from support.recorded_progress import RecordedProgress
 from support.tiny_pipelines import DEFAULTS, SIZE, clip_inputs, joints, keypoints, mini, noise, stable
 
 
@@ -32,10 +35,9 @@ def small():
 
 @torch.no_grad()
 def literal(pipe, inputs, poses, steps, scale, f, spans=(slice(None),)):
-    """Sampling written out: nothing cached, nothing folded, every condition computed anew at every step."""
+    """Sampling written out: nothing cached, nothing folded, every condition computed again at every step."""
     b, m = len(inputs["foreground"]), pipe.unet.config["num_modalities"]
-    codec = LatentCodec(pipe.vae, pipe.codec_config)
-    settings = pipe.defaults
+    codec, settings = pipe.codec, pipe.defaults
     how = dict(stick_width=settings.stick_width, radius=settings.radius, at=settings.draw_at)
     skeleton = torch.stack([torch.tensor(draw(p, SIZE, SIZE, **how)) / 255 for p in inputs["pose"]])
     crops = [
@@ -161,8 +163,8 @@ def test_networks_are_given_what_training_gives_them(small, tmp_path):
         window=WindowConfig(frames=2, reference="first"),
         skeleton=SkeletonConfig(stick_width=4.0, radius=4.0),
     )
-    batch = as_latents(ImageSamples([ShardReader(tmp_path)], config, 0)[0], small.vae)
-    trained_on = conditions(batch, TrainingCodec(small.vae, small.codec_config), latent_pose=False)
+    batch = encode_batch(ImageSamples([ShardReader(tmp_path)], config, 0)[0], small.vae)
+    trained_on = batch_conditions(batch, TrainingCodec(small.vae, small.codec_config), latent_pose=False)
 
     seen = {}
     hooks = [
@@ -307,10 +309,16 @@ def test_one_modality_given(small, modality):
 
 
 def test_windows_cover_and_overlap():
-    assert list(windows(8, 8, 2)) == [slice(0, 8)]
-    assert list(windows(11, 4, 2)) == [slice(0, 4), slice(2, 6), slice(4, 8), slice(6, 10), slice(7, 11)]
+    assert list(overlapping_windows(8, 8, 2)) == [slice(0, 8)]
+    assert list(overlapping_windows(11, 4, 2)) == [
+        slice(0, 4),
+        slice(2, 6),
+        slice(4, 8),
+        slice(6, 10),
+        slice(7, 11),
+    ]
     for f, window, overlap in [(9, 8, 4), (30, 8, 3), (17, 5, 0)]:
-        parts = list(windows(f, window, overlap))
+        parts = list(overlapping_windows(f, window, overlap))
         assert sorted({i for p in parts for i in range(p.start, p.stop)}) == list(range(f))
         for a, b in zip(parts, parts[1:], strict=False):
             assert b.start > a.start and a.stop - b.start >= overlap
@@ -386,27 +394,27 @@ def test_a_callback_is_given_nothing_but_latents(small):
 
 def test_latents_counted_from_drafts_need_a_network_that_takes_them():
     pipe = mini(draft=True)
-    latents = {**pipe.config["latent_config"], "offset": "draft"}
+    latents = {**pipe.config["latent_config"], "latent_reference": "draft"}
     IdolPipeline(**pipe.components, latent_config=latents)
-    with pytest.raises(ValueError, match="offset is draft"):
+    with pytest.raises(ValueError, match="latent_reference is draft"):
         IdolPipeline(**mini().components, latent_config=latents)
 
 
 def test_progress_counts_windows_and_looks_at_depth(small):
     """Seven frames in windows of three that share two: five windows a step; then four parts of depth."""
-    heard = []
+    progress = RecordedProgress()
     small.stream(
         **clip_inputs(b=1, f=7),
         num_inference_steps=2,
         window=3,
         overlap=2,
         decode_chunk=2,
-        progress=lambda done, total: heard.append((done, total)),
+        progress=progress,
     )
-    assert heard == [(i, 14) for i in range(1, 15)]
-    heard.clear()
-    small.stream(**clip_inputs(b=1), progress=lambda done, total: heard.append((done, total)))
-    assert heard == [(1, 3), (2, 3), (3, 3)]
+    assert progress.steps == [(i, 14) for i in range(1, 15)]
+    progress.steps.clear()
+    small.stream(**clip_inputs(b=1), progress=progress)
+    assert progress.steps == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_output_as_numpy_and_as_a_tuple(small):
@@ -442,9 +450,12 @@ WRONG = [
     (dict(foreground_pose=joints(1)), "foreground_pose"),
     (dict(foreground_pose=keypoints(2)), "foreground"),
     (dict(generator=noise(3)), "generator"),
-    (dict(height=72), "--height"),
-    (dict(width=0), "--width"),
-    (dict(num_inference_steps=0), "--steps"),
+    (dict(height=72), "height"),
+    (dict(width=0), "width"),
+    (dict(num_inference_steps=0), "num_inference_steps"),
+    (dict(guidance_scale=-5.0), "guidance_scale"),
+    (dict(guidance_scale=float("nan")), "guidance_scale"),
+    (dict(detail="sharp"), "detail"),
     (dict(window=4, overlap=4), "window"),
     (dict(video=torch.zeros(2, 1, 3, SIZE, SIZE)), "video"),
     (dict(depth=torch.zeros(2, 2, 8, 8)), "depth"),
@@ -459,6 +470,37 @@ def test_inputs_that_do_not_fit_are_named(small, wrong, argument):
     with pytest.raises(UserError) as error:
         small(**{**clip_inputs(), **wrong})
     assert error.value.argument == argument
+
+
+def test_an_index_of_earlier_versions_is_read(tmp_path):
+    """Fields of latent_config had other names, and classes the paths of their files."""
+    pipe, inputs = mini(draft=True), clip_inputs()
+    pipe.register_to_config(latent_config={**pipe.config["latent_config"], "latent_reference": "draft"})
+    pipe.save_pretrained(tmp_path)
+    path = tmp_path / "model_index.json"
+    index = json.loads(path.read_text())
+    latents = index["latent_config"]
+    latents["offset"], latents["colour_map"] = latents.pop("latent_reference"), latents.pop("colormap")
+    index["unet"] = ["idol.model.unet", "UnifiedUNet"]
+    path.write_text(json.dumps(index))
+    again = IdolPipeline.from_pretrained(tmp_path)
+    assert again.codec_config.latent_reference == "draft" and again.codec_config.colormap == "hot"
+    again.set_progress_bar_config(disable=True)
+    expected = IdolPipeline(
+        **pipe.components, **{k: pipe.config[k] for k in ("latent_config", "generation_config")}
+    )
+    expected.set_progress_bar_config(disable=True)
+    made = [p(**inputs, foreground_pose=joints(), generator=noise(2)).video for p in (again, expected)]
+    assert torch.equal(*made)
+
+
+@pytest.mark.parametrize(
+    "options, produces", [({}, True), ({"num_modalities": 1}, False)], ids=["both", "video alone"]
+)
+def test_a_pipeline_says_whether_it_produces_depth(options, produces):
+    pipe = mini(**options)
+    assert pipe.produces_depth == pipe.unet.produces_depth == produces
+    assert (pipe(**clip_inputs(), num_inference_steps=1).depth is not None) == produces
 
 
 def test_impossible_generation_configs_are_refused():

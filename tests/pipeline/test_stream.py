@@ -8,20 +8,21 @@ import torch
 from torch.testing import assert_close
 
 from idol.clip import Clip, Pose
-from idol.clip.background_subtraction import differs_from_plate
+from idol.clip.background_subtraction import subtract_background
 from idol.clip.depth import PERSON_FLOOR
-from idol.clip.video import read_image, read_video
+from idol.clip.images import read_image
+from idol.clip.video import read_video
 from idol.clip.writer import ClipWriter
-from idol.generation.generate import denoised, generated
-from idol.generation.run_folder import Inputs, Settings, write_run
-from idol.progress import Reporter
+from idol.generation.clips import generate_clip, stream_clip
+from idol.generation.run_folder import RunInputs, RunSettings, write_run
+from idol.progress import SILENT, ProgressCallback
 from support.drawn import drawn_clip
 from support.tiny_pipelines import SIZE, clip_inputs, joints, mini, noise
 
 
 @pytest.mark.parametrize("moving", [False, True])
 @pytest.mark.parametrize("detail", ["none", "composite", "restore"])
-def test_parts_of_a_stream_are_the_clip(detail, moving):
+def test_split_frames_a_stream_are_the_clip(detail, moving):
     """Frames come a few at a time, with drafts, backgrounds and known detail of their own."""
     pipe = mini(draft=True)
     inputs = clip_inputs(b=2, f=5)
@@ -59,8 +60,8 @@ def test_what_forms_between_steps_can_be_looked_at():
     assert not torch.equal(seen[0][1], seen[-1][1])
 
 
-class Watching(Reporter):
-    """A listener that looks at every preview, and keeps what it hears."""
+class Watching(ProgressCallback):
+    """Decodes every preview, and keeps what it receives."""
 
     def __init__(self):
         self.frames, self.heard = [], []
@@ -83,19 +84,19 @@ def test_a_run_shows_previews_and_is_written_part_by_part(tmp_path, kind):
     person = Pose(np.full((1, 18, 3), 0.9, np.float32) * np.float32([40, 40, 1]), 80, 70)
     background = given["background"][0]
     pose = given["pose"][0]
-    inputs = Inputs(given["foreground"][0], given["foreground_mask"][0], person, pose, background)
-    settings = Settings("tiny", 3, 2.0, 0, 8.0, SIZE, SIZE, "cpu", torch.get_num_threads())
+    inputs = RunInputs(given["foreground"][0], given["foreground_mask"][0], person, pose, background)
+    settings = RunSettings("tiny", 3, 2.0, 0, 8.0, SIZE, SIZE, "cpu", torch.get_num_threads())
     watching = Watching()
-    whole = denoised(pipe, inputs, settings, watching)
+    whole = generate_clip(pipe, inputs, settings, watching)
     person_alone = whole.depth > PERSON_FLOOR / 2
     assert whole.depth_kind == kind and whole.depth.any()
     assert np.array_equal(
-        whole.mask, person_alone if kind == "person" else differs_from_plate(whole.video, background)
+        whole.mask, person_alone if kind == "person" else subtract_background(whole.video, background)
     )
     assert [frame.shape for frame in watching.frames] == [(3, SIZE, 2 * SIZE)] * 2
     denoised_steps, decoded_frames = [(1, 3), (2, 3), (3, 3)], [(8, 11), (11, 11)]
     assert watching.heard == [*denoised_steps, "decoding the frames", *decoded_frames]
-    write_run(tmp_path / "run", generated(pipe, inputs, settings, Reporter()), inputs, settings)
+    write_run(tmp_path / "run", stream_clip(pipe, inputs, settings, SILENT), inputs, settings)
     read = Clip.load(tmp_path / "run")
     assert (
         read.depth_kind == kind
@@ -112,7 +113,7 @@ def test_a_run_shows_previews_and_is_written_part_by_part(tmp_path, kind):
         assert np.array_equal(sheet[:, :SIZE, left : left + SIZE], whole.video[frame])
 
 
-def test_parts_of_different_clips_do_not_join(tmp_path):
+def test_split_frames_different_clips_do_not_join(tmp_path):
     writer = ClipWriter(tmp_path / "clip")
     with pytest.raises(ValueError, match="found none"):
         writer.finish()

@@ -1,9 +1,9 @@
-"""The four attentions of the paper: one layer, looking along four different axes.
+"""The four attentions of the paper: one layer, along four different axes.
 
-| attention | a query sees | token axes |
+| attention | a query attends to | token axes |
 |---|---|---|
 | spatial | its own frame and modality | `h·w` |
-| temporal | its own place in every frame | `f` |
+| temporal | its own position in every frame | `f` |
 | cross-modal (Sec. 3.1) | its own frame in every modality | `m·h·w` |
 | foreground | the tokens of the person's image | `n` |
 
@@ -19,12 +19,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from idol.clip.modality import Modality
 from idol.model.modality import ClipShape
 
 Axis = Literal["space", "frames", "modalities"]
 Maps = Literal["own", "average", "video"]
 
-FOLDED = "(b m f) s (h d)"  # h heads of width d; s = places in a frame
+FOLDED = "(b m f) s (h d)"  # h heads of width d; s = h·w positions of a frame
 SPLIT: dict[Axis, str] = {
     "space": "(b m f) h s d",
     "frames": "(b m s) h f d",
@@ -41,17 +42,22 @@ class KeysValues(NamedTuple):
 
 
 def attention_map(q: Tensor, k: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) of (..., s, d) and (..., n, d): (..., s, n)."""
+    """Return softmax(q k^T / sqrt(d)), (..., s, n).
+
+    Args:
+        q: (..., s, d).
+        k: (..., n, d).
+    """
     return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
 
 
-def applied_maps(maps: Tensor, kind: Maps, video: int = 0) -> Tensor:
-    """The maps that the streams apply, of those that they make, (b, heads, m, s, n) both (App. A, Table 8).
+def share_maps(maps: Tensor, kind: Maps, video: int = Modality.VIDEO) -> Tensor:
+    """Return the cross-attention maps (b, heads, m, s, n) that the modalities apply (App. A, Table 8).
 
     Args:
-        maps: softmax maps, each row of which sums to 1.
-        kind: each stream's "own", their "average", or the "video" stream's.
-        video: place of the video stream on the m axis.
+        maps: softmax maps (b, heads, m, s, n) that each computes; rows sum to 1.
+        kind: each modality's "own", their "average", or the "video" ones for all.
+        video: index of the video on the m axis.
     """
     match kind:
         case "own":
@@ -63,9 +69,15 @@ def applied_maps(maps: Tensor, kind: Maps, video: int = 0) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention: the fused kernel, but the plain formula to train on a CPU.
+    """Compute scaled dot-product attention by the fused kernel, or by its formula to train on a CPU.
 
-    There the fused kernel's backward pass took a third of a training step of `mini`, more than the formula.
+    There the fused kernel's backward pass is slower than the formula's: it took a third of a training step of
+    `mini`.
+
+    Args:
+        q: (..., s, d).
+        k: (..., n, d).
+        v: (..., n, d).
     """
     if q.device.type == "cpu" and torch.is_grad_enabled():
         return attention_map(q, k).to(v.dtype) @ v
@@ -79,8 +91,8 @@ class Attention(nn.Module):
         dim: width of the tokens.
         heads: number of heads; divides `dim`.
         context_dim: width of the tokens attended to, where they are not the queries themselves.
-        zero_init: start with a zero output, for layers added to a trained network.
-        maps: whose maps the streams apply in attention onto the foreground (`applied_maps`).
+        zero_init: initialize the output to zero, for layers added to a trained network.
+        maps: which maps each modality applies in cross-attention (`share_maps`).
     """
 
     def __init__(
@@ -102,8 +114,15 @@ class Attention(nn.Module):
             nn.init.zeros_(out.weight)
             nn.init.zeros_(out.bias)
 
-    def among(self, tokens: Tensor, clip: ClipShape, axis: Axis) -> Tensor:
-        """Self-attention of folded `tokens` (b·m·f, s, c) along `axis`."""
+    def self_attention(self, tokens: Tensor, clip: ClipShape, axis: Axis) -> Tensor:
+        """Attend along one axis of a clip.
+
+        Args:
+            tokens: folded (b·m·f, s, c).
+            clip: sizes of the folded axes.
+            axis: what a query attends to: the positions of its frame, the frames at its position, or the
+                positions of its frame in all modalities.
+        """
         sizes = {**clip.sizes, "s": tokens.shape[1]}
         split = f"{FOLDED} -> {SPLIT[axis]}"
         q, k, v = (
@@ -114,30 +133,34 @@ class Attention(nn.Module):
         return self.to_out[0](rearrange(out, f"{SPLIT[axis]} -> {FOLDED}", h=self.heads, **sizes))
 
     def keys_values(self, context: Tensor) -> KeysValues:
-        """Keys and values of `context` (b, n, context_dim)."""
+        """Project `context` (b, n, context_dim) to keys and values."""
         keys, values = (
             rearrange(project(context), "b n (h d) -> b h n d", h=self.heads)
             for project in (self.to_k, self.to_v)
         )
         return KeysValues(keys, values)
 
-    def onto(
+    def cross_attention(
         self, tokens: Tensor, context: KeysValues, clip: ClipShape, with_map: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Attention of folded `tokens` (b·m·f, s, c) onto the foreground.
+        """Attend to the foreground.
 
-        All queries of a clip form one sequence, so the keys are neither repeated per frame nor per modality.
+        Args:
+            tokens: folded (b·m·f, s, c).
+            context: `keys_values` of the foreground tokens.
+            clip: sizes of the folded axes.
+            with_map: also return the map.
 
         Returns:
-            The result (b·m·f, s, c), and the attention map that was applied (b, m, f, heads, s, n) when asked
-            for.
+            The result (b·m·f, s, c), and the attention map as applied (b, m, f, heads, s, n), or None.
         """
+        # All queries of a clip form one sequence: keys are repeated neither per frame nor per modality.
         sizes = {**clip.sizes, "s": tokens.shape[1], "h": self.heads}
         q = rearrange(self.to_q(tokens), f"{FOLDED} -> {ACROSS_CLIP}", **sizes)
         maps = None
         if with_map or self.maps != "own":
-            made = attention_map(q, context.keys).unflatten(2, (clip.m, -1))
-            weights = applied_maps(made, self.maps, clip.video).flatten(2, 3)
+            computed = attention_map(q, context.keys).unflatten(2, (clip.m, -1))
+            weights = share_maps(computed, self.maps, clip.video).flatten(2, 3)
             out = weights.to(context.values.dtype) @ context.values
             if with_map:
                 maps = rearrange(weights, "b h (m f s) n -> b m f h s n", **sizes)

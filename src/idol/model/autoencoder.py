@@ -1,7 +1,7 @@
 """The small autoencoder of `mini`: 16 pixels a side become one latent position.
 
 It is trained by `idol.training.train_autoencoder`. `sd14` uses Stable Diffusion's `AutoencoderKL` instead;
-`idol.model.encoders.LatentCodec` is over both.
+`idol.diffusion.latents.LatentCodec` wraps either.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside an identity; the second starts at zero: no normalization is needed."""
+    """Two 3x3 convolutions, residual; the second is initialized to zero, so no normalization is needed."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) -> (n, c, h, w)."""
+        """Apply the block to (n, c, h, w)."""
         hidden = self.first(nn.functional.silu(x))
         return x + self.second(nn.functional.silu(hidden))
 
@@ -34,16 +34,16 @@ class ResidualBlock(nn.Module):
 class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Images to latents and back: a linear transform of patches, and convolutions that correct it.
 
-    The linear path starts as the best linear code there is (`fit_patches`), the convolutions start silent: an
-    untrained autoencoder is as good as principal components, and training goes on from there. The latent is
-    deterministic; a decoder trained under small latent noise stays sensible on what a diffusion model emits.
+    The linear path is initialized as the best linear code (`fit_patches`), the convolutions to zero: an
+    untrained autoencoder is as good as principal components. Latents are deterministic; a decoder that is
+    trained under small latent noise is robust to the errors of a diffusion model.
 
     Args:
         latent_channels: Channels of the latent.
-        in_channels: Of the images: 3, or 6 for a frame and its colored depth in one latent (LDM3D).
         channels: Channels at 1/4, 1/8 and 1/16 of the image's size.
         encoder_blocks: Residual blocks of the encoder, per level.
         decoder_blocks: Residual blocks of the decoder, per level.
+        in_channels: Of the images: 3, or 6 for a frame and its colored depth in one latent (LDM3D).
     """
 
     patch = 4
@@ -65,17 +65,23 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.encoder = _encoder(pixels, latent_channels, channels, encoder_blocks, self.patch)
         self.decoder = _decoder(pixels, latent_channels, channels, decoder_blocks, self.patch)
         self._keep_variance()
-        for last in (self.encoder[-1], self.decoder[-2]):  # the decoder's very last shuffles pixels
+        for last in (
+            self.encoder[-1],
+            self.decoder[-2],
+        ):  # the last convolutions; decoder[-1] shuffles pixels
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def fit_patches(self, images: Float[Tensor, "n k h w"]) -> None:
-        """Make the linear path the principal components of the patches of such images in [-1, 1].
+        """Set the linear path to the principal components of the images' patches.
 
-        Components are divided by the square root of their standard deviation: large ones stay large (what
-        matters most to the eye is what noise spoils last), but less so than in pixels. The mean square of all
-        channels is 1.
+        Components are divided by the square root of their standard deviation: large ones, which matter most
+        to the eye, stay larger and so suffer least from noise, but less so than in pixels. The mean square
+        over all channels is 1.
+
+        Args:
+            images: In [-1, 1].
 
         Raises:
             ValueError: If there are fewer patches than latent channels.
@@ -96,7 +102,7 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.synthesis.bias = _bias(mean.unflatten(0, (channels_per_pixel, -1)).mean(1))
 
     def _keep_variance(self) -> None:
-        """Without normalization layers, the default initialization would lose the signal on its way."""
+        """Initialize convolutions so that they keep the variance, as there are no normalization layers."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.endswith(".second"):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
@@ -105,11 +111,11 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @property
     def downscale(self) -> int:
-        """Pixels a side for one latent position."""
+        """Pixels per latent position, per side."""
         return self.patch * 2 ** (len(self.config["channels"]) - 1)
 
     def encode(self, images: Float[Tensor, "n k h w"]) -> Float[Tensor, "n c i j"]:
-        """Images in [-1, 1] to latents, float32.
+        """Encode images in [-1, 1] to latents, float32.
 
         Raises:
             ValueError: If height or width is not a multiple of `downscale`.
@@ -119,11 +125,11 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.analysis(images).float() + self.encoder(images).float()
 
     def decode(self, latents: Float[Tensor, "n c i j"]) -> Float[Tensor, "n k h w"]:
-        """Latents to images, about [-1, 1], float32, not clamped."""
+        """Decode latents to images, about [-1, 1], float32, not clamped."""
         return self.synthesis(latents).float() + self.decoder(latents).float()
 
     def forward(self, images: Float[Tensor, "n k h w"]) -> Float[Tensor, "n k h w"]:
-        """Reconstruction of the images."""
+        """Encode and decode images in [-1, 1]."""
         return self.decode(self.encode(images))
 
 

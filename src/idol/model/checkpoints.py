@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from idol.errors import UserError
 
-ARGUMENT = "--weights"
+ARGUMENT = "weights"
 BUNDLED = Path(__file__).resolve().parents[1] / "weights"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")

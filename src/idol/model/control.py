@@ -1,4 +1,4 @@
-"""Pose control: a ControlNet or a T2I-Adapter, behind one kind of result, `Control`."""
+"""Pose control: a ControlNet or a T2I-Adapter, both of which return `Control`."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from idol.errors import UserError
-from idol.model.blocks import Sizes
-from idol.model.convert.stable_diffusion import trunk_options
+from idol.model.blocks import BlockConfig
+from idol.model.convert.stable_diffusion import encoder_options
 from idol.model.convert.state_dict import transfer
-from idol.model.modality import ClipShape, PerModality, on
+from idol.model.modality import ClipShape, PerModality, apply_per_modality
 from idol.model.unet import UnifiedUNet
-from idol.model.unet_encoder import Control, ForegroundKV, Trunk, skip_channels
+from idol.model.unet_encoder import Control, ForegroundKV, UNetEncoder, skip_channels
 
 PoseInput = Literal["rgb", "latent"]
 
 
-class PoseControlNet(Trunk):
-    """A trainable copy of the U-Net's trunk that reads the pose, shared by both modalities (Sec. 3.1).
+class PoseControlNet(UNetEncoder):
+    """A trainable copy of the U-Net's encoder that reads the pose, shared by both modalities (Sec. 3.1).
 
-    A second one that reads latents is DisCo's way to let the background in: there "pose" is E(b), one for all
+    In DisCo the background enters through a second one that reads latents: there "pose" is E(b), one for all
     frames.
 
     Args:
         in_channels: channels of the noisy latents.
-        block_out_channels: as the U-Net's; so are the next six.
+        block_out_channels: width at each resolution, as of the U-Net.
         layers_per_block: layers in a block.
         attention: per resolution, whether its layers have transformers.
         attention_head_dim: the *number* of heads.
         cross_attention_dim: width of the foreground tokens.
         norm_num_groups: groups of every GroupNorm.
         transformer_depth: transformer blocks per layer.
-        num_modalities: labels it knows.
+        num_modalities: number of modality labels.
         temporal: "handcrafted" temporal layers, or None.
         norm_over_frames: GroupNorm statistics over frames and space (DisCo's weights).
         pose_input: skeleton image ("rgb") or its latent.
         pose_channels: channels of the pose input.
         pose_embedding_channels: widths of the skeleton image's encoder, which halves once between each two.
-        shared: one set of weights for all modalities, or one for each.
+        shared: one set of weights for all modalities, else one for each.
     """
 
     _supports_gradient_checkpointing = True
@@ -76,7 +76,7 @@ class PoseControlNet(Trunk):
     ) -> None:
         super().__init__()
         widths = list(block_out_channels)
-        sizes = Sizes(
+        config = BlockConfig(
             time_dim=4 * widths[0],
             heads=attention_head_dim,
             context_dim=cross_attention_dim,
@@ -86,17 +86,20 @@ class PoseControlNet(Trunk):
             over_frames=norm_over_frames,
             copies=1 if shared else num_modalities,
         )
-        self.conv_in = sizes.own(partial(nn.Conv2d, in_channels, widths[0], kernel_size=3, padding=1))
-        self._build_trunk(widths, layers_per_block, attention, num_modalities, sizes)
-        self.controlnet_cond_embedding = sizes.own(
+        self.conv_in = config.per_modality(
+            partial(nn.Conv2d, in_channels, widths[0], kernel_size=3, padding=1)
+        )
+        self._build_encoder(widths, layers_per_block, attention, num_modalities, config)
+        self.controlnet_cond_embedding = config.per_modality(
             partial(ControlNetConditioningEmbedding, widths[0], pose_channels, tuple(pose_embedding_channels))
             if pose_input == "rgb"
             else partial(nn.Conv2d, pose_channels, widths[0], kernel_size=3, padding=1)
         )
         self.controlnet_down_blocks = nn.ModuleList(
-            sizes.own(partial(_zero_convolution, c)) for c in skip_channels(widths, layers_per_block)
+            config.per_modality(partial(_zero_convolution, c))
+            for c in skip_channels(widths, layers_per_block)
         )
-        self.controlnet_mid_block = sizes.own(partial(_zero_convolution, widths[-1]))
+        self.controlnet_mid_block = config.per_modality(partial(_zero_convolution, widths[-1]))
 
     @classmethod
     def from_unet(
@@ -106,9 +109,14 @@ class PoseControlNet(Trunk):
         pose_input: PoseInput = "rgb",
         pose_embedding_channels: Sequence[int] = (16, 32, 96, 256),
     ) -> PoseControlNet:
-        """Copy the trunk of `unet`; the residuals are zero until trained.
+        """Copy the encoder of `unet`; the residuals are zero until trained.
 
-        AnimateDiff's motion modules stay with the U-Net: the copy is then one of single frames.
+        AnimateDiff's motion modules are not copied: the copy then works on single frames.
+
+        Args:
+            unet: copied.
+            pose_input: what the copy reads.
+            pose_embedding_channels: widths of the encoder of skeleton images.
         """
         config = unet.config
         temporal = "handcrafted" if config["temporal"] == "handcrafted" else None
@@ -142,6 +150,11 @@ class PoseControlNet(Trunk):
     ) -> PoseControlNet:
         """Inflate a trained 2-D pose ControlNet; on single frames of one modality it computes the same.
 
+        Args:
+            controlnet: its weights are copied.
+            temporal: kind of temporal layers, initialized to zero.
+            num_modalities: number of modality labels.
+
         Raises:
             UserError: a network of a kind that this one can't hold.
         """
@@ -149,7 +162,7 @@ class PoseControlNet(Trunk):
         if config["controlnet_conditioning_channel_order"] != "rgb":
             raise UserError("controlnet", "its images are not RGB", "give one with channel order rgb")
         control = cls(
-            **trunk_options(controlnet),
+            **encoder_options(controlnet),
             pose_channels=config["conditioning_channels"],
             pose_embedding_channels=config["conditioning_embedding_out_channels"],
             temporal=temporal,
@@ -158,12 +171,17 @@ class PoseControlNet(Trunk):
         transfer(control, controlnet.state_dict(), strict=True)
         return control
 
+    @property
+    def reads_latents(self) -> bool:
+        """Whether the pose is given as latents rather than as skeleton images."""
+        return self.config["pose_input"] == "latent"
+
     def embed_pose(self, pose: Float[Tensor, "b f c height width"]) -> Float[Tensor, "b k f d h w"]:
-        """What the first convolution's output is moved by: the same at every step of a sampling run.
+        """Return what is added to the first convolution's output, the same at every denoising step.
 
         k is 1 where the weights are shared, else the number of modalities.
         """
-        return _per_stream(self.controlnet_cond_embedding, pose)
+        return _encode_pose(self.controlnet_cond_embedding, pose)
 
     def forward(
         self,
@@ -175,15 +193,15 @@ class PoseControlNet(Trunk):
         pose_embedded: Float[Tensor, "b k g e h w"] | None = None,
         modality: Int[Tensor, " m"] | None = None,
     ) -> Control:
-        """Residuals for `UnifiedUNet`.
+        """Return residuals for `UnifiedUNet`.
 
         Args:
             sample: noisy latents.
-            timestep: diffusion time, one per clip or one per clip and modality.
+            timestep: one per clip, or one per clip and modality.
             foreground: tokens of the person's image, or `encode_foreground` of them.
             pose: skeleton images in [0, 1], or their latents; g is f, or 1 for all frames.
             pose_embedded: `embed_pose` of the pose, in place of `pose`.
-            modality: label of each stream; 0 (video), 1 (depth) by default.
+            modality: label of each modality; 0 (video), 1 (depth) by default.
 
         Raises:
             ValueError: neither `pose` nor `pose_embedded` is given.
@@ -196,12 +214,15 @@ class PoseControlNet(Trunk):
             pose_embedded = self.embed_pose(pose)
 
         time = self._embed_time(timestep, clip, modality)
-        x = clip.add(on(self.conv_in, clip, sample.flatten(0, 2)), pose_embedded)
-        x, skips = self._descend(x, time, clip, kv, None)
-        down = (on(conv, clip, skip) for conv, skip in zip(self.controlnet_down_blocks, skips, strict=True))
+        x = clip.add(apply_per_modality(self.conv_in, clip, sample.flatten(0, 2)), pose_embedded)
+        x, skips = self._encode(x, time, clip, kv, None)
+        down = (
+            apply_per_modality(conv, clip, skip)
+            for conv, skip in zip(self.controlnet_down_blocks, skips, strict=True)
+        )
         return Control(
             down=tuple(clip.unfold(residual) for residual in down),
-            mid=clip.unfold(on(self.controlnet_mid_block, clip, x)),
+            mid=clip.unfold(apply_per_modality(self.controlnet_mid_block, clip, x)),
         )
 
 
@@ -220,7 +241,7 @@ SHARED_WITH_UNET = (
 
 
 class PoseAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A T2I-Adapter that reads the skeleton images; its result serves every step.
+    """A T2I-Adapter that reads skeleton images; its residuals are the same at every denoising step.
 
     Args:
         in_channels: channels of the skeleton image.
@@ -228,7 +249,7 @@ class PoseAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         num_res_blocks: residual blocks per resolution.
         downscale_factor: pixels of the skeleton image per latent, a power of two.
         adapter_type: kind of T2I-Adapter (diffusers' name).
-        modalities: adapters, one for each modality; 1 serves all.
+        modalities: number of adapters, one for each modality, or 1 for all.
     """
 
     @register_to_config
@@ -242,9 +263,11 @@ class PoseAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         modalities: int = 1,
     ) -> None:
         super().__init__()
-        sizes = in_channels, list(channels), num_res_blocks, downscale_factor, adapter_type
+        options = in_channels, list(channels), num_res_blocks, downscale_factor, adapter_type
         self.adapter = (
-            T2IAdapter(*sizes) if modalities == 1 else PerModality(partial(T2IAdapter, *sizes), modalities)
+            T2IAdapter(*options)
+            if modalities == 1
+            else PerModality(partial(T2IAdapter, *options), modalities)
         )
 
     @classmethod
@@ -257,20 +280,20 @@ class PoseAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return pose_adapter
 
     def forward(self, pose: Float[Tensor, "b f c h w"]) -> Control:
-        """Residuals of skeleton images in [0, 1]."""
-        return Control(intrablock=tuple(_per_stream(self.adapter, pose)))
+        """Return residuals of skeleton images in [0, 1]."""
+        return Control(intrablock=tuple(_encode_pose(self.adapter, pose)))
 
 
 def _zero_convolution(channels: int) -> nn.Module:
     return zero_module(nn.Conv2d(channels, channels, kernel_size=1))
 
 
-def _per_stream(encoder: nn.Module, pose: Tensor) -> Any:
-    """What an encoder, or each copy, makes of poses (b, f, ...): a tensor (b, k, f, ...) or several."""
+def _encode_pose(encoder: nn.Module, pose: Tensor) -> Any:
+    """Encode poses (b, f, ...) by an encoder or each copy of it: to a tensor (b, k, f, ...), or several."""
     copies = list(encoder.copies) if isinstance(encoder, PerModality) else [encoder]
-    made = [copy(pose.flatten(0, 1)) for copy in copies]
+    encoded = [copy(pose.flatten(0, 1)) for copy in copies]
 
-    def joined(parts: list[Tensor]) -> Tensor:
+    def stack(parts: Sequence[Tensor]) -> Tensor:
         return torch.stack([part.unflatten(0, pose.shape[:2]) for part in parts], 1)
 
-    return joined(made) if isinstance(made[0], Tensor) else [joined(list(c)) for c in zip(*made, strict=True)]
+    return stack(encoded) if isinstance(encoded[0], Tensor) else list(map(stack, zip(*encoded, strict=True)))

@@ -1,4 +1,4 @@
-"""Images to what the U-Net sees: the person as tokens, everything else as latents (see `codec`)."""
+"""Foreground encoders: the person's crop to the tokens that cross-attention attends to."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,20 +9,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from idol.diffusion.latents import LatentCodec, LatentConfig, fit_latent_config
 from idol.model.attention import attend
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
-
-__all__ = [
-    "CLIPForeground",
-    "LatentCodec",
-    "LatentConfig",
-    "LatentForeground",
-    "drop_foreground",
-    "fit_latent_config",
-]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -33,20 +23,26 @@ def drop_foreground(
     unconditional: Float[Tensor, "b n d"],
     dropped: Bool[Tensor, "b"],  # noqa: UP037
 ) -> Float[Tensor, "b n d"]:
-    """Swap the foreground of some clips for the unconditional one, for guidance training."""
+    """Replace the foreground of some clips by the unconditional one, to train guidance.
+
+    Args:
+        tokens: Of the persons.
+        unconditional: Tokens of no person.
+        dropped: Which clips.
+    """
     return torch.where(dropped[:, None, None], unconditional.to(tokens.dtype), tokens)
 
 
 class CLIPForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The paper's foreground encoder: CLIP's patch tokens through a trained projection.
 
-    Last hidden state, then CLIP's own final layer norm, then a bias-free linear layer. CLIP is frozen and
-    runs outside autocast; the projection is trained.
+    It consists of CLIP up to the last hidden state, CLIP's final layer norm and a linear layer without bias.
+    CLIP is frozen and runs outside autocast; the projection is trained.
 
     Args:
         vision_config: Fields of transformers' `CLIPVisionConfig`.
         cross_attention_dim: Width of the tokens.
-        unconditional: What stands for "no person": CLIP's view of an all-zero input (mean gray) or zeros.
+        unconditional: Tokens of no person: CLIP's of an all-zero input (mean gray), or zeros.
     """
 
     @register_to_config
@@ -71,7 +67,12 @@ class CLIPForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
         clip: "CLIPVisionModelWithProjection",
         unconditional: Literal["zero_image", "zeros"] = "zero_image",
     ) -> "CLIPForeground":
-        """Take over a CLIP image encoder; the projection starts as its `visual_projection`."""
+        """Copy a CLIP image encoder.
+
+        Args:
+            clip: Its `visual_projection` initializes the projection.
+            unconditional: Tokens of no person.
+        """
         fields = {name: getattr(clip.config, name) for name in VIT_L_14}
         encoder = cls(fields, clip.config.projection_dim, unconditional)
         encoder.vision_model.load_state_dict(clip.vision_model.state_dict())
@@ -81,13 +82,13 @@ class CLIPForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(
         self, image: Float[Tensor, "b 3 h w"], mask: Float[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b n d"]:
-        """Tokens of the person.
+        """Encode the person.
 
         Args:
             image: RGB in [0, 1], any size, square for undistorted proportions.
             mask: 1 on the person, 0 elsewhere.
         """
-        # Without anti-aliasing: so was the image-variations network trained that the weights come from.
+        # without anti-aliasing, as the image-variations network that the weights come from was trained
         size = (self.image_size, self.image_size)
         image = F.interpolate(image.float(), size, mode="bicubic", align_corners=False).clamp(0, 1)
         mask = F.interpolate(mask.float(), size, mode="nearest")
@@ -95,7 +96,7 @@ class CLIPForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self._encode((image - mean) / std * mask)
 
     def unconditional(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """As many tokens as `tokens`, standing for no person."""
+        """Return as many tokens as `tokens`, of no person."""
         if self.config["unconditional"] == "zeros":
             return torch.zeros_like(tokens)
         black = self.projection.weight.new_zeros(1, 3, self.image_size, self.image_size)
@@ -111,16 +112,16 @@ class CLIPForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
 class LatentForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The small model's foreground encoder: a transformer over the latents of the person's crop.
 
-    Each latent position makes one token, together with its patch of the crop's skeleton image and mask.
+    Each latent position becomes one token, together with its patch of the crop's skeleton image and mask.
 
     Args:
         in_channels: Channels of the latents.
         patch_size: Pixels of the crop per latent position.
-        grid_size: Latent positions a side of the learned positions; other sizes are interpolated.
+        grid_size: Latent positions per side of the learned position code; other sizes are interpolated.
         cross_attention_dim: Width of the tokens.
         num_layers: Transformer layers.
         num_heads: Attention heads.
-        unconditional: What stands for "no person": one learned vector for every token, or zero tokens.
+        unconditional: Tokens of no person: one learned vector for every token, or zeros.
     """
 
     _supports_gradient_checkpointing = True
@@ -150,7 +151,7 @@ class LatentForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
         pose: Float[Tensor, "b 3 y x"],
         mask: Float[Tensor, "b 1 y x"],
     ) -> Float[Tensor, "b n d"]:
-        """Tokens of the person, row by row of the crop.
+        """Encode the person to tokens, row by row of the crop.
 
         Args:
             latents: `LatentCodec.encode_image` of the crop.
@@ -158,7 +159,7 @@ class LatentForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
             mask: 1 on the person, 0 elsewhere, of the same size.
 
         Raises:
-            ValueError: If the sizes do not belong together.
+            ValueError: If the sizes do not match.
         """
         patch = self.config["patch_size"]
         if pose.shape[-2:] != tuple(patch * s for s in latents.shape[-2:]):
@@ -173,7 +174,7 @@ class LatentForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.norm(tokens)
 
     def unconditional(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """As many tokens as `tokens`, standing for no person."""
+        """Return as many tokens as `tokens`, of no person."""
         return torch.zeros_like(tokens) if self.empty is None else self.empty.expand_as(tokens)
 
     def _positions(self, height: int, width: int) -> Tensor:
@@ -183,7 +184,12 @@ class LatentForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each after a layer norm and beside an identity."""
+    """A pre-norm transformer layer: self-attention and a feed-forward network, both residual.
+
+    Args:
+        width: Width of the tokens.
+        heads: Attention heads.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -193,7 +199,7 @@ class EncoderLayer(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(b, n, d) -> (b, n, d)."""
+        """Apply the layer to tokens (b, n, d)."""
         q, k, v = self.qkv(self.norm1(tokens)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = attend(q, k, v)  # b heads n d
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
@@ -210,4 +216,4 @@ VIT_L_14: dict[str, Any] = {
     "hidden_act": "quick_gelu",
     "layer_norm_eps": 1e-5,
 }
-"""CLIP ViT-L/14, which Stable Diffusion's image variations were trained on."""
+"""CLIP ViT-L/14, with which Stable Diffusion's image variations were trained."""

@@ -10,16 +10,16 @@ from torch import nn
 
 
 @torch.no_grad()
-def widened(vae: AutoencoderKL) -> AutoencoderKL:
-    """The autoencoder for a frame and its colored depth behind each other, to be fine-tuned.
+def widen_to_rgbd(vae: AutoencoderKL) -> AutoencoderKL:
+    """Widen an autoencoder to six channels, a frame and its colored depth, to be fine-tuned.
 
-    At first it does to the frame exactly what `vae` does, whatever the depth: the encoder's new weights are
-    zero, so latents are those that Stable Diffusion's U-Net knows. The decoder's new weights are a copy of
-    the frame's: depth starts as an image with the frame's outlines in the range of pixels, and its error
-    reaches every layer from the first step, which through zeros it would not.
+    Until then it encodes and decodes the frame exactly as `vae` does, whatever the depth: the encoder's new
+    weights are zero, so latents are those that Stable Diffusion's U-Net knows. The decoder's new weights are
+    copies of the frame's: depth is first decoded as an image with the frame's outlines, and its error reaches
+    every layer from the first step, which it would not through zeros.
 
     Args:
-        vae: Of three channels, of any size; it is left as it is.
+        vae: Of three channels, any size; not modified.
 
     Raises:
         ValueError: If it does not take and give three channels.

@@ -1,7 +1,7 @@
 """The unified dual-modal U-Net (Sec. 3.1): Stable Diffusion's U-Net, inflated to `(b, m, f, c, h, w)`.
 
-Both modalities and all frames pass through the same weights as a batch of images; a modality label tells the
-streams apart, temporal layers look along `f`, cross-modal attention along `m`.
+Both modalities and all frames pass through the same weights as a batch of images. A label tells the
+modalities apart; temporal layers work along `f`, cross-modal attention along `m`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from idol.clip.modality import Modality
 from idol.model.attention import Maps
-from idol.model.blocks import BlockFeatures, Sizes, Temporal, UpBlock
-from idol.model.convert.stable_diffusion import adapter_options, trunk_options
+from idol.model.blocks import BlockConfig, BlockFeatures, Temporal, UpBlock
+from idol.model.convert.stable_diffusion import adapter_options, encoder_options
 from idol.model.convert.state_dict import for_copies, transfer
-from idol.model.modality import ClipShape, on
+from idol.model.modality import ClipShape, apply_per_modality
 from idol.model.temporal import group_norm
-from idol.model.unet_encoder import Control, ForegroundKV, Trunk, skip_channels, window_at
+from idol.model.unet_encoder import Control, ForegroundKV, UNetEncoder, skip_channels, window_at
 
 Background = Literal["add", "concat", "controlnet"]
 Output = Literal["prediction", "clean", "mixed"]
 Coupling = Literal["shared", "separate", "random_shift"]
 FLOW_STEPS = 1000
-"""Diffusion time of pure noise in rectified flow (`ScheduleConfig.steps`)."""
+"""Timestep of pure noise in rectified flow (`ScheduleConfig.steps`)."""
 LEAST_SIGMA = 0.05
-"""Below it a velocity would magnify the network's errors without end."""
+"""Noise level below which it is clamped: a velocity divides the network's errors by it."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class UNetOutput:
 
     Attributes:
         sample: the prediction (b, m, f, c, h, w).
-        features: per up block with attention, deepest first, when asked for.
+        features: one for each up block with attention, deepest first; None unless requested.
     """
 
     sample: Tensor
     features: tuple[BlockFeatures, ...] | None = None
 
 
-class UnifiedUNet(Trunk):
+class UnifiedUNet(UNetEncoder):
     """Denoises the video and the depth of a clip together.
 
     Args:
@@ -66,30 +67,30 @@ class UnifiedUNet(Trunk):
         temporal: "handcrafted" (Sec. 3.1), "animatediff", or None for single frames.
         cross_modal: cross-modal attention at the end of every down and up block with attention, where the
             weights are shared.
-        background: add the background latent to the sample, concatenate it, or leave it to a ControlNet
-            of its own that reads latents (DisCo's way).
-        draft: concatenate the latents of the stream's draft (`idol.pose.limb_warp`), too.
-        output: what the last convolution computes: the prediction itself, or the "clean" latents x, of which
-            the prediction is made: the velocity (z - x) / sigma at time sigma N of rectified flow (Li & He
-            2025). Where the scene is known x is 0, and no noise has to find its way through the network.
-            "mixed" is x = r + p background - q draft with r, p and q from the network, p and q one number a
-            place: it says where to uncover the background (of depth: nothing) and where to paint anew.
+        background: how the background's latent enters: added to the sample, concatenated to it, or through a
+            ControlNet that reads latents (as in DisCo).
+        draft: also concatenate the latents of each modality's draft (`idol.pose.limb_warp`).
+        output: what the last convolution computes. "prediction": the prediction itself. "clean": the clean
+            latents x, from which the prediction follows, the velocity (z - x) / sigma at timestep sigma N of
+            rectified flow (Li & He 2025); where the scene is known x is 0, and no noise has to pass through
+            the network. "mixed": x = r + p background - q draft with r, p and q from the network, p and q one
+            number for each position: where the background is uncovered (of depth: nothing), and where the
+            draft is replaced.
         norm_over_frames: GroupNorm statistics of the ResBlocks over frames and space (DisCo's weights).
         transformer_depth: transformer blocks per layer.
         motion_heads: heads of AnimateDiff's motion modules.
         motion_depth: transformer blocks of each motion module.
         motion_frames: longest clip a motion module's position code covers.
         motion_mid: whether the middle block has a motion module.
-        coupling: "shared" weights and a label (the paper's); "separate" networks that exchange nothing (Table
-            4, row 1); "random_shift": separate networks that meet in MM-Diffusion's attention.
-        cross_attention_maps: each stream's "own" softmax maps onto the foreground; their "average" for both
-            streams; or the "video" stream's for both (App. A, Table 8). It holds for every cross-attention of
-            the U-Net; a pose ControlNet, whose maps the consistency loss does not see either, keeps each
-            stream's own. With shared weights the values, too, are the same for both streams, so that a shared
-            map moves both alike.
+        coupling: "shared" weights and a label (the paper's); "separate" networks without any exchange (Table
+            4, row 1); "random_shift": separate networks with MM-Diffusion's attention between them.
+        cross_attention_maps: the maps onto the foreground that both modalities apply: each its "own", their
+            "average", or those of the "video" (App. A, Table 8), in every cross-attention of the U-Net. A
+            pose ControlNet, whose maps the consistency loss does not see either, applies each modality's own.
+            With shared weights the values are the same for both modalities, too.
 
     Raises:
-        ValueError: shared cross-attention maps where there is one stream, or one network for each.
+        ValueError: shared cross-attention maps with one modality, or without shared weights.
     """
 
     _supports_gradient_checkpointing = True
@@ -123,22 +124,22 @@ class UnifiedUNet(Trunk):
         super().__init__()
         check_maps(cross_attention_maps, num_modalities, coupling)
         widths = list(block_out_channels)
-        sizes = self.layer_sizes
+        config = self.block_config
         inputs = in_channels * (1 + (background == "concat") + draft)
-        self.conv_in = sizes.own(partial(nn.Conv2d, inputs, widths[0], kernel_size=3, padding=1))
-        self._build_trunk(widths, layers_per_block, attention, num_modalities, sizes)
+        self.conv_in = config.per_modality(partial(nn.Conv2d, inputs, widths[0], kernel_size=3, padding=1))
+        self._build_encoder(widths, layers_per_block, attention, num_modalities, config)
         if not motion_mid:
             self.mid_block.motion_modules = nn.ModuleList()
-        self._build_decoder(widths, layers_per_block, attention, sizes)
-        self.conv_norm_out = sizes.own(partial(nn.GroupNorm, norm_num_groups, widths[0], eps=1e-5))
+        self._build_decoder(widths, layers_per_block, attention, config)
+        self.conv_norm_out = config.per_modality(partial(nn.GroupNorm, norm_num_groups, widths[0], eps=1e-5))
         outputs = out_channels + (2 if output == "mixed" else 0)
-        self.conv_out = sizes.own(partial(nn.Conv2d, widths[0], outputs, kernel_size=3, padding=1))
+        self.conv_out = config.per_modality(partial(nn.Conv2d, widths[0], outputs, kernel_size=3, padding=1))
 
     @property
-    def layer_sizes(self) -> Sizes:
-        """The sizes that every layer shares."""
+    def block_config(self) -> BlockConfig:
+        """Settings that all layers share."""
         c = self.config
-        return Sizes(
+        return BlockConfig(
             time_dim=4 * c["block_out_channels"][0],
             heads=c["attention_head_dim"],
             context_dim=c["cross_attention_dim"],
@@ -172,20 +173,19 @@ class UnifiedUNet(Trunk):
 
         Args:
             unet2d: the trained 2-D network; its weights are copied.
-            temporal: kind of temporal layers; those without weights start silent.
-            cross_modal: add cross-modal attention, silent at first.
-            background: how the background enters; "concat" adds zero weights to the first convolution,
-                "controlnet" leaves it to a ControlNet of its own.
+            temporal: kind of temporal layers; those without weights are initialized to zero.
+            cross_modal: add cross-modal attention, initialized to zero.
+            background: how the background enters; "concat" adds zero weights to the first convolution.
             motion_adapter: weights for `temporal="animatediff"`.
-            num_modalities: streams that are denoised together.
-            coupling: how the streams share weights; separate networks all start from `unet2d`.
-            cross_attention_maps: whose maps the streams apply.
+            num_modalities: number of modalities.
+            coupling: how modalities share weights; separate networks are all initialized from `unet2d`.
+            cross_attention_maps: the maps that each modality applies.
 
         Raises:
-            ValueError: maps that the streams can't share.
+            ValueError: the modalities can't share cross-attention maps.
             UserError: a network of a kind that this one can't hold.
         """
-        options = trunk_options(unet2d) | {"out_channels": unet2d.config["out_channels"]}
+        options = encoder_options(unet2d) | {"out_channels": unet2d.config["out_channels"]}
         if motion_adapter is not None:
             options |= adapter_options(motion_adapter, options, temporal)
         unet = cls(
@@ -202,13 +202,13 @@ class UnifiedUNet(Trunk):
         return unet
 
     def _build_decoder(
-        self, channels: Sequence[int], layers: int, attention: Sequence[bool], sizes: Sizes
+        self, channels: Sequence[int], layers: int, attention: Sequence[bool], config: BlockConfig
     ) -> None:
         skips = skip_channels(channels, layers)
         before = channels[-1]
         for i, width in reversed(list(enumerate(channels))):
             taken = [skips.pop() for _ in range(layers + 1)]
-            self.up_blocks.append(UpBlock(before, width, taken, attention[i], sizes, i > 0, window_at(i)))
+            self.up_blocks.append(UpBlock(before, width, taken, attention[i], config, i > 0, window_at(i)))
             before = width
 
     def forward(
@@ -222,32 +222,32 @@ class UnifiedUNet(Trunk):
         modality: Int[Tensor, " m"] | None = None,
         draft: Float[Tensor, "b m f c h w"] | None = None,
     ) -> UNetOutput:
-        """Predict the noise (or velocity) of both streams.
+        """Predict the noise (or velocity) of all modalities.
 
         Args:
             sample: noisy latents.
-            timestep: diffusion time, one per clip or one per clip and modality.
+            timestep: one per clip, or one per clip and modality.
             foreground: tokens of the person's image, or `encode_foreground` of them.
             background: latent of the background, one per clip or one per frame.
             control: residuals of the pose.
             return_features: also return what the consistency losses need.
-            modality: label of each stream; 0 (video), 1 (depth) by default.
-            draft: latents of each stream's draft, where the network takes one; zeros by default.
+            modality: label of each modality; 0 (video), 1 (depth) by default.
+            draft: latents of each modality's draft, where the network takes one; zeros by default.
 
         Raises:
-            ValueError: more modalities than labels, more frames than the motion modules cover, a draft
-                that the network does not take, or no stream to share cross-attention maps with.
+            ValueError: more modalities than labels, more frames than the motion modules cover, a draft that
+                the network does not take, or cross-attention maps to share and no video.
         """
-        sizes = ClipShape(*sample.shape[:3])
-        clip = replace(sizes, shift=self._shift(timestep), video=self._video(modality))
+        clip = ClipShape(*sample.shape[:3])
+        clip = replace(clip, shift=self._shift(timestep), video=self._video(modality))
         self._check(clip)
         control = control or Control()
         kv = foreground if isinstance(foreground, ForegroundKV) else self.encode_foreground(foreground)
 
         time = self._embed_time(timestep, clip, modality)
         x = self._with_draft(sample, self._with_background(sample, background), draft)
-        x = on(self.conv_in, clip, x.flatten(0, 2))
-        x, skips = self._descend(x, time, clip, kv, control.intrablock)
+        x = apply_per_modality(self.conv_in, clip, x.flatten(0, 2))  # (b m f) c h w
+        x, skips = self._encode(x, time, clip, kv, control.intrablock)
         if control.down is not None:
             skips = [clip.add(s, r) for s, r in zip(skips, control.down, strict=True)]
         if control.mid is not None:
@@ -255,20 +255,25 @@ class UnifiedUNet(Trunk):
 
         features: list[BlockFeatures] = []
         for block, block_kv in zip(self.up_blocks, kv.up, strict=True):
-            x, seen = block(x, skips, time, clip, block_kv, return_features)
-            features += [] if seen is None else [seen]
+            x, block_features = block(x, skips, time, clip, block_kv, return_features)
+            features += [] if block_features is None else [block_features]
         x = silu(group_norm(self.conv_norm_out, x, clip, self.config["norm_over_frames"]))
-        predicted = clip.unfold(on(self.conv_out, clip, x))
+        predicted = clip.unfold(apply_per_modality(self.conv_out, clip, x))
         if self.config["output"] == "mixed":
             predicted = _mixed(predicted, background, draft)
         if self.config["output"] != "prediction":
             predicted = _velocity(predicted, sample, timestep)
         return UNetOutput(predicted, tuple(features) if return_features else None)
 
-    def _shift(self, timestep: Tensor) -> float:
-        """A number in [0, 1) for each diffusion time, as if drawn at random: a run can be repeated.
+    @property
+    def produces_depth(self) -> bool:
+        """Whether depth is one of the modalities."""
+        return self.config["num_modalities"] > Modality.DEPTH
 
-        It is that of the batch's first clip, so that here a clip is not independent of its batch.
+    def _shift(self, timestep: Tensor) -> float:
+        """Return a number in [0, 1) that is a fixed random function of the timestep: runs are repeatable.
+
+        It is that of the batch's first clip: with random-shift attention a clip depends on its batch.
         """
         if self.config["coupling"] != "random_shift":
             return 0.0
@@ -276,13 +281,13 @@ class UnifiedUNet(Trunk):
         return float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
 
     def _video(self, modality: Tensor | None) -> int:
-        """Place of the stream that is labeled video, where it lends its maps."""
+        """Return the index of the video on the m axis, where others apply its maps."""
         if self.config["cross_attention_maps"] != "video" or modality is None:
             return 0
         labels = modality.tolist()
-        if 0 not in labels:
-            raise ValueError(f"modality: {labels} names no video stream, whose maps the others apply")
-        return labels.index(0)
+        if Modality.VIDEO not in labels:
+            raise ValueError(f"modality: {labels} has no video, whose maps the others apply")
+        return labels.index(Modality.VIDEO)
 
     def _check(self, clip: ClipShape) -> None:
         labels, frames = self.config["num_modalities"], self.config["motion_frames"]
@@ -294,20 +299,20 @@ class UnifiedUNet(Trunk):
             raise ValueError(f"sample: {clip.f} frames, the motion modules cover {frames}")
 
     def _with_background(self, sample: Tensor, background: Tensor | None) -> Tensor:
-        """The input of the first convolution (b, m, f, c or 2c, h, w)."""
-        way: Background = self.config["background"]
-        if way == "controlnet" or (background is None and way == "add"):
+        """Return the sample with the background added or concatenated (b, m, f, c or 2c, h, w)."""
+        kind: Background = self.config["background"]
+        if kind == "controlnet" or (background is None and kind == "add"):
             return sample
         if background is None:
             return torch.cat([sample, torch.zeros_like(sample)], dim=3)
         per_frame = background if background.ndim == 5 else background[:, None]
-        still = per_frame[:, None]  # the same for every modality
-        if way == "add":
-            return sample + still
-        return torch.cat([sample, still.expand_as(sample)], dim=3)
+        shared = per_frame[:, None]  # b 1 (f or 1) c h w: the same for every modality
+        if kind == "add":
+            return sample + shared
+        return torch.cat([sample, shared.expand_as(sample)], dim=3)
 
     def _with_draft(self, sample: Tensor, x: Tensor, draft: Tensor | None) -> Tensor:
-        """`x` and each stream's draft along the channels."""
+        """Concatenate the drafts to `x` along the channels."""
         if not self.config["draft"]:
             if draft is not None:
                 raise ValueError("draft: the network takes none")
@@ -318,10 +323,15 @@ class UnifiedUNet(Trunk):
 
 
 def check_maps(maps: Maps, modalities: int, coupling: Coupling) -> None:
-    """Whether the streams can share cross-attention maps as they are told to.
+    """Check that modalities can share cross-attention maps.
+
+    Args:
+        maps: the maps that each modality applies.
+        modalities: number of modalities.
+        coupling: how modalities share weights.
 
     Raises:
-        ValueError: they can't.
+        ValueError: they can't share them.
     """
     if maps == "own":
         return
@@ -332,17 +342,18 @@ def check_maps(maps: Maps, modalities: int, coupling: Coupling) -> None:
 
 
 def _mixed(predicted: Tensor, background: Tensor | None, draft: Tensor | None) -> Tensor:
-    """Clean latents (b, m, f, c, h, w) of the last convolution's c + 2 channels; see `UnifiedUNet`."""
-    own, shown, painted = predicted.float().split([predicted.shape[3] - 2, 1, 1], dim=3)
+    """Return x = r + p background - q draft (b, m, f, c, h, w), from c + 2 channels; see `UnifiedUNet`."""
+    r, p, q = predicted.float().split([predicted.shape[3] - 2, 1, 1], dim=3)
     if background is not None:
         per_frame = background if background.ndim == 5 else background[:, None]
-        video = torch.arange(own.shape[1], device=own.device) == 0  # no other stream shows the background
-        own = own + shown * video[:, None, None, None, None] * per_frame[:, None]
-    return own if draft is None else own - painted * draft
+        # depth does not show the background
+        video = torch.arange(r.shape[1], device=r.device) == Modality.VIDEO
+        r = r + p * video[:, None, None, None, None] * per_frame[:, None]
+    return r if draft is None else r - q * draft
 
 
 def _velocity(clean: Tensor, noisy: Tensor, timestep: Tensor) -> Tensor:
-    """The flow (b, m, f, c, h, w), float32, that leads from the noisy latents to the clean ones."""
+    """Return the flow (b, m, f, c, h, w) from the noisy latents to the clean ones, float32."""
     sigma = (timestep.float() / FLOW_STEPS).clamp_min(LEAST_SIGMA)
     sigma = sigma.reshape(*sigma.shape, *(1,) * (noisy.ndim - sigma.ndim)).to(noisy.device)
     return (noisy.float() - clean.float()) / sigma

@@ -1,12 +1,11 @@
-"""The trunk of the network: what the U-Net and its pose ControlNet have in common, and what they exchange."""
+"""The encoder of the U-Net, which its ControlNets copy, and the records that pass between the networks."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import cast
 
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -14,17 +13,14 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from idol.model.blocks import Block, BlockKV, DownBlock, MidBlock, Sizes
-from idol.model.convert.state_dict import transfer
-from idol.model.modality import ClipShape, ModalityEmbedding, on
+from idol.model.blocks import Block, BlockConfig, BlockKV, DownBlock, MidBlock
+from idol.model.modality import ClipShape, ModalityEmbedding, apply_per_modality
 from idol.model.random_shift import WINDOWS
-
-AnyTrunk = TypeVar("AnyTrunk", bound="Trunk")
 
 
 @dataclass(frozen=True)
 class Control:
-    """Residuals by which a pose steers the U-Net, each (b, m or 1, f, c, h, w).
+    """Residuals that are added in the U-Net, each (b, m or 1, f, c, h, w).
 
     Attributes:
         down: one per skip connection (ControlNet).
@@ -37,19 +33,11 @@ class Control:
     intrablock: tuple[Tensor, ...] | None = None
 
     def __add__(self, other: Control) -> Control:
-        """Both at once, as DisCo steers by pose and background."""
+        """Add the residuals of two networks, e.g. of pose and background."""
         return Control(
             down=_sums(self.down, other.down),
             mid=other.mid if self.mid is None else self.mid if other.mid is None else self.mid + other.mid,
             intrablock=_sums(self.intrablock, other.intrablock),
-        )
-
-    def scaled(self, factor: float) -> Control:
-        """The same control, `factor` times as strong."""
-        return Control(
-            down=None if self.down is None else tuple(r * factor for r in self.down),
-            mid=None if self.mid is None else self.mid * factor,
-            intrablock=None if self.intrablock is None else tuple(r * factor for r in self.intrablock),
         )
 
 
@@ -61,15 +49,21 @@ def _sums(a: tuple[Tensor, ...] | None, b: tuple[Tensor, ...] | None) -> tuple[T
 
 @dataclass(frozen=True)
 class ForegroundKV:
-    """Keys and values of every foreground attention of a network: one computation per clip, not per step."""
+    """Keys and values of all foreground attentions of a network: one computation per clip, not per step.
+
+    Attributes:
+        down: of each down block.
+        mid: of the middle block.
+        up: of each up block; empty for a ControlNet.
+    """
 
     down: tuple[BlockKV, ...]
     mid: BlockKV
     up: tuple[BlockKV, ...] = ()
 
 
-class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """The half that the U-Net and the ControlNet share: time and modality, down blocks, middle block."""
+class UNetEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Base of U-Net and ControlNet: embedding of time and modality, down blocks, middle block."""
 
     conv_in: nn.Module
     time_proj: Timesteps
@@ -77,34 +71,29 @@ class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
     modality_embedding: ModalityEmbedding
     mid_block: MidBlock
 
-    def _build_trunk(
-        self, channels: Sequence[int], layers: int, attention: Sequence[bool], modalities: int, sizes: Sizes
+    def _build_encoder(
+        self,
+        channels: Sequence[int],
+        layers: int,
+        attention: Sequence[bool],
+        modalities: int,
+        config: BlockConfig,
     ) -> None:
         self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time_embedding = sizes.own(partial(TimestepEmbedding, channels[0], sizes.time_dim))
-        self.modality_embedding = ModalityEmbedding(modalities, sizes.time_dim)
+        self.time_embedding = config.per_modality(partial(TimestepEmbedding, channels[0], config.time_dim))
+        self.modality_embedding = ModalityEmbedding(modalities, config.time_dim)
         self.down_blocks = nn.ModuleList()
         for i, width in enumerate(channels):
             last = i == len(channels) - 1
             before = channels[max(i - 1, 0)]
             self.down_blocks.append(
-                DownBlock(before, width, layers, attention[i], sizes, not last, window_at(i))
+                DownBlock(before, width, layers, attention[i], config, not last, window_at(i))
             )
-        self.mid_block = MidBlock(channels[-1], sizes)
-        self.up_blocks = nn.ModuleList()  # the U-Net's; a ControlNet has none
-
-    def with_layers(self: AnyTrunk, **changes: Any) -> AnyTrunk:
-        """A copy under a changed config, e.g. `temporal="handcrafted"` to go from images to clips.
-
-        Weights that both networks have are copied; layers that only the copy has start silent.
-        """
-        names = inspect.signature(type(self).__init__).parameters.keys() - {"self"}
-        network = type(self)(**{name: self.config[name] for name in names} | changes)
-        transfer(network, self.state_dict())
-        return network
+        self.mid_block = MidBlock(channels[-1], config)
+        self.up_blocks = nn.ModuleList()  # filled by the U-Net; a ControlNet has none
 
     def encode_foreground(self, foreground: Float[Tensor, "b n d"]) -> ForegroundKV:
-        """Project the foreground tokens for every cross-attention, once for a whole sampling run."""
+        """Project foreground tokens to keys and values for all cross-attentions."""
         return ForegroundKV(
             down=tuple(block.keys_values(foreground) for block in cast(Iterable[Block], self.down_blocks)),
             mid=self.mid_block.keys_values(foreground),
@@ -112,15 +101,15 @@ class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
         )
 
     def _embed_time(self, timestep: Tensor, clip: ClipShape, modality: Tensor | None) -> Tensor:
-        """Time and modality embedding of every image of the folded batch (b·m·f, time_dim)."""
+        """Return the embedding of time and modality of every image of the folded batch (b·m·f, time_dim)."""
         if timestep.ndim == 1:
             timestep = timestep[:, None].expand(clip.b, clip.m)
         sinusoid = self.time_proj(timestep.reshape(-1)).to(self.dtype)
-        streams = on(self.time_embedding, replace(clip, f=1), sinusoid).unflatten(0, (clip.b, clip.m))
-        labeled = self.modality_embedding.add_to(streams, modality)
+        embedded = apply_per_modality(self.time_embedding, replace(clip, f=1), sinusoid)
+        labeled = self.modality_embedding.add_to(embedded.unflatten(0, (clip.b, clip.m)), modality)  # b m d
         return labeled.flatten(0, 1).repeat_interleave(clip.f, dim=0)
 
-    def _descend(
+    def _encode(
         self,
         x: Tensor,
         time: Tensor,
@@ -128,7 +117,7 @@ class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
         kv: ForegroundKV,
         intrablock: tuple[Tensor, ...] | None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Down and middle blocks; returns the bottom and all skips."""
+        """Apply down and middle blocks; returns the result and all skip connections."""
         skips = [x]
         residuals = (None,) * len(self.down_blocks) if intrablock is None else intrablock
         for block, foreground, residual in zip(self.down_blocks, kv.down, residuals, strict=True):
@@ -138,12 +127,17 @@ class Trunk(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def window_at(level: int) -> int:
-    """Frames that random-shift attention sees at a resolution, 0 the finest."""
+    """Return the frames that random-shift attention sees at a resolution, 0 the finest."""
     return WINDOWS[min(level, len(WINDOWS) - 1)]
 
 
 def skip_channels(channels: Sequence[int], layers: int) -> list[int]:
-    """Widths of the skip connections, in the order in which the down blocks make them."""
+    """Return the widths of the skip connections, in the order in which the down blocks make them.
+
+    Args:
+        channels: width at each resolution.
+        layers: layers of a down block.
+    """
     skips = [channels[0]]
     for i, width in enumerate(channels):
         skips += [width] * (layers + (i < len(channels) - 1))

@@ -1,4 +1,4 @@
-"""How a checkpoint generates unless told otherwise, and what a pipeline returns."""
+"""Defaults of a checkpoint's pipeline, and what a pipeline returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from idol.pipeline.compositing import Detail
-from idol.pipeline.image_inputs import Drawing
+from idol.pipeline.image_inputs import SkeletonStyle
 from idol.pose.skeleton import Parts
 
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a checkpoint wants to be used: what its training settled, and the call's defaults.
+    """Defaults of a checkpoint: those that its training settled, and those that a call may override.
 
     Attributes:
         height: Of the frames, pixels.
         width: Of the frames, pixels.
         num_inference_steps: Denoising steps.
-        guidance_scale: Classifier-free guidance on the foreground; 1 is none.
+        guidance_scale: Scale of classifier-free guidance on the foreground; 1 is none.
         window: Frames denoised at a time; longer clips are covered by overlapping windows. None: all at once.
         overlap: Frames shared by neighboring windows.
         stick_width: Half the thickness of a drawn limb, pixels.
@@ -31,10 +31,10 @@ class GenerationConfig:
         pose_parts: Whether hands and face are drawn, too.
         foreground_size: Side of the person's crop, pixels.
         foreground_margin: Room round the person in the crop, as a share of the person's box.
-        depth_kind: "person": what is not person has depth exactly 0; "scene": every value counts.
-        autocast: Let the U-Net and the pose control compute in bfloat16; None does where the processor has
-            instructions for it. Autoencoder and noise are float32 anyway.
-        detail: What becomes of the background and of the draft's detail, which are known (`model.detail`).
+        depth_kind: "person": depth is exactly 0 outside the person; "scene": depth of everything.
+        autocast: Compute U-Net and pose control in bfloat16; None does where the processor has instructions
+            for it. Autoencoder and noise are always float32.
+        detail: How known detail of background and draft is used (`idol.pipeline.compositing`).
     """
 
     height: int = 256
@@ -58,18 +58,18 @@ class GenerationConfig:
             raise ValueError(f"overlap {self.overlap} must be at least 0 and less than window {self.window}")
 
     @property
-    def drawing(self) -> Drawing:
+    def skeleton_style(self) -> SkeletonStyle:
         """How skeletons are drawn."""
-        return Drawing(self.stick_width, self.radius, self.draw_at, self.pose_parts)
+        return SkeletonStyle(self.stick_width, self.radius, self.draw_at, self.pose_parts)
 
     def precision(self, device: torch.device) -> torch.autocast:
-        """What U-Net and pose control compute in, for a `with`."""
+        """Return the autocast context in which U-Net and pose control compute."""
         fast = _has_bfloat16(device.type) if self.autocast is None else self.autocast
         return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
 def _has_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is faster than float32: on a CPU without instructions for it, it is slower."""
+    """Return whether bfloat16 is faster than float32: on a CPU without instructions for it, it is slower."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and (
@@ -92,8 +92,8 @@ class IdolOutput(BaseOutput):
     latents: Tensor
 
 
-def joined(parts: Sequence[IdolOutput]) -> IdolOutput:
-    """Outputs of consecutive frames in one."""
+def concatenate(parts: Sequence[IdolOutput]) -> IdolOutput:
+    """Concatenate outputs of consecutive frames."""
     depth = [part.depth for part in parts if part.depth is not None]
     return IdolOutput(
         video=torch.cat([torch.as_tensor(part.video) for part in parts], 1),
@@ -103,7 +103,7 @@ def joined(parts: Sequence[IdolOutput]) -> IdolOutput:
 
 
 def as_numpy(output: IdolOutput) -> IdolOutput:
-    """The same with arrays for images."""
+    """Return the same output with images as arrays."""
     depth = output.depth.cpu().numpy() if isinstance(output.depth, Tensor) else output.depth
     video = output.video.cpu().numpy() if isinstance(output.video, Tensor) else output.video
     return IdolOutput(video=video, depth=depth, latents=output.latents)

@@ -1,4 +1,4 @@
-"""From denoised latents to images, part by part."""
+"""From denoised latents to images, a few frames at a time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idol.clip.depth import PERSON_FLOOR, decolorize_tensor
+from idol.clip.modality import Modality
 from idol.diffusion.latents import LatentCodec
-from idol.pipeline.compositing import KnownImages
+from idol.pipeline.compositing import Compositor
 from idol.pipeline.config import IdolOutput
-from idol.pipeline.depth_normalization import FrameDepth, whole_clip
+from idol.pipeline.depth_normalization import FrameDepth, normalize_clip
 from idol.pipeline.disk_tensor import FrameStore, PerFrame, of_frames
-from idol.pipeline.frame_conditions import FrameSequence
-from idol.pipeline.known_modality import Given
+from idol.pipeline.inputs import PipelineInputs
+from idol.pipeline.known_modality import KnownModality
 
-_NOBODY = 0.75 * PERSON_FLOOR
-"""Depth below which nobody is there; half the floor lets more haze in. On validation clips silhouettes were
-nearest to the true ones here."""
+_BACKGROUND = 0.75 * PERSON_FLOOR
+"""Depth below which a pixel is background. Half the floor lets more haze in; on validation clips silhouettes
+were nearest to the true ones at this value."""
 
 
 @torch.no_grad()
@@ -29,103 +30,115 @@ def decode_frames(
     latents: FrameStore,
     reference: PerFrame,
     frames: slice,
-    streams: slice = slice(None),
+    modalities: slice = slice(None),
 ) -> Float[Tensor, "b p n 3 h w"]:
-    """Images of some of the frames; see `LatentCodec.decode`."""
-    own = latents[frames]
-    return codec.decode(own, of_frames(reference, frames), own.shape[2], streams)
+    """Decode some of the frames; see `LatentCodec.decode`.
+
+    Args:
+        codec: Of the latents.
+        latents: (b, m, f, c, h', w').
+        reference: As for `LatentCodec.decode`.
+        frames: Consecutive frames.
+        modalities: Which of the m are decoded.
+    """
+    chosen = latents[frames]
+    return codec.decode(chosen, of_frames(reference, frames), chosen.shape[2], modalities)
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """The clips of a batch, whose latents are finished.
+    """Decodes the finished latents of a batch of clips.
 
     Attributes:
-        codec: Of their latents.
+        codec: Of the latents.
         latents: (b, m, f, c, h', w').
         reference: As for `LatentCodec.decode`.
-        sequence: What steered them.
-        given: The modality that was not generated, if any.
+        inputs: What steered the clips.
+        known: The modality that was not generated, if any.
         parts: Frames that are decoded at a time.
     """
 
     codec: LatentCodec
     latents: FrameStore
     reference: PerFrame
-    sequence: FrameSequence
-    given: Given
+    inputs: PipelineInputs
+    known: KnownModality
     parts: list[slice]
 
     @torch.no_grad()
     def outputs(self, depth: FrameStore | None = None) -> Iterator[IdolOutput]:
-        """Part after part. `depth` (b, f, h, w), where it is there already, is not decoded again."""
-        streams = slice(None) if depth is None else self._streams[0]
+        """Yield the clips part after part; `depth` (b, f, h, w), where given, is not decoded again."""
+        modalities = slice(None) if depth is None else self._modalities[Modality.VIDEO]
         for part in self.parts:
-            output = self._output(self._decoded(part, streams), part)
+            output = self._output(self._decoded(part, modalities), part)
             output.depth = output.depth if depth is None else depth[part]
-            if self.sequence.settings.detail != "none" and self.given.modality != 0:
+            if self.inputs.settings.detail != "none" and self.known.modality != Modality.VIDEO:
                 output.video = self._with_detail(output, part)
             yield output
 
     @torch.no_grad()
-    def whole_clip_depth(self, looked: Callable[[], None] = lambda: None) -> FrameStore | None:
-        """Depth of clips that were made in windows, in one normalization for each clip (`model.clip_depth`).
+    def whole_clip_depth(self, part_done: Callable[[], None] = lambda: None) -> FrameStore | None:
+        """Normalize the depth of clips that were generated in windows over each whole clip.
 
         Args:
-            looked: Called after each part.
+            part_done: Called after each part.
 
         Returns:
-            (b, f, h, w); None if the depth is not generated or not of a person alone, or joints are unknown.
+            (b, f, h, w), see `idol.pipeline.depth_normalization`; None if the depth is not generated or not
+            of a person alone, or joints are unknown.
         """
-        settings, poses = self.sequence.settings, self.sequence.targets()
-        has_depth = self.codec.stacked or len(self.codec.config.scale) == 2
-        if not has_depth or poses is None or self.given.modality == 1 or settings.depth_kind != "person":
+        settings, poses = self.inputs.settings, self.inputs.target_poses()
+        generated = self.codec.produces_depth and self.known.modality != Modality.DEPTH
+        if not generated or poses is None or settings.depth_kind != "person":
             return None
-        found: list[list[FrameDepth]] = [[] for _ in poses]
+        statistics: list[list[FrameDepth]] = [[] for _ in poses]
 
-        def look(part: slice) -> Tensor:
-            depth = self._depth(self._decoded(part, self._streams[1])[:, -1])
-            for measured, frames in zip(found, depth, strict=True):
-                measured.append(FrameDepth.of(frames))
-            looked()
+        def measured(part: slice) -> Tensor:
+            depth = self._depth(self._decoded(part, self._modalities[Modality.DEPTH])[:, -1])
+            for clip, frames in zip(statistics, depth, strict=True):
+                clip.append(FrameDepth.of(frames))
+            part_done()
             return depth
 
-        depths = FrameStore.of(map(look, self.parts), self.sequence.frames, 1)
-        maps = [whole_clip(FrameDepth.joined(of), pose) for of, pose in zip(found, poses, strict=True)]
+        # a first pass decodes and measures all frames, a second one maps them
+        depths = FrameStore.of(map(measured, self.parts), self.inputs.frames, 1)
+        maps = [
+            normalize_clip(FrameDepth.concatenate(clip), pose)
+            for clip, pose in zip(statistics, poses, strict=True)
+        ]
         for part in self.parts:
-            of_clips = zip(maps, depths[part], strict=True)
-            depths[part] = torch.stack([d if to is None else to.put_on(d, part) for to, d in of_clips])
+            clips = zip(maps, depths[part], strict=True)
+            depths[part] = torch.stack([d if to is None else to.apply(d, part) for to, d in clips])
         return depths
 
     @property
-    def _streams(self) -> tuple[slice, slice]:
+    def _modalities(self) -> tuple[slice, slice]:
         """What is decoded for the video alone and for the depth alone: all, where one latent holds both."""
         return (slice(None), slice(None)) if self.codec.stacked else (slice(0, 1), slice(1, 2))
 
-    def _decoded(self, part: slice, streams: slice) -> Tensor:
-        return decode_frames(self.codec, self.latents, self.reference, part, streams)
+    def _decoded(self, part: slice, modalities: slice) -> Tensor:
+        return decode_frames(self.codec, self.latents, self.reference, part, modalities)
 
     def _output(self, images: Tensor, frames: slice) -> IdolOutput:
-        video = (images[:, 0] + 1) / 2
-        depth = self._depth(images[:, 1]) if images.shape[1] == 2 else None
-        given = self.given.images
-        if given is not None:
-            own = given[:, frames].to(images.device)
-            video, depth = (own, depth) if self.given.modality == 0 else (video, own)
-        latents = self.given.put_into(self.latents[frames], frames)
+        video = (images[:, Modality.VIDEO] + 1) / 2
+        depth = self._depth(images[:, Modality.DEPTH]) if images.shape[1] == len(Modality) else None
+        if self.known.images is not None:
+            exact = self.known.images[:, frames].to(images.device)
+            video, depth = (exact, depth) if self.known.modality == Modality.VIDEO else (video, exact)
+        latents = self.known.put_into(self.latents[frames], frames)
         return IdolOutput(video=video, depth=depth, latents=latents)
 
     def _depth(self, colored: Tensor) -> Tensor:
-        """Depth (b, n, h, w) of decoded images of it (b, n, 3, h, w)."""
+        """Return the depth (b, n, h, w) of decoded images of it (b, n, 3, h, w)."""
         depth = decolorize_tensor(colored, self.codec.config.colormap)
-        if self.sequence.settings.depth_kind == "person":
+        if self.inputs.settings.depth_kind == "person":
             # the person's depth starts at the floor: what is well below it is not person
-            depth = torch.where(depth < _NOBODY, 0, depth.clamp_min(PERSON_FLOOR))
+            depth = torch.where(depth < _BACKGROUND, 0, depth.clamp_min(PERSON_FLOOR))
         return depth
 
     def _with_detail(self, output: IdolOutput, part: slice) -> Tensor:
         device = output.latents.device
-        drafts = self.sequence.drafts(part)
+        drafts = self.inputs.drafts(part)
         drafts = None if drafts is None else drafts.to(device)
-        known = KnownImages(self.codec, self.sequence.plates(part).to(device), drafts)
-        return known.put_back(output.video, output.depth, self.sequence.settings.detail)
+        compositor = Compositor(self.codec, self.inputs.backgrounds(part).to(device), drafts)
+        return compositor.apply(output.video, output.depth, self.inputs.settings.detail)

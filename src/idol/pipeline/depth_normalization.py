@@ -1,10 +1,10 @@
-"""One normalization of depth for a clip that was generated in windows.
+"""One normalization of depth over a clip that was generated in windows.
 
-A network that learned from short clips lets depth run from the person's farthest point to the nearest *within
-a window*. Of a longer clip, each window then has a scale and a shift of its own: depth pumps, and who walks
-away does not get farther. How far the person is, the skeleton says: a pinhole camera shows a person of height
-H at distance z as f H / z pixels tall, and bones are known shares of H. So 1 / z is taken from the skeleton,
-and from the network what it alone knows: how the person's points lie in front of and behind one another.
+A network trained on short clips normalizes depth from the person's farthest point to the nearest *within a
+window*. In a longer clip each window then has a scale and a shift of its own: depth pumps, and a person who
+walks away does not get farther. The skeleton tells the distance: a pinhole camera shows a person of height H
+at distance z as f H / z pixels tall, and bones are known shares of H. So 1 / z is taken from the skeleton,
+and the relief of the person, how its points lie in front of one another, from the network.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BONES = {
 those of Drillis and Contini (1966; in Winter, Biomechanics and Motor Control of Human Movement). Shoulders
 and hips are narrower than there, as their joints lie within the body."""
 _PERSON = 1.7  # meters
-_FIELD = 45.0  # degrees over the height of the frame; of a camera nobody knows anything of
+_FIELD = 45.0  # degrees over the height of the frame, as nothing is known of the camera
 _RELIEF = 0.18  # meters: standard deviation of a person's distances in a frame, the median over drawn clips
 _LONGEST = 0.85  # quantile of the bones: foreshortening only shortens, but joints are not exact
 _SMOOTH = 1.0  # frames
@@ -41,7 +41,7 @@ _FLAT = 0.01  # least standard deviation of a person's depth that is taken for a
 
 @dataclass(frozen=True)
 class FrameDepth:
-    """What depth is like on the person, frame by frame; NaN where nobody is.
+    """Statistics of the depth on the person, frame by frame; NaN where there is no person.
 
     Attributes:
         mean: (f,) of the depths.
@@ -57,61 +57,67 @@ class FrameDepth:
 
     @classmethod
     def of(cls, depth: Float[Tensor, "f h w"]) -> FrameDepth:
-        """Measure frames; the person is where depth is not 0."""
+        """Measure frames; the person is where depth is positive."""
         return cls(*np.array([_measured(frame[frame > 0]) for frame in depth.cpu().numpy()]).T)
 
     @classmethod
-    def joined(cls, parts: Sequence[FrameDepth]) -> FrameDepth:
-        """Frames after one another."""
+    def concatenate(cls, parts: Sequence[FrameDepth]) -> FrameDepth:
+        """Concatenate the statistics of consecutive frames."""
         columns = ([vars(part)[name] for part in parts] for name in vars(parts[0]))
         return cls(*(np.concatenate(column) for column in columns))
 
 
 @dataclass(frozen=True)
 class ClipDepth:
-    """Affine maps to the depth of a whole clip.
+    """An affine map for each frame, to depth that is normalized over the whole clip.
 
     Attributes:
-        gain: (f,).
-        shift: (f,).
+        gain: (f,) factors.
+        shift: (f,) what is added.
     """
 
     gain: np.ndarray
     shift: np.ndarray
 
-    def put_on(self, depth: Float[Tensor, "n h w"], frames: slice) -> Float[Tensor, "n h w"]:
-        """Depth of some of the frames, as it is in the whole clip."""
+    def apply(self, depth: Float[Tensor, "n h w"], frames: slice) -> Float[Tensor, "n h w"]:
+        """Map the depth of some of the frames.
+
+        Args:
+            depth: As generated, in [0, 1]; 0 stays 0.
+            frames: These frames of the clip.
+        """
         gain, shift = (depth.new_tensor(x[frames])[:, None, None] for x in (self.gain, self.shift))
         return torch.where(depth > 0, (gain * depth + shift).clamp(PERSON_FLOOR, 1), 0)
 
 
-def whole_clip(found: FrameDepth, pose: Pose) -> ClipDepth | None:
-    """How depth of kind `person` that was made in windows becomes that of one clip.
+def normalize_clip(generated: FrameDepth, pose: Pose) -> ClipDepth | None:
+    """Return the maps from depth of kind `person`, generated in windows, to that of one clip.
 
-    In frame t let d be what the network made of a point, d_t and s_t its mean and standard deviation over the
+    In frame t let d be the generated depth of a point, d_t and s_t its mean and standard deviation over the
     person, and q_t = 1 / z_t. A standard deviation r of distances is one of r q_t^2 in 1 / z, so the point's
     1 / z is
 
         q = q_t + (d - d_t) / A_t,   A_t = s_t / (r q_t^2),
 
-    which is normalized over the clip as `idol.clip.depth.normalize_person` does it. Unknown are the field of
-    view and the person's height, for which common values stand: they decide how much relief a person has
-    against the way it walks, and nothing else.
+    which is normalized over the clip as `idol.clip.depth.normalize_person` does it. Field of view and the
+    person's height are unknown, and common values are used: they only decide how much relief a person has
+    against the distance it walks.
 
     Args:
-        found: Of all frames, as the network made them.
-        pose: The skeletons, in an image that has the frames' shape.
+        generated: Statistics of all frames, as the network generated them.
+        pose: The skeletons, in an image of the frames' proportions.
 
     Returns:
         None where no frame shows both depth and a bone.
     """
     near = nearness(pose)
-    usable = np.isfinite(near) & np.isfinite(found.mean)
+    usable = np.isfinite(near) & np.isfinite(generated.mean)
     if not usable.any():
         return None
     frames = np.arange(len(near))
+    # frames without a person or a skeleton are bridged
     near, mean, spread, low, high = (
-        np.interp(frames, frames[usable], x[usable]) for x in (near, *vars(found).values())
+        np.interp(frames, frames[usable], x[usable]) for x in (near, *vars(generated).values())
     )
     near = gaussian_filter1d(near, _SMOOTH, mode="nearest")
     relief = np.where(spread > _FLAT, _RELIEF * near**2 / spread.clip(_FLAT), 0)  # 1 / A_t
@@ -122,7 +128,7 @@ def whole_clip(found: FrameDepth, pose: Pose) -> ClipDepth | None:
 
 
 def nearness(pose: Pose) -> Float[np.ndarray, " f"]:
-    """1 / meters to the person in each frame, by the size of the skeleton; NaN where no bone is seen."""
+    """Return 1 / meters to the person in each frame, by the skeleton's size; NaN where no bone is seen."""
     joints = body_18(pose).keypoints
     first, last = (joints[:, [bone[end] for bone in BONES]] for end in (0, 1))
     lengths = np.linalg.norm(first[..., :2] - last[..., :2], axis=-1) / np.array(list(BONES.values()))

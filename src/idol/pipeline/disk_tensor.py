@@ -1,4 +1,4 @@
-"""What belongs to the frames of a clip, kept frame by frame outside memory: clips have any length."""
+"""Tensors of a whole clip that lie on disk and are read a few frames at a time: clips have any length."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _IN_MEMORY = 2**20  # bytes: what is smaller never sees a disk
 
 
 class FrameStore:
-    """A tensor, one of whose dimensions counts frames: slices of frames are written and read.
+    """A tensor with a frame dimension, of which slices of frames are written and read.
 
-    What is larger than a megabyte lies in a temporary file without a name, in the folder that TMPDIR says;
-    it goes with the store. Shape, type and device are those of what is written first.
+    More than a megabyte is kept in an unnamed temporary file in the folder TMPDIR, which is deleted with the
+    store. Shape, dtype and device are those of the first slice that is written.
 
     Args:
         frames: Length of the clip.
-        dim: The dimension that counts frames, not negative.
+        dim: The frame dimension, not negative.
     """
 
     def __init__(self, frames: int, dim: int) -> None:
@@ -32,12 +32,29 @@ class FrameStore:
 
     @classmethod
     def of(cls, parts: Iterable[Tensor], frames: int, dim: int) -> FrameStore:
-        """Consecutive parts of a clip, at least one; see `levels_of`."""
+        """Store consecutive parts of a clip.
+
+        Args:
+            parts: Tensors, at least one.
+            frames: Length of the clip.
+            dim: The frame dimension.
+
+        Raises:
+            ValueError: If the parts have fewer or more frames than the clip.
+        """
         return cls.levels_of(([part] for part in parts), frames, dim)[0]
 
     @classmethod
     def levels_of(cls, parts: Iterable[Sequence[Tensor]], frames: int, dim: int) -> tuple[FrameStore, ...]:
-        """Consecutive parts of a clip, each of as many tensors as there will be stores.
+        """Store consecutive parts of a clip that consist of several tensors each, e.g. one per resolution.
+
+        Args:
+            parts: For each part its tensors, at least one part.
+            frames: Length of the clip.
+            dim: The frame dimension of all tensors.
+
+        Returns:
+            One store for each tensor of a part.
 
         Raises:
             ValueError: If the parts have fewer or more frames than the clip.
@@ -57,10 +74,13 @@ class FrameStore:
     def __setitem__(self, frames: slice, value: Tensor) -> None:
         """Write some of the frames.
 
+        Args:
+            frames: Consecutive ones; all before them must have been written.
+            value: Of the store's shape, with as many frames.
+
         Raises:
-            ValueError: If the value is not of the store's shape, or of another number of frames, or frames
-                before these have not been written.
-            UserError: If there is no room for it.
+            ValueError: If the value has another shape, or frames before these have not been written.
+            UserError: If the disk is full.
         """
         if self._like is None:
             self._like = value.narrow(self.dim, 0, 1).clone()
@@ -77,12 +97,12 @@ class FrameStore:
             self._file.write(rows.flatten().view(torch.uint8).numpy().data)
         except OSError as wrong:
             raise UserError(
-                "--frames", f"no room for what belongs to them ({wrong})", "point TMPDIR to a larger disk"
+                "frames", f"the disk is full ({wrong})", "point TMPDIR to a larger disk"
             ) from wrong
         self._written = max(self._written, first + count)
 
     def __getitem__(self, frames: slice) -> Tensor:
-        """Some of the frames, in memory of their own.
+        """Return a copy of some of the frames.
 
         Raises:
             ValueError: If they have not been written.
@@ -97,6 +117,12 @@ class FrameStore:
         return rows.movedim(0, self.dim).contiguous().to(like.device)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole tensor; something must have been written."""
+        assert self._like is not None, "written before it is read"
+        return (*self._like.shape[: self.dim], self.frames, *self._like.shape[self.dim + 1 :])
+
+    @property
     def _row_bytes(self) -> int:
         assert self._like is not None, "written before it is read"
         return self._like.numel() * self._like.element_size()
@@ -104,20 +130,30 @@ class FrameStore:
     def _span(self, frames: slice) -> tuple[int, int]:
         first, end, step = frames.indices(self.frames)
         if step != 1 or end <= first:
-            raise ValueError(f"frames: found {frames}, expected some that follow one another")
+            raise ValueError(f"frames: found {frames}, expected consecutive ones")
         return first, end - first
 
 
 PerFrame = Tensor | FrameStore
-"""A tensor serves all frames of a clip; a store has one for each."""
+"""A tensor that holds for all frames of a clip as it is, or a store with an entry for each frame."""
 
 
 def of_frames(value: PerFrame, frames: slice) -> Tensor:
-    """What serves some of the frames."""
+    """Return what holds for some of the frames.
+
+    Args:
+        value: A tensor is returned as it is.
+        frames: Consecutive frames.
+    """
     return value[frames] if isinstance(value, FrameStore) else value
 
 
-def parts_of(frames: int, size: int) -> Iterator[slice]:
-    """The frames of a clip, `size` at a time."""
+def split_frames(frames: int, size: int) -> Iterator[slice]:
+    """Yield the frames of a clip in consecutive parts.
+
+    Args:
+        frames: Length of the clip.
+        size: Frames in a part; the last may have fewer.
+    """
     for start in range(0, frames, size):
         yield slice(start, min(start + size, frames))

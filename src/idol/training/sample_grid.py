@@ -1,73 +1,78 @@
-"""Sample sheets: what the averaged weights make of a few samples, beside the truth."""
+"""Sample grids: images that the averaged weights generate during training, beside the reference."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.functional import interpolate
 
 from idol.clip.images import write_image
 from idol.data.batch import Batch
 from idol.diffusion.latents import decode_raw
-from idol.diffusion.schedule import Schedule, guidance, sampler, set_steps
+from idol.diffusion.schedule import Schedule, build_scheduler, set_timesteps
+from idol.pipeline.disk_tensor import FrameStore
+from idol.pipeline.sampler import Sampler
 from idol.training.latent_statistics import TrainingCodec
-from idol.training.trainable import Conditions, Networks, conditions
+from idol.training.trainable import BatchConditions, Networks, batch_conditions
 
 
 @dataclass(frozen=True)
-class SheetConfig:
-    """How sample sheets are made."""
+class SampleGridConfig:
+    """How sample grids are made.
+
+    Attributes:
+        every: Training steps between grids; 0 makes none.
+        samples: Number of samples, which are the rows; two rows each for clips.
+        num_inference_steps: Denoising steps.
+        guidance_scale: Scale of classifier-free guidance; 1 is none.
+    """
 
     every: int = 500
-    """Steps between sheets; 0 makes none."""
     samples: int = 4
-    """Rows: samples of the sheet."""
-    steps: int = 12
-    """Denoising steps."""
-    guidance: float = 1.5
+    num_inference_steps: int = 12
+    guidance_scale: float = 1.5
 
 
 @torch.no_grad()
-def write_sheet(
+def write_sample_grid(
     path: Path | None,
     networks: Networks,
     codec: TrainingCodec,
     schedule: Schedule,
     batch: Batch,
-    config: SheetConfig,
+    config: SampleGridConfig,
 ) -> None:
-    """Write a PNG: reference, skeleton, true and generated video, true and generated depth side by side.
+    """Write a PNG of foreground, skeleton, and reference and generated video and depth, side by side.
 
-    Of clips the first and the last frame are shown. The noise is the same in every sheet.
+    Of clips the first and the last frame are shown. The noise is the same in every grid.
 
     Args:
-        path: Where to; None only computes, where weights are split and all processes must.
+        path: Destination; None only computes, where weights are sharded and all processes must.
         networks: Averaged weights.
         codec: Decodes.
         schedule: What the networks predict.
         batch: The samples.
-        config: See `SheetConfig`.
+        config: See `SampleGridConfig`.
     """
-    given = conditions(batch, codec, networks.reads_latent_pose)
-    truth = codec.normalize_batch(batch)
-    made = sample(networks, given, truth.shape, schedule, config)
+    conditions = batch_conditions(batch, codec, networks.denoiser.reads_latent_pose)
+    reference = codec.normalize_batch(batch)
+    generated = sample(networks, conditions, reference.shape, schedule, config)
     if path is None:
         return
-    true_images, made_images = (codec.decode(z, codec.reference(batch)) for z in (truth, made))
-    reference = _reference(batch, codec)
-    shown = sorted({0, truth.shape[2] - 1})
+    origin = codec.reference(batch)
+    expected, images = (codec.decode(latents, origin) for latents in (reference, generated))  # b m f 3 y x
+    foreground = _foreground_images(batch, codec)
     rows = []
-    for i in range(len(truth)):
-        for f in shown:
-            columns = [reference[i], batch.pose[i, f].float() / 127.5 - 1]
-            for m in range(true_images.shape[1]):
-                columns += [true_images[i, m, f], made_images[i, m, f]]
+    for i in range(len(reference)):
+        for f in sorted({0, reference.shape[2] - 1}):
+            columns = [foreground[i], batch.pose[i, f].float() / 127.5 - 1]
+            for m in range(images.shape[1]):
+                columns += [expected[i, m, f], images[i, m, f]]
             rows.append(torch.cat(columns, -1))
     pixels = ((torch.cat(rows, -2).clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,31 +81,40 @@ def write_sheet(
 
 @torch.no_grad()
 def sample(
-    networks: Networks, given: Conditions, shape: torch.Size, schedule: Schedule, config: SheetConfig
+    networks: Networks,
+    conditions: BatchConditions,
+    shape: torch.Size,
+    schedule: Schedule,
+    config: SampleGridConfig,
 ) -> Tensor:
-    """Latents of the given shape (b, m, f, c, h, w), denoised from noise of seed 0."""
-    b, device = shape[0], given.background.device
-    steps: Any = sampler(schedule.config)
-    set_steps(steps, config.steps, device)
-    latents = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    twice = _folded(given)
-    dropped = torch.arange(2 * b, device=device) < b
-    for t in steps.timesteps:
-        times = t.expand(2 * b, shape[1]).to(device)
-        predicted = networks(torch.cat([latents, latents]), times, twice, dropped).sample.float()
-        without, shown = predicted.chunk(2)
-        latents = steps.step(guidance(without, shown, config.guidance), t, latents).prev_sample
-    return latents
+    """Denoise latents (b, m, f, c, h, w) from noise of seed 0.
+
+    Args:
+        networks: The networks; sharded ones are gathered, and left so.
+        conditions: Of the batch.
+        shape: Of the latents.
+        schedule: What the networks predict.
+        config: Steps and guidance.
+    """
+    if isinstance(networks, FSDPModule):
+        networks.unshard()
+    device, whole = conditions.background.device, [slice(0, shape[2])]
+    scheduler = build_scheduler(schedule.config)
+    set_timesteps(scheduler, config.num_inference_steps, device)
+    sampler = Sampler(networks.denoiser, config.guidance_scale)
+    tokens = networks.tokens(conditions)
+    unconditional = networks.foreground.unconditional(tokens) if sampler.guided else None
+    background, draft = conditions.background, conditions.draft
+    prepared = sampler.prepare(tokens, unconditional, background, [conditions.pose], whole, draft)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    latents = FrameStore.of([noise], shape[2], 2)
+    for _ in sampler.steps(scheduler, latents, prepared):
+        pass
+    return latents[:]
 
 
-def _folded(given: Conditions) -> Conditions:
-    """The conditions twice: for the halves of guidance."""
-    tensors = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
-    return dataclasses.replace(given, **{k: torch.cat([v, v]) for k, v in tensors.items() if v is not None})
-
-
-def _reference(batch: Batch, codec: TrainingCodec) -> Tensor:
-    """Reference images (b, 3, y, x) in [-1, 1] at the frames' size."""
+def _foreground_images(batch: Batch, codec: TrainingCodec) -> Tensor:
+    """Return the persons' images (b, 3, y, x) in [-1, 1] at the frames' size."""
     size = batch.pose.shape[-2:]
     image = batch.foreground_image
     images = decode_raw(codec.vae, batch.foreground) if image is None else image.float() / 127.5 - 1

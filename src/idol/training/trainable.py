@@ -1,4 +1,4 @@
-"""Everything that is trained, as one module: U-Net, pose control and foreground encoder."""
+"""The networks that are trained, as one module: U-Net, pose control and foreground encoder."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from idol.model.control import PoseAdapter, PoseControlNet
 from idol.model.convert.state_dict import transfer
 from idol.model.encoders import CLIPForeground, LatentForeground, drop_foreground
 from idol.model.unet import UNetOutput, UnifiedUNet, check_maps
+from idol.pipeline.denoiser import Denoiser
 from idol.training.latent_statistics import TrainingCodec
 
 
@@ -60,7 +61,13 @@ class LatentForegroundConfig:
 
 @dataclass(frozen=True)
 class StableDiffusionConfig:
-    """Where weights of Stable Diffusion come from: names on the model hub, or folders."""
+    """Sources of Stable Diffusion's weights: names on the model hub, or folders.
+
+    Attributes:
+        unet: Holds a folder `unet`.
+        clip: Holds a folder `image_encoder`.
+        unconditional: Tokens of no person: CLIP's of an all-zero input, or zeros.
+    """
 
     unet: str = "lambdalabs/sd-image-variations-diffusers"
     clip: str = "lambdalabs/sd-image-variations-diffusers"
@@ -69,31 +76,36 @@ class StableDiffusionConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which networks are trained, and what they start from."""
+    """Which networks are trained, and how they are initialized.
+
+    Attributes:
+        unet: The U-Net.
+        control: How the pose enters; None leaves it out (attribute pre-training).
+        adapter_res_blocks: Residual blocks per resolution of the pose adapter.
+        foreground: The small model's foreground encoder; None is CLIP's.
+        stable_diffusion: Initialize from Stable Diffusion's weights; None: from random ones. CLIP's encoder
+            needs it.
+        init: Initialize from another stage's run or checkpoint, or from a pipeline such as `mini`.
+    """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
     control: Literal["adapter", "controlnet", "controlnet_latent"] | None = "adapter"
-    """How the pose enters; None leaves it out (attribute pre-training)."""
     adapter_res_blocks: int = 2
-    """Residual blocks a resolution of the pose adapter."""
     foreground: LatentForegroundConfig | None = field(default_factory=LatentForegroundConfig)
-    """The small model's foreground encoder; None takes CLIP's."""
     stable_diffusion: StableDiffusionConfig | None = None
-    """Start from Stable Diffusion's weights; None starts from nothing. CLIP's encoder needs it."""
     init: Path | None = None
-    """What to go on from: another stage's run or checkpoint, or a pipeline such as `mini`."""
 
     def __post_init__(self) -> None:
         if self.foreground is None and self.stable_diffusion is None:
-            raise ValueError("stable_diffusion: CLIP's foreground encoder starts from its weights, name them")
+            raise ValueError("stable_diffusion: CLIP's foreground encoder needs its weights, name them")
 
 
 class Networks(nn.Module):
-    """All that is trained behind one `forward`, so that it is wrapped together.
+    """Everything that is trained behind one `forward`, so that it is distributed as one module.
 
     Args:
         unet: The U-Net.
-        control: Pose control; None where no pose is given.
+        control: Pose control; None without pose.
         foreground: Foreground encoder.
         background: ControlNet of the background's latents, where the U-Net leaves the background to one.
     """
@@ -109,79 +121,74 @@ class Networks(nn.Module):
         self.unet, self.control, self.foreground, self.background = unet, control, foreground, background
 
     @property
-    def reads_latent_pose(self) -> bool:
-        """Whether the pose control reads the skeletons' latents rather than their pixels."""
-        return isinstance(self.control, PoseControlNet) and self.control.config["pose_input"] == "latent"
+    def denoiser(self) -> Denoiser:
+        """The U-Net with the networks that steer it."""
+        return Denoiser(self.unet, self.control, self.background)
 
     def forward(
-        self, sample: Tensor, times: Tensor, given: Conditions, dropped: Tensor, return_features: bool = False
+        self,
+        sample: Tensor,
+        timesteps: Tensor,
+        conditions: BatchConditions,
+        dropped: Tensor,
+        return_features: bool = False,
     ) -> UNetOutput:
         """Predict from noisy latents.
 
         Args:
             sample: (b, m, f, c, h, w).
-            times: (b, m) diffusion times.
-            given: The conditions.
-            dropped: (b,) bool, clips that are not shown their foreground.
-            return_features: Ask for what the consistency losses read.
+            timesteps: (b, m).
+            conditions: Of the batch.
+            dropped: (b,) bool, clips whose foreground is replaced by the unconditional one.
+            return_features: Also return what the consistency losses read.
         """
-        tokens = self.tokens(given, dropped)
-        control = self.pose_control(sample, times, tokens, given.pose)
-        if self.background is not None:
-            plates = given.background if given.background.ndim == 5 else given.background[:, None]
-            shown = self.background(sample, times, tokens, plates)
-            control = shown if control is None else control + shown
-        return self.unet(sample, times, tokens, given.background, control, return_features, draft=given.draft)
+        tokens = self.tokens(conditions)
+        tokens = drop_foreground(tokens, self.foreground.unconditional(tokens), dropped)
+        denoiser = self.denoiser
+        shown = denoiser.condition(tokens, conditions.background, conditions.pose, conditions.draft)
+        return denoiser(sample, timesteps, shown, return_features)
 
-    def tokens(self, given: Conditions, dropped: Tensor) -> Tensor:
-        """Foreground tokens (b, n, d), the unconditional ones where dropped."""
+    def tokens(self, conditions: BatchConditions) -> Tensor:
+        """Return the foreground tokens (b, n, d)."""
+        mask = conditions.foreground_mask
         if isinstance(self.foreground, CLIPForeground):
-            tokens = self.foreground(given.foreground_image, given.foreground_mask)
-        else:
-            tokens = self.foreground(given.foreground, given.foreground_pose, given.foreground_mask)
-        return drop_foreground(tokens, self.foreground.unconditional(tokens), dropped)
-
-    def pose_control(self, sample: Tensor, times: Tensor, tokens: Tensor, pose: Tensor) -> Any:
-        """Residuals of the pose for the U-Net, or None without control."""
-        match self.control:
-            case None:
-                return None
-            case PoseAdapter():
-                return self.control(pose)
-            case PoseControlNet():
-                return self.control(sample, times, tokens, pose)
+            return self.foreground(conditions.foreground_image, mask)
+        return self.foreground(conditions.foreground, conditions.foreground_pose, mask)
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What the networks are given besides the noisy latents; images in [0, 1]."""
+class BatchConditions:
+    """The normalized conditions of a batch; images in [0, 1].
+
+    Attributes:
+        background: Latents (b, c, h, w) or (b, f, c, h, w).
+        pose: Skeleton images (b, f, 3, y, x), or their latents for a ControlNet that reads those.
+        foreground: Latents of the person's crop (b, c, h', w').
+        foreground_image: The crop (b, 3, s, s), where CLIP's encoder reads it.
+        foreground_pose: The crop's skeleton (b, 3, s, s).
+        foreground_mask: The crop's mask (b, 1, s, s).
+        draft: Latents (b, m, f, c, h, w), where the U-Net takes drafts.
+    """
 
     background: Tensor
-    """(b, c, h, w) or (b, f, c, h, w)"""
     pose: Tensor
-    """(b, f, 3, y, x), or latents for a ControlNet that reads those"""
     foreground: Tensor
-    """(b, c, h', w')"""
     foreground_image: Tensor | None
-    """(b, 3, s, s); CLIP's encoder reads it"""
     foreground_pose: Tensor
-    """(b, 3, s, s)"""
     foreground_mask: Tensor
-    """(b, 1, s, s)"""
     draft: Tensor | None = None
-    """(b, m, f, c, h, w)"""
 
 
-def conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> Conditions:
+def batch_conditions(batch: Batch, codec: TrainingCodec, latent_pose: bool) -> BatchConditions:
     """Normalize a batch's conditions.
 
     Args:
-        batch: Latents as the autoencoder gives them, uint8 images.
+        batch: Latents as the autoencoder returns them, uint8 images.
         codec: Normalizes latents; encodes the skeletons if `latent_pose`.
-        latent_pose: The ControlNet reads the skeletons' latents.
+        latent_pose: Whether the ControlNet reads the skeletons' latents (`Denoiser.reads_latent_pose`).
     """
     pose, image = batch.pose.float() / 255, batch.foreground_image
-    return Conditions(
+    return BatchConditions(
         background=codec.normalize_background(batch.background),
         pose=codec.encode_image(pose * 2 - 1) if latent_pose else pose,
         foreground=codec.normalize_image(batch.foreground),
@@ -196,9 +203,9 @@ def build_networks(config: ModelConfig, downscale: int, pretrained: bool = True)
     """Build the networks of a config, without the weights of `config.init`.
 
     Args:
-        config: Sizes, and whether to start from Stable Diffusion.
-        downscale: Pixels a side of one latent position.
-        pretrained: Load the weights that `config.stable_diffusion` names; else all weights are new.
+        config: Sizes, and sources of weights.
+        downscale: Pixels per latent position, per side.
+        pretrained: Load the weights that `config.stable_diffusion` names; else all weights are random.
     """
     source = config.stable_diffusion if pretrained else None
     unet = UnifiedUNet(**asdict(config.unet)) if source is None else _inflated(config.unet, source)
@@ -213,15 +220,20 @@ def build_networks(config: ModelConfig, downscale: int, pretrained: bool = True)
 
 
 def initialize(networks: Networks, weights: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
-    """Take over another stage's weights.
+    """Copy another stage's weights.
 
     Only layers that a later stage adds (temporal, cross-modal, a ControlNet, the depth's label) may be new.
+
+    Args:
+        networks: Filled in place.
+        weights: By their names in `Networks`.
+        source: Names their origin in error messages.
 
     Returns:
         Names of the weights that are new.
 
     Raises:
-        UserError: If a weight has no place or shape, or another weight is missing.
+        UserError: If a weight does not fit, or another weight is missing.
     """
     parts = {name.partition(".")[0] for name in weights}
     places = dict(networks.named_children())
@@ -238,10 +250,14 @@ def initialize(networks: Networks, weights: Mapping[str, Tensor], source: str) -
 
 
 def freeze(networks: Networks, what: Literal["all", "attention"]) -> None:
-    """Freeze all but what is trained.
+    """Freeze what is not trained.
 
-    `attention` leaves the ResBlocks and the resampling as they are (Sec. 3.3) and trains the transformers,
-    the foreground encoder, ControlNets, and the input layer where it must learn to read a background.
+    "attention" freezes the ResBlocks and the resampling (Sec. 3.3) and trains the transformers, the
+    foreground encoder, ControlNets, and the input layer where it must learn to read a background.
+
+    Args:
+        networks: Frozen in place.
+        what: Is trained.
     """
     if what == "attention":
         reads_background = networks.unet.config["background"] == "concat"
@@ -291,7 +307,7 @@ def _control(config: ModelConfig, unet: UnifiedUNet, downscale: int) -> PoseAdap
 
 
 def _embedding_widths(downscale: int) -> tuple[int, ...]:
-    """Of the encoder of skeleton images, which halves once between each two: Stable Diffusion's are for 8."""
+    """Return the widths of the encoder of skeleton images, one more than halvings."""
     halvings = downscale.bit_length() - 1
     return ((16, 32, 96, 256) + (256,) * halvings)[: halvings + 1]
 
@@ -317,11 +333,11 @@ def _foreground(
 
 
 def load_autoencoder(kind: Literal["idol", "kl"], source: str) -> Any:
-    """The frozen autoencoder: ours, or Stable Diffusion's of three channels or, trained here, of six.
+    """Load an autoencoder, frozen: ours, or Stable Diffusion's with three channels or, trained here, six.
 
     Args:
         kind: Ours or Stable Diffusion's.
-        source: Folder of the autoencoder; of Stable Diffusion's also folder or hub name of a checkpoint.
+        source: Folder of the autoencoder or of a checkpoint; for Stable Diffusion's also a hub name.
 
     Raises:
         UserError: If there is none, or one of the other kind.

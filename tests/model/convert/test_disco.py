@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from idol.errors import UserError
 from idol.model.convert.disco import load_controlnet, load_disco, load_stable_diffusion, load_t2i_adapter
-from support.tiny_networks import TINY, randomize
+from support.tiny_networks import TINY, randomize, rebuilt
 
 DISCO = Path(__file__).parents[2] / "fixtures" / "disco_temporal"
 SIZES = json.loads((DISCO / "tiny.json").read_text())
@@ -84,7 +84,7 @@ def test_disco_without_pose_or_temporal_layers(tensors, tmp_path):
 def test_disco_becomes_a_dual_modal_network():
     loaded = disco(DISCO / "tiny.weights.safetensors")
     io = load_file(DISCO / "tiny.io.safetensors")
-    unet = loaded.unet.with_layers(num_modalities=2, cross_modal=True).eval()
+    unet = rebuilt(loaded.unet, num_modalities=2, cross_modal=True).eval()
     sample = io["sample"].transpose(1, 2)[:, None].expand(-1, 2, -1, -1, -1, -1)
     predicted = unet(sample, io["timestep"], io["tokens"]).sample
     for m in range(2):

@@ -106,6 +106,8 @@ def load_disco(path: str | Path, *, heads: int = 8, groups: int = 32) -> DisCo:
         unet, used = _disco_unet(source, heads, groups)
         control, used_by_control = _disco_control(source, unet, DISCO_POSE)
         background, used_by_background = _disco_control(source, unet, _background_prefix(source))
+    except UserError:
+        raise
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         found = f"not a checkpoint of DisCo's ({type(error).__name__}: {error})"
         raise UserError(str(path), found, "give one of DisCo's, and its heads and groups") from None

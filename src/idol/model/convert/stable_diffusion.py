@@ -29,7 +29,7 @@ ATTENTION = {
 }
 
 
-def trunk_options(network: UNet2DConditionModel | ControlNetModel) -> dict[str, Any]:
+def encoder_options(network: UNet2DConditionModel | ControlNetModel) -> dict[str, Any]:
     """Arguments of our networks that hold the same trunk as `network`.
 
     Raises:
@@ -54,7 +54,7 @@ def trunk_options(network: UNet2DConditionModel | ControlNetModel) -> dict[str, 
 
 
 def adapter_options(adapter: MotionAdapter, trunk: Mapping[str, Any], temporal: str | None) -> dict[str, Any]:
-    """Arguments of the U-Net that hold AnimateDiff's `adapter` beside a `trunk` of `trunk_options`.
+    """Arguments of the U-Net that hold AnimateDiff's `adapter` beside a `trunk` of `encoder_options`.
 
     Raises:
         UserError: the adapter was made for another U-Net, or `temporal` is not "animatediff".
