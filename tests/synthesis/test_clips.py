@@ -11,7 +11,7 @@ from idol.assets import sha256_of
 from idol.clip import Clip
 from idol.data.shards import ShardReader
 from idol.errors import UserError
-from idol.synthesis import generate
+from idol.synthesis import synth
 from idol.synthesis.human import wardrobe
 from idol.synthesis.human.body import Phenotype
 from support.recorded_progress import RecordedProgress
@@ -89,10 +89,12 @@ def test_people_stand_on_the_floor():
     motions = module.read_motions("train")
     for number in range(4):
         rng = generator(3, "train", 9, number)
-        take = module._direct(rng, person, motions, FRAMES, module._STYLES["train"])
+        performance = module._perform(rng, person, motions, FRAMES, module._STYLES["train"])
         leg = person.body.head("upperleg01.L")[1]
-        np.testing.assert_allclose(person.lowest(take.poses), take.motion.clearance * leg, atol=1e-4)
-        bone = np.linalg.norm(np.diff(take.poses.heads(person.body), axis=1), axis=-1)
+        np.testing.assert_allclose(
+            person.lowest(performance.poses), performance.motion.clearance * leg, atol=1e-4
+        )
+        bone = np.linalg.norm(np.diff(performance.poses.heads(person.body), axis=1), axis=-1)
         assert bone.max() < 3  # nobody is torn apart
 
 
@@ -116,9 +118,9 @@ def hashes(folder: Path) -> dict[str, str]:
 def test_workers_and_interruptions_change_nothing(tmp_path):
     settings = {"size": 64, "frames": 2, "samples_per_shard": 2}
     progress = RecordedProgress()
-    one = generate(tmp_path / "one", 4, 5, workers=1, progress=progress, **settings)
+    one = synth(tmp_path / "one", 4, 5, workers=1, progress=progress, **settings)
     assert progress.steps[0] == (0, 4) and progress.steps[-1] == (4, 4)
-    two = generate(tmp_path / "two", 4, 5, workers=2, **settings)
+    two = synth(tmp_path / "two", 4, 5, workers=2, **settings)
     first = hashes(one)
     assert len(first) == 2 and hashes(two) == first
     ShardReader(one).verify()
@@ -126,11 +128,11 @@ def test_workers_and_interruptions_change_nothing(tmp_path):
 
     kept = (one / "00001.tar").stat().st_mtime_ns
     (one / "00000.tar").unlink()
-    generate(one, 4, 5, workers=1, **settings)
+    synth(one, 4, 5, workers=1, **settings)
     assert hashes(one) == first and (one / "00001.tar").stat().st_mtime_ns == kept
 
     with pytest.raises(UserError, match="seed"):
-        generate(one, 4, 6, workers=1, **settings)
+        synth(one, 4, 6, workers=1, **settings)
 
 
 @pytest.mark.parametrize(
@@ -140,13 +142,13 @@ def test_workers_and_interruptions_change_nothing(tmp_path):
 def test_arguments_out_of_range_are_the_users_mistake(tmp_path, wrong):
     settings = {"clips": 1, "seed": 0} | wrong
     with pytest.raises(UserError, match=f"--{next(iter(wrong))}"):
-        generate(tmp_path / "out", settings.pop("clips"), settings.pop("seed"), **settings)
+        synth(tmp_path / "out", settings.pop("clips"), settings.pop("seed"), **settings)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_motion_folder_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="motion_dir"):
-        generate(tmp_path / "out", 1, 0, motion_dir=tmp_path / "nowhere")
+        synth(tmp_path / "out", 1, 0, motion_dir=tmp_path / "nowhere")
     assert not (tmp_path / "out").exists()
 
 
@@ -191,5 +193,5 @@ def test_dyeing_keeps_the_folds_and_the_cut_out():
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "moderngl", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"moderngl not installed.*\[synth\]"):
-        generate(tmp_path / "out", 4, 0)
+        synth(tmp_path / "out", 4, 0)
     assert not (tmp_path / "out").exists()

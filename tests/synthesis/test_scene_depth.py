@@ -12,7 +12,7 @@ from idol.clip.clip import clip_from_files, clip_to_files
 from idol.clip.depth import to_meters
 from idol.data.shards import ShardReader
 from idol.errors import UserError
-from idol.synthesis import generate
+from idol.synthesis import synth
 from idol.synthesis.rendering.camera import SKY, SceneCamera, look_at
 from idol.synthesis.scene.scene import Light, Quad, Scene, add_background_depth
 
@@ -158,19 +158,19 @@ def test_ground_is_what_the_raster_draws_and_goes_on_beyond_it(drawn):
 @pytest.mark.assets
 def test_shards_hold_the_scenes_depth_and_are_not_mixed_with_others(tmp_path):
     settings = {"size": 32, "frames": 2, "workers": 1, "samples_per_shard": 1}
-    scene = generate(tmp_path / "scene", 1, 5, depth="scene", **settings)
+    scene = synth(tmp_path / "scene", 1, 5, depth="scene", **settings)
     clip = ShardReader(scene)[0]
     assert clip.depth_kind == "scene" and clip.depth.max() == 1 and clip.depth_range is not None
     with pytest.raises(UserError, match="another depth;"):
-        generate(scene, 1, 5, **settings)
-    plain = generate(tmp_path / "plain", 1, 5, **settings)
+        synth(scene, 1, 5, **settings)
+    plain = synth(tmp_path / "plain", 1, 5, **settings)
     assert {"depth", "joints"} & set(json.loads((plain / "synth.json").read_text())) == set()
     with pytest.raises(UserError, match="depth, joints"):
-        generate(plain, 1, 5, depth="scene", joints="whole-body", **settings)
+        synth(plain, 1, 5, depth="scene", joints="whole-body", **settings)
 
 
 @pytest.mark.parametrize("wrong", [{"depth": "none"}, {"joints": "hands"}])
 def test_unknown_choices_are_the_users_mistake(tmp_path, wrong):
     with pytest.raises(UserError, match=f"--{next(iter(wrong))}"):
-        generate(tmp_path / "out", 1, 0, **wrong)
+        synth(tmp_path / "out", 1, 0, **wrong)
     assert not (tmp_path / "out").exists()

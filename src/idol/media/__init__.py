@@ -1,4 +1,4 @@
-"""Real images and videos of people that ship with the package; `CREDITS.md` says whose they are."""
+"""Images and videos of real people that ship with the package; `CREDITS.md` lists authors and licenses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from idol.errors import UserError
 
 PERSON, BACKGROUND, MOTION = "woman-walking.jpg", "park.jpg", "jumping-jacks.mp4"
-"""What the demo uses."""
+"""Files of the demo."""
 
 PEOPLE = ("woman-walking.jpg", "man-standing.jpg", "woman-by-a-wall.jpg", "man-arms-wide.jpg")
 BACKGROUNDS = ("park.jpg", "palace.jpg")
@@ -16,13 +16,13 @@ MOTIONS = ("jumping-jacks.mp4", "walk.mp4")
 
 
 def path(name: str) -> Path:
-    """Where a bundled file lies.
+    """Return the path of a bundled file.
 
     Args:
         name: One of `PEOPLE`, `BACKGROUNDS`, `MOTIONS`, or `two-people.jpg`.
 
     Raises:
-        UserError: If there is no such file.
+        UserError: If the name is unknown.
     """
     known = (*PEOPLE, "two-people.jpg", *BACKGROUNDS, *MOTIONS)
     if name not in known:

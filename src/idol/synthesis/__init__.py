@@ -1,11 +1,11 @@
-"""Synthetic people with exact depth: nothing in, clips out."""
+"""Synthetic clips of people, with exact depth, masks and joints."""
 
 from typing import Any
 
-from idol.synthesis.dataset import generate
+from idol.synthesis.dataset import synth
 from idol.synthesis.splits import SPLITS, Split
 
-__all__ = ["SPLITS", "Split", "generate", "make_clip"]
+__all__ = ["SPLITS", "Split", "make_clip", "synth"]
 
 
 def __getattr__(name: str) -> Any:

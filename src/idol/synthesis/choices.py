@@ -1,4 +1,4 @@
-"""What a clip records of the same take: whose depth, and which joints."""
+"""Choices of what a synthetic clip contains: the kind of depth and the joint layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A synthetic clip: a person performs in a scene; out come video, depth, mask, joints and clean plate."""
+"""Synthetic clips: a person performs a motion in a scene and is rendered with depth, mask and joints."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _STYLES: dict[Split, Style] = {
     "val": Style(mix=0.35, invent=0.1, wander=0.7),
     "test": Style(mix=0.35, invent=0.1, wander=0.7),
 }
-_PERSON, _CLIP = 0, 1  # kinds of random streams
-_TRIES = 10
+_PERSON, _CLIP = 0, 1  # separate random streams
+_ATTEMPTS = 10
 _NAMES = {len(names): names for names in (OPENPOSE_18, WHOLEBODY_133)}
 _ON_FACE = {
     k: [i for i, n in enumerate(names) if n.startswith(("nose", "face_")) or n.endswith(("_eye", "_ear"))]
@@ -49,8 +49,15 @@ _LEGS = [OPENPOSE_18.index(f"{s}_{p}") for s in ("right", "left") for p in ("kne
 
 
 @dataclass(frozen=True)
-class Take:
-    """One clip decided upon, before it is drawn."""
+class Performance:
+    """What the person does in a clip.
+
+    Attributes:
+        poses: Bone transforms of f frames.
+        motion: The motion they come from.
+        joints: (f, 18, 3) OpenPose joints in meters.
+        upper_only: Whether the camera shows the upper body only.
+    """
 
     poses: BonePoses
     motion: Motion
@@ -59,12 +66,16 @@ class Take:
 
 
 @lru_cache(2)
-def _raster(size: int) -> Rasterizer:
+def _rasterizer(size: int) -> Rasterizer:
     return Rasterizer(size)
 
 
 def motion_paths(split: Split, motion_dir: Path | None = None) -> list[Path]:
-    """The motion files of a split: the packages' and those below `motion_dir`.
+    """List the motion files of a split: those of the packages and those below `motion_dir`.
+
+    Args:
+        split: The split.
+        motion_dir: Folder of more motion files, or None.
 
     Raises:
         UserError: If `motion_dir` is not a folder.
@@ -79,7 +90,11 @@ def motion_paths(split: Split, motion_dir: Path | None = None) -> list[Path]:
 
 @lru_cache(4)
 def read_motions(split: Split, motion_dir: Path | None = None) -> tuple[Motion, ...]:
-    """All motions of a split, read once a process.
+    """Read all motions of a split, once per process.
+
+    Args:
+        split: The split.
+        motion_dir: Folder of more motion files, or None.
 
     Raises:
         UserError: If `motion_dir` is not a folder, or a file in it cannot be read.
@@ -103,41 +118,45 @@ def make_clip(
     depth: DepthOf = "person",
     joints: JointSet = "body",
 ) -> Clip:
-    """Clip number `index` of the endless set that `seed` and `split` name.
+    """Make one clip of the unlimited set that `seed` and `split` define.
 
     The same arguments give the same clip, in any order and any process, on the same OpenGL implementation.
     Four consecutive clips show the same person.
 
     Args:
-        seed: Of the set.
-        index: From 0 on.
-        size: Pixels along a side.
-        frames: Frames in the clip, at least 2.
-        split: Whose people and motions to use.
-        motion_dir: More motion files, also divided among the splits.
-        depth: Of the person alone, or of the whole scene; nothing else differs.
-        joints: OpenPose's 18, or the 133 of the whole body; nothing else differs.
+        seed: Seed of the set, at least 0.
+        index: Index of the clip in the set, at least 0.
+        size: Height and width of the frames in pixels.
+        frames: Number of frames, at least 2.
+        split: Split whose people and motions are used.
+        motion_dir: Folder of more motion files, which are also divided among the splits.
+        depth: Depth of the person alone or of the whole scene; nothing else differs.
+        joints: OpenPose's 18 joints or the 133 of the whole body; nothing else differs.
 
     Returns:
-        A clip with depth of that kind, metric range, joints and a clean plate.
+        A clip with depth, its metric range, mask, joints and the scene's background.
+
+    Raises:
+        UserError: If `motion_dir` cannot be read, or no OpenGL context can be created.
+        RuntimeError: If no attempt shows the person.
     """
     person = _person(seed, split, index // CLIPS_PER_PERSON)
     motions = read_motions(split, motion_dir)
-    raster = _raster(size)
-    raster.load_person(person)
-    for attempt in range(_TRIES):
+    rasterizer = _rasterizer(size)
+    rasterizer.load_person(person)
+    for attempt in range(_ATTEMPTS):
         rng = generator(seed, split, _CLIP, index, attempt)
-        take = _direct(rng, person, motions, frames, _STYLES[split])
-        clip = _shoot(rng, raster, person, take, depth, joints)
+        performance = _perform(rng, person, motions, frames, _STYLES[split])
+        clip = _render(rng, rasterizer, person, performance, depth, joints)
         if clip is not None:
-            return replace(clip, source=f"synth {split} {seed} {index} {take.motion.name}")
-    raise RuntimeError(f"clip {index} of seed {seed} ({split}) shows nobody after {_TRIES} attempts")
+            return replace(clip, source=f"synth {split} {seed} {index} {performance.motion.name}")
+    raise RuntimeError(f"clip {index} of seed {seed} ({split}) shows nobody after {_ATTEMPTS} attempts")
 
 
-def _direct(
+def _perform(
     rng: np.random.Generator, person: SyntheticPerson, motions: tuple[Motion, ...], frames: int, style: Style
-) -> Take:
-    """Let the person perform on the floor, turned towards the camera more often than not."""
+) -> Performance:
+    """Pose the person on the floor, facing the camera more often than not."""
     motion = perform(rng, motions, frames, style)
     poses = retarget(motion, person.body, tuple(rng.uniform(0.1, 1.4, 2)))
     facing = poses.rotation[:, 0, :, 2].mean(0)
@@ -151,97 +170,112 @@ def _direct(
     middle = (joints.min((0, 1)) + joints.max((0, 1))) / 2
     by = np.array([-middle[0], 0.0, -middle[2]])
     upper_only = bool(rng.uniform() < 0.2) and is_upright(motion)
-    return Take(poses.moved(by), motion, joints + by, upper_only)
+    return Performance(poses.moved(by), motion, joints + by, upper_only)
 
 
-def _outline(take: Take, person: SyntheticPerson) -> np.ndarray:
-    """Points (n, 3) that the camera must hold: joints, fingertips, toes and the crown of the head."""
-    heads = take.poses.heads(person.body)
-    crown = take.joints[:, :1] + np.array([0.0, 0.2, 0.0])
-    if not take.upper_only:
+def _outline(performance: Performance, person: SyntheticPerson) -> np.ndarray:
+    """Return the points (n, 3) that the camera must contain: bone heads and the crown of the head."""
+    heads = performance.poses.heads(person.body)
+    crown = performance.joints[:, :1] + np.array([0.0, 0.2, 0.0])
+    if not performance.upper_only:
         return np.concatenate([heads.reshape(-1, 3), crown.reshape(-1, 3)])
-    hips = take.joints[:, _HIPS]
+    hips = performance.joints[:, _HIPS]
     above = heads[heads[..., 1] > hips[..., 1].min()]
     return np.concatenate([above, crown.reshape(-1, 3), hips.reshape(-1, 3)])
 
 
-def _shoot(
+def _render(
     rng: np.random.Generator,
-    raster: Rasterizer,
+    rasterizer: Rasterizer,
     person: SyntheticPerson,
-    take: Take,
+    performance: Performance,
     depth: DepthOf,
     joints: JointSet,
 ) -> Clip | None:
-    """Draw the frames and the plate; None if the person is hardly in the image."""
-    camera = frame_points(rng, _outline(take, person), raster.size)
-    heads = take.poses.heads(person.body).reshape(-1, 3)
-    box = np.stack([heads.min(0) - 0.15, heads.max(0) + 0.15])
+    """Render the frames and the background; None if too little (or too much) of the image is the person."""
+    camera = frame_points(rng, _outline(performance, person), rasterizer.size)
+    heads = performance.poses.heads(person.body).reshape(-1, 3)
+    box = np.stack([heads.min(0) - 0.15, heads.max(0) + 0.15])  # flesh and clothes around the bones
     scene = make_scene(rng, box, camera.eye, "room" if rng.uniform() < 0.6 else "panorama")
-    raster.set_scene(scene, camera)
+    rasterizer.set_scene(scene, camera)
     focus = (box.mean(0), float(np.linalg.norm(box[1] - box[0])) / 2 + 0.1)
-    shots = [raster.draw(*person.skinned(take.poses, k), focus) for k in range(len(take.motion))]
-    mask = np.stack([shot.mask for shot in shots])
+    renderings = [
+        rasterizer.draw(*person.skinned(performance.poses, k), focus) for k in range(len(performance.motion))
+    ]
+    mask = np.stack([rendering.mask for rendering in renderings])
     area = mask.mean((1, 2))
     if area.min() < 0.01 or area.max() > 0.7:
         return None
-    film, margin = random_camera_effects(rng, raster.size), float(rng.uniform(0.18, 0.45))
-    keypoints = _see_all(camera, take.joints, shots, margin)
+    effects, margin = random_camera_effects(rng, rasterizer.size), float(rng.uniform(0.18, 0.45))
+    keypoints = _visible_joints(camera, performance.joints, renderings, margin)
     if (keypoints[..., 2] > 0).sum(1).min() < 5:
         return None
     if joints == "whole-body":
-        keypoints = _see_all(camera, whole_body_points(person.body).posed(take.poses), shots, margin)
-    clip = _record(film, raster, person, take, shots, keypoints)
-    return clip if depth == "person" else _with_scene_depth(clip, scene, camera, shots)
+        keypoints = _visible_joints(
+            camera, whole_body_points(person.body).posed(performance.poses), renderings, margin
+        )
+    clip = _record(effects, rasterizer, person, performance, renderings, keypoints)
+    return clip if depth == "person" else _with_scene_depth(clip, scene, camera, renderings)
 
 
 def _record(
-    film: CameraEffects,
-    raster: Rasterizer,
+    effects: CameraEffects,
+    rasterizer: Rasterizer,
     person: SyntheticPerson,
-    take: Take,
-    shots: list[Rendering],
+    performance: Performance,
+    renderings: list[Rendering],
     keypoints: np.ndarray,
 ) -> Clip:
-    mask = np.stack([shot.mask for shot in shots])
-    depth, span = normalize_person(np.stack([shot.z for shot in shots]), mask)
+    mask = np.stack([rendering.mask for rendering in renderings])
+    depth, span = normalize_person(np.stack([rendering.z for rendering in renderings]), mask)
     return Clip(
-        video=np.stack([film.expose(shot.image, k) for k, shot in enumerate(shots)]),
+        video=np.stack([effects.apply(rendering.image, k) for k, rendering in enumerate(renderings)]),
         depth=depth,
         mask=mask,
-        pose=Pose(keypoints, raster.size, raster.size),
-        background=film.expose(raster.plate().image, len(shots)),
-        fps=take.motion.fps,
+        pose=Pose(keypoints, rasterizer.size, rasterizer.size),
+        background=effects.apply(rasterizer.background().image, len(renderings)),
+        fps=performance.motion.fps,
         depth_range=span,
         subject=person.subject,
     )
 
 
-def _with_scene_depth(clip: Clip, scene: Scene, camera: SceneCamera, shots: list[Rendering]) -> Clip:
-    z = add_background_depth(scene, camera, np.stack([shot.z for shot in shots]), clip.mask)
+def _with_scene_depth(clip: Clip, scene: Scene, camera: SceneCamera, renderings: list[Rendering]) -> Clip:
+    z = add_background_depth(scene, camera, np.stack([rendering.z for rendering in renderings]), clip.mask)
     depth, span = normalize_scene(z)
     return replace(clip, depth=depth, depth_range=span, depth_kind="scene")
 
 
-def _see_all(
-    camera: SceneCamera, joints: Float[np.ndarray, "f k 3"], shots: list[Rendering], margin: float
+def _visible_joints(
+    camera: SceneCamera, joints: Float[np.ndarray, "f k 3"], renderings: list[Rendering], margin: float
 ) -> Float32[np.ndarray, "f k 3"]:
-    return np.stack([visible_joints(camera, joints[i], shot, margin) for i, shot in enumerate(shots)])
+    return np.stack(
+        [visible_joints(camera, joints[i], rendering, margin) for i, rendering in enumerate(renderings)]
+    )
 
 
 def visible_joints(
-    camera: SceneCamera, joints: Float[np.ndarray, "k 3"], shot: Rendering, margin: float
+    camera: SceneCamera, joints: Float[np.ndarray, "k 3"], rendering: Rendering, margin: float
 ) -> Float32[np.ndarray, "k 3"]:
-    """(k, 3) float32 of x, y in pixels and 1 where the joint is seen, all 0 where it is not.
+    """Project joints and test which of them are visible.
 
-    A joint is not seen outside the image, or behind something that is nearer by more than a margin: a few
-    centimeters on the face, `margin` (meters) elsewhere, for joints lie inside the body. k is 18 or 133.
+    A joint is hidden outside the image, or behind a surface nearer by more than a margin:
+    6 cm on the face, `margin` elsewhere, as joints lie inside the body.
+
+    Args:
+        camera: The camera.
+        joints: (k, 3) in meters; k is 18 (OpenPose) or 133 (whole body).
+        rendering: The rendered frame, whose depth is tested.
+        margin: In meters.
+
+    Returns:
+        (k, 3) float32 x, y in pixels and 1 for visible joints, all 0 for the others.
     """
     at = camera.project(joints)
     size = camera.size
     inside = (at[:, :2] > -0.5).all(1) & (at[:, :2] < size - 0.5).all(1)
     x, y = (np.clip(np.rint(at[:, k]), 1, size - 2).astype(int) for k in (0, 1))
-    around = np.stack([shot.z[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    around = np.stack([rendering.z[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
     allowed = np.full(len(joints), margin)
     allowed[_ON_FACE[len(joints)]] = 0.06
     allowed[_ON_HIPS[len(joints)]] += 0.05

@@ -1,4 +1,4 @@
-"""Many clips into shards: by any number of processes, resumable, always with the same result."""
+"""Sets of synthetic clips: written as shards by any number of processes, resumable and reproducible."""
 
 from __future__ import annotations
 
@@ -28,7 +28,18 @@ _ONE_THREAD = dict.fromkeys(
 
 @dataclass(frozen=True)
 class SynthSettings:
-    """What a folder of synthetic clips holds; it may grow, nothing else may change."""
+    """Settings of a set of synthetic clips, kept in its `synth.json`: the set may grow but not change.
+
+    Attributes:
+        seed: Seed of the set.
+        split: Split whose people and motions are used.
+        size: Height and width of the frames in pixels.
+        frames: Frames per clip.
+        samples_per_shard: Clips per shard.
+        motions: Fingerprint of the motion files.
+        depth: Kind of depth.
+        joints: Joint layout.
+    """
 
     seed: int
     split: Split
@@ -36,35 +47,34 @@ class SynthSettings:
     frames: int
     samples_per_shard: int
     motions: str
-    """Fingerprint of the motion files used."""
     depth: DepthOf = "person"
     joints: JointSet = "body"
 
-    def note(self) -> dict[str, int | str]:
-        """What `synth.json` says; it leaves out defaults that sets older than these two fields lack."""
+    def to_json(self) -> dict[str, int | str]:
+        """Return the content of `synth.json`, without the defaults of fields that older sets lack."""
         later = {"depth": "person", "joints": "body"}
         return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
 
 def check_installed() -> None:
-    """Clips are drawn by packages of the extra `synth`.
+    """Check that the packages of the extra `synth`, which render clips, are installed.
 
     Raises:
-        UserError: If one of them is not installed.
+        UserError: If one of them is missing.
     """
     absent = [name for name in ("anny", "moderngl", "OpenEXR") if find_spec(name) is None]
     if absent:
         raise UserError(
             "synth",
-            f"{', '.join(absent)} not installed, which draw clips",
+            f"{', '.join(absent)} not installed; they render the clips",
             "pip install 'idol-diffusion[synth]'",
         )
 
 
-def generate(
+def synth(
     out: Path,
     clips: int,
-    seed: int,
+    seed: int = 0,
     *,
     size: int = 256,
     frames: int = 8,
@@ -76,31 +86,31 @@ def generate(
     joints: JointSet = "body",
     progress: ProgressCallback = SILENT,
 ) -> Path:
-    """Draw synthetic clips into shards.
+    """Render synthetic clips of people into shards.
 
-    Shards that are there already are kept, so an interrupted run goes on where it stopped, and a finished set
-    can be made longer. The result depends on neither the number of processes nor the interruptions.
+    Complete shards are kept: an interrupted run resumes, and a finished set can be extended. The result
+    depends on neither the number of processes nor interruptions.
 
     Args:
-        out: Folder of the shards; made if missing.
-        clips: How many.
-        seed: Names the set; together with `split` it settles every clip.
-        size: Pixels along a side.
-        frames: Frames in a clip.
-        workers: Processes; as many as there are cores by default. With 1, this one does the work.
-        split: Whose people and motions: "train", "val" and "test" share neither.
+        out: Folder of the shards; created if missing.
+        clips: Number of clips in the set, at least 1.
+        seed: Seed of the set, at least 0; with `split` it determines every clip.
+        size: Height and width of the frames in pixels, at least 32.
+        frames: Frames per clip, at least 2.
+        workers: Number of processes; None takes one per core, 1 renders in this process.
+        split: Split whose people and motions are used: "train", "val" and "test" share neither.
         motion_dir: Folder of more motion files (.bvh, DeepMimic .txt, .npz), divided among the splits.
-        samples_per_shard: Clips in a shard; best a multiple of the four clips that show one person.
-        depth: "person" for the person's alone, "scene" for the whole frame's; the images are the same.
-        joints: "body" for OpenPose's 18, "whole-body" for 133 with feet, face and hands.
+        samples_per_shard: Clips per shard, ideally a multiple of the four clips that show one person.
+        depth: "person" for depth of the person alone, "scene" for the whole frame; the images are the same.
+        joints: "body" for OpenPose's 18 joints, "whole-body" for 133 with feet, face and hands.
         progress: Receives one step per clip.
 
     Returns:
-        `out`, with a manifest in it.
+        `out`, which then contains a manifest.
 
     Raises:
-        UserError: If an argument is out of range, `out` holds clips of other settings, or
-            a package is missing.
+        UserError: If an argument is out of range, `out` holds a set of other settings, or a package is
+            missing.
     """
     check_installed()
     least = {"clips": (clips, 1), "seed": (seed, 0), "size": (size, 32), "frames": (frames, 2)}
@@ -111,7 +121,7 @@ def generate(
         ("joints", joints, JOINT_SETS),
     ):
         _check_choice(argument, value, choices)
-    # Downloads and complaints belong into this process, before any other starts.
+    # Downloads and errors happen in this process, before any worker starts.
     settings = SynthSettings(
         seed, split, size, frames, samples_per_shard, fingerprint(split, motion_dir), depth, joints
     )
@@ -129,10 +139,14 @@ def generate(
 
 
 def fingerprint(split: Split, motion_dir: Path | None) -> str:
-    """SHA-256 of the names and contents of a split's motion files.
+    """Compute the SHA-256 of the names and contents of a split's motion files.
+
+    Args:
+        split: The split.
+        motion_dir: Folder of more motion files, or None.
 
     Raises:
-        UserError: If `motion_dir` is not a folder, or a package cannot be had.
+        UserError: If `motion_dir` is not a folder, or a package cannot be downloaded.
     """
     from idol.synthesis.clips import motion_paths
 
@@ -145,7 +159,7 @@ def fingerprint(split: Split, motion_dir: Path | None) -> str:
 def _run(
     out: Path, settings: SynthSettings, motion_dir: Path | None, wanted: list[tuple[int, int]], workers: int
 ) -> Iterator[int]:
-    """Write the wanted (shard, clips); yields the clips of each shard as it is finished."""
+    """Write shards, given as (index, clips), and yield the number of clips of each as it is finished."""
     if not wanted:
         return
     if workers == 1:
@@ -165,7 +179,15 @@ def _run(
 
 
 def write_shard(out: Path, settings: SynthSettings, motion_dir: Path | None, shard: int, count: int) -> None:
-    """Draw and write one shard of `count` clips."""
+    """Render and write one shard.
+
+    Args:
+        out: Folder of the shards.
+        settings: Settings of the set.
+        motion_dir: Folder of more motion files, or None.
+        shard: Index of the shard.
+        count: Number of clips in it.
+    """
     from idol.synthesis.clips import make_clip
 
     first = shard * settings.samples_per_shard
@@ -186,7 +208,7 @@ def write_shard(out: Path, settings: SynthSettings, motion_dir: Path | None, sha
 
 
 def _holds(writer: ShardWriter, shard: int, count: int) -> bool:
-    """Whether the shard is complete with `count` clips; one that is complete with fewer is removed."""
+    """Tell whether a shard is complete with `count` clips; with another number it is invalidated."""
     if not writer.is_complete(shard):
         return False
     record = writer.folder / f"{shard:05d}.json"
@@ -197,16 +219,16 @@ def _holds(writer: ShardWriter, shard: int, count: int) -> bool:
 
 
 def _claim(writer: ShardWriter, settings: SynthSettings) -> None:
-    """Note the settings in the folder, or make sure that they are the ones there."""
-    note = writer.folder / _SETTINGS
-    if note.exists():
-        found, wanted = json.loads(note.read_text()), settings.note()
+    """Write the settings to the folder, or check that they equal those already there."""
+    file = writer.folder / _SETTINGS
+    if file.exists():
+        found, wanted = json.loads(file.read_text()), settings.to_json()
         if found != wanted:
             differs = ", ".join(k for k in found | wanted if found.get(k) != wanted.get(k))
-            hint = "choose another folder, or the settings of its synth.json"
+            hint = "choose another folder, or the settings in its synth.json"
             raise UserError(str(writer.folder), f"holds synthetic clips with another {differs}", hint)
     else:
-        write_bytes(note, json.dumps(settings.note(), indent=1).encode())
+        write_bytes(file, json.dumps(settings.to_json(), indent=1).encode())
 
 
 def _check(least: dict[str, tuple[int, int]]) -> None:
@@ -226,7 +248,7 @@ def _cores() -> int:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started inside get one thread each, the software rasterizer included."""
+    """Limit processes started in the block to one thread each, including the software rasterizer."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(_ONE_THREAD)
     try:

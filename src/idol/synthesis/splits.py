@@ -1,4 +1,4 @@
-"""Who and what goes where: people and motions never cross from one split into another."""
+"""Splits of the synthetic data: no two share people or motions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-# Recordings that are the same take, or parts of one, stay together.
+# Recordings of the same take, or parts of one, are in the same split.
 MOTION_SPLITS: dict[str, Split] = {
     "humanoid3d_dance_b": "test",
     "humanoid3d_kick": "test",
@@ -49,7 +49,7 @@ MOTION_SPLITS: dict[str, Split] = {
     "turn_right0": "train",
     "turn_right1": "train",
 }
-# How often a motion is taken, where that is not once: floor acrobatics are rare in what people bring.
+# Relative sampling frequency where it is not 1: floor acrobatics are rare in real input.
 _WEIGHTS = {
     "humanoid_dance": 4.0,
     "jesse_dance": 4.0,
@@ -82,7 +82,7 @@ _ACROBATIC = {
 
 
 def split_of_motion(name: str) -> Split:
-    """The split of a motion: by the table, or for an unknown one by a hash of its name (8 : 1 : 1)."""
+    """Return the split of a motion: from the table, or else by a hash of its name (8 : 1 : 1)."""
     if name in MOTION_SPLITS:
         return MOTION_SPLITS[name]
     part = hashlib.sha256(name.encode()).digest()[0] % 10
@@ -90,22 +90,28 @@ def split_of_motion(name: str) -> Split:
 
 
 def motion_weight(name: str) -> float:
-    """How often a motion is taken, relative to the others."""
+    """Return the relative sampling frequency of a motion."""
     return _WEIGHTS.get(name, 1.0)
 
 
 def is_acrobatic(name: str) -> bool:
-    """Whether a motion leaves the feet for hands, back or air: its parts do not fit an upright body."""
+    """Tell whether a motion leaves the feet for hands, back or air: its limbs do not fit upright motions."""
     return name in _ACROBATIC
 
 
 def generator(seed: int, split: Split, *numbers: int) -> np.random.Generator:
-    """Random numbers that belong to one (seed, split, ...) alone: two splits never share a stream."""
+    """Return a random generator for one (seed, split, ...); two splits never share a stream.
+
+    Args:
+        seed: Seed of the set.
+        split: The split.
+        numbers: Further parts of the key, such as the index of a clip.
+    """
     return np.random.default_rng([seed, SPLITS.index(split), *numbers])
 
 
 def motion_files(folders: list[Path]) -> list[Path]:
-    """Motion files below the folders, each name once (the first folder wins), in the order of their names."""
+    """List the motion files below the folders, sorted by name; of equal names the first folder's counts."""
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*")):

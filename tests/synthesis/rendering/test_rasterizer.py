@@ -1,4 +1,4 @@
-"""The raster against ray casting: a ball before a wall, its depth, mask, shadow and plate."""
+"""The rasterizer against ray casting: a ball before a wall, its depth, mask, shadow and background."""
 
 import numpy as np
 import pytest
@@ -81,8 +81,8 @@ def drawn(camera) -> tuple[Rendering, Rendering]:
     person = ball_person()
     raster.load_person(person)
     raster.set_scene(wall(), camera)
-    shot = raster.draw(person.vertices, person.normals, (CENTER, 1.0))
-    return shot, raster.plate()
+    rendering = raster.draw(person.vertices, person.normals, (CENTER, 1.0))
+    return rendering, raster.background()
 
 
 def rays(camera: SceneCamera) -> np.ndarray:
@@ -106,33 +106,33 @@ def test_depth_and_mask_are_those_of_the_ball(camera, drawn):
     way = rays(camera)
     z = hit_ball(camera.eye, way)  # directions have view depth 1, so this is depth
     expected = ~np.isnan(z)
-    shot, _ = drawn
+    rendering, _ = drawn
     edge = np.zeros_like(expected)
     for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
         edge |= np.roll(expected, (dy, dx), (0, 1)) != expected
-    np.testing.assert_array_equal(shot.mask[~edge], expected[~edge])
+    np.testing.assert_array_equal(rendering.mask[~edge], expected[~edge])
     inside = expected & ~edge
     # the mean depth of a pixel's samples curves away from its center's by millimeters near the rim
     middle = inside & (z < np.nanmin(z) + 0.25)
-    assert np.abs(shot.z - z)[middle].max() < 2e-3
-    assert np.abs(shot.z - z)[inside].max() < 0.06
+    assert np.abs(rendering.z - z)[middle].max() < 2e-3
+    assert np.abs(rendering.z - z)[inside].max() < 0.06
 
 
 def test_depth_of_the_wall_is_a_plane(camera, drawn):
     way = rays(camera)
     z = (WALL_Z - camera.eye[2]) / way[..., 2]
-    shot, plate = drawn
-    far = np.abs(plate.z - z).max()
-    assert far < 1e-3 and not plate.mask.any()
-    outside = np.isnan(hit_ball(camera.eye, way)) & ~shot.mask
+    rendering, background = drawn
+    far = np.abs(background.z - z).max()
+    assert far < 1e-3 and not background.mask.any()
+    outside = np.isnan(hit_ball(camera.eye, way)) & ~rendering.mask
     rim = np.zeros_like(outside)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
-            rim |= np.roll(shot.mask, (dy, dx), (0, 1))
-    assert np.abs(shot.z - z)[outside & ~rim].max() < 1e-3
+            rim |= np.roll(rendering.mask, (dy, dx), (0, 1))
+    assert np.abs(rendering.z - z)[outside & ~rim].max() < 1e-3
 
 
-def test_projection_agrees_with_the_matrices_of_the_raster(camera):
+def test_projection_agrees_with_the_matrices_of_the_rasterizer(camera):
     points = np.random.default_rng(0).uniform(-1, 1, (20, 3)) + [0, 1, 0]
     clip = np.c_[points, np.ones(20)] @ camera.view.T @ camera.projection.T
     ndc = clip[:, :3] / clip[:, 3:]
@@ -150,7 +150,7 @@ def test_the_balls_middle_is_drawn_where_it_projects(camera, drawn):
 
 
 def test_plate_is_the_image_outside_the_person_and_its_shadow(camera, drawn):
-    shot, plate = drawn
+    rendering, background = drawn
     way = rays(camera)
     on_wall = camera.eye + way * ((WALL_Z - camera.eye[2]) / way[..., 2:])
     blocked = ~np.isnan(hit_ball(on_wall, np.broadcast_to(SUN, on_wall.shape)))
@@ -158,8 +158,8 @@ def test_plate_is_the_image_outside_the_person_and_its_shadow(camera, drawn):
     rim = np.zeros_like(blocked)
     for dy in range(-2, 3):
         for dx in range(-2, 3):
-            rim |= np.roll(shot.mask, (dy, dx), (0, 1))
-    difference = shot.image.astype(int) - plate.image
+            rim |= np.roll(rendering.mask, (dy, dx), (0, 1))
+    difference = rendering.image.astype(int) - background.image
     open_wall = ~rim & ~blocked & (gap > 0.03)
     assert np.abs(difference[open_wall]).max() <= 1 and (difference[open_wall] == 0).mean() > 0.999
     shadowed = ~rim & blocked & (gap < -0.03)
@@ -201,6 +201,6 @@ def test_rasters_of_several_sizes_live_side_by_side(camera, drawn):
     small.set_scene(wall(), SceneCamera(camera.eye, camera.view, camera.focal / 3, 32))
     again = Rasterizer(SIZE, 4)
     again.set_scene(wall(), camera)
-    first = small.plate()  # drawn after the other was made
-    np.testing.assert_array_equal(again.plate().image, drawn[1].image)
+    first = small.background()  # drawn after the other was made
+    np.testing.assert_array_equal(again.background().image, drawn[1].image)
     np.testing.assert_allclose(first.z, drawn[1].z.reshape(32, 3, 32, 3).mean((1, 3)), rtol=1e-3)

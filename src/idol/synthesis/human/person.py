@@ -1,4 +1,4 @@
-"""One whole person: a body, a skin, hair and clothes, merged into one mesh that follows the bones."""
+"""A synthetic person: body, skin, hair and clothes, merged into one skinned mesh."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _RACES = ("african", "asian", "caucasian")
 
 @dataclass(frozen=True)
 class MeshPart:
-    """A piece of the mesh with one texture.
+    """A part of the mesh with one texture.
 
     Attributes:
-        material: How it shines.
-        triangles: (t, 3) int32 numbers of the person's vertices.
+        material: Material, which determines the shading.
+        triangles: (t, 3) int32 indices of the person's vertices.
         texture: (s, s, 4) uint8 RGBA.
         normals: (s, s, 4) uint8 normal map, or None.
     """
@@ -48,17 +48,19 @@ class MeshPart:
 
 @dataclass(frozen=True)
 class SyntheticPerson:
-    """A clothed person at rest.
+    """A clothed person in rest pose.
 
     Attributes:
-        subject: Who it is.
-        body: The shape beneath.
-        parts: Pieces that share the vertices below.
-        vertices, normals: (n, 3) float32, meters; uv: (n, 2).
+        subject: Identifier of the person.
+        body: The body beneath the clothes.
+        parts: Parts of the mesh, which share the vertices below.
+        vertices: (n, 3) float32 in meters.
+        normals: (n, 3) float32 unit normals.
+        uv: (n, 2) float32 texture coordinates.
         weights: (n, b) sparse float32 bone weights.
         keypoints: OpenPose's 18 joints.
-        contact: Numbers of the vertices that may touch the floor.
-        credits: Names of the proxies worn.
+        contact: Indices of the vertices that may touch the floor.
+        credits: Names of the MakeHuman proxies worn.
     """
 
     subject: str
@@ -73,7 +75,15 @@ class SyntheticPerson:
     credits: tuple[str, ...]
 
     def skinned(self, poses: BonePoses, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """Vertices and unit normals (n, 3) float32 at one frame."""
+        """Pose the mesh by linear blend skinning.
+
+        Args:
+            poses: Bone transforms.
+            frame: Index of the frame.
+
+        Returns:
+            Vertices in meters and unit normals, (n, 3) float32 each.
+        """
         bones = np.concatenate([poses.rotation[frame].reshape(-1, 9), poses.shift[frame]], 1)
         mixed = self.weights @ bones.astype(np.float32)
         turn = mixed[:, :9].reshape(-1, 3, 3)
@@ -81,14 +91,19 @@ class SyntheticPerson:
         return vertices, unit((turn @ self.normals[..., None])[..., 0])
 
     def lowest(self, poses: BonePoses) -> np.ndarray:
-        """(f,) height of the lowest vertex in each frame."""
+        """Return the height (f,) in meters of the lowest vertex in each frame."""
         weights, rest = self.weights[self.contact], self.vertices[self.contact]
         rows = np.concatenate([poses.rotation[:, :, 1], poses.shift[:, :, 1:2]], -1)
         return np.array([((weights @ r[:, :3] * rest).sum(1) + weights @ r[:, 3]).min() for r in rows])
 
 
 def make_person(rng: np.random.Generator, subject: str) -> SyntheticPerson:
-    """A random adult in random everyday clothes."""
+    """Make a random adult in random everyday clothes.
+
+    Args:
+        rng: Source of randomness.
+        subject: Identifier of the person.
+    """
     female = bool(rng.uniform() < 0.5)
     race = str(rng.choice(_RACES))
     phenotype = _phenotype(rng, female, race)
@@ -123,7 +138,7 @@ def _phenotype(rng: np.random.Generator, female: bool, race: str) -> Phenotype:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A part before merging: points of its own, and how they hang on the base mesh."""
+    """A part before merging: its own points, and their bone weights."""
 
     material: Material
     points: np.ndarray
@@ -233,7 +248,7 @@ def _merge(subject: str, body: Body, pieces: list[_Piece], credits: tuple[str, .
 
 
 def _split_seams(piece: _Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices for drawing: a point of each pair (point, texture coordinate), and triangles of them."""
+    """Split points at texture seams: return point, uv index of each vertex, and triangles of vertices."""
     pair = piece.triangles.astype(np.int64) * len(piece.uv) + piece.uv_triangles
     unique, number = np.unique(pair.ravel(), return_inverse=True)
     return unique // len(piece.uv), unique % len(piece.uv), number.reshape(-1, 3)

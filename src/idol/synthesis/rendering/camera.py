@@ -1,4 +1,4 @@
-"""A pinhole camera: right-handed, Y up, looking along -Z of its own frame."""
+"""The pinhole camera of synthetic scenes: right-handed, Y up, looking along -Z of its own frame."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-NEAR, FAR = 0.1, 60.0  # meters
-SKY = 1000.0  # meters: stands for infinity where a finite depth must be named
+NEAR, FAR = 0.1, 60.0  # clipping planes in meters
+SKY = 1000.0  # meters: the depth of the sky, where a finite value is needed
 
 
 @dataclass(frozen=True)
 class SceneCamera:
-    """A square camera.
+    """A pinhole camera with a square image.
 
     Attributes:
-        eye: (3,) in meters.
-        view: (4, 4) world -> camera.
-        focal: In pixels of the finished image.
-        size: Pixels along a side.
+        eye: (3,) position in meters.
+        view: (4, 4) transform from world to camera.
+        focal: Focal length in pixels of the image.
+        size: Height and width of the image in pixels.
     """
 
     eye: np.ndarray
@@ -29,21 +29,28 @@ class SceneCamera:
 
     @property
     def projection(self) -> Float[np.ndarray, "4 4"]:
-        """(4, 4) camera -> clip space, as OpenGL wants it."""
+        """(4, 4) transform from camera to clip space, in OpenGL's convention."""
         f = 2 * self.focal / self.size
         depth = (FAR + NEAR) / (NEAR - FAR), 2 * FAR * NEAR / (NEAR - FAR)
         return np.array([[f, 0, 0, 0], [0, f, 0, 0], [0, 0, *depth], [0, 0, -1, 0]])
 
     @property
     def rays(self) -> Float[np.ndarray, "{self.size} {self.size} 3"]:
-        """World directions (s, s, 3) through the pixels' centers, of length 1 along the view axis."""
+        """(s, s, 3) world directions through the centers of the pixels, of length 1 along the view axis."""
         y, x = np.mgrid[0 : self.size, 0 : self.size]
         center = self.size / 2 - 0.5
         local = np.stack([(x - center) / self.focal, (center - y) / self.focal, -np.ones(x.shape)], -1)
         return local @ self.view[:3, :3]
 
     def project(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-        """World points (..., 3) -> (..., 3): x, y in pixels (0, 0 the first pixel's center), z in meters."""
+        """Project points to the image.
+
+        Args:
+            points: (..., 3) in meters, world coordinates.
+
+        Returns:
+            (..., 3): x, y in pixels ((0, 0) is the center of the first pixel) and z in meters.
+        """
         seen = points @ self.view[:3, :3].T + self.view[:3, 3]
         z = -seen[..., 2]
         center = self.size / 2 - 0.5
@@ -52,7 +59,12 @@ class SceneCamera:
 
 
 def look_at(eye: Float[np.ndarray, " 3"], target: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "4 4"]:
-    """(4, 4) view matrix of a camera at `eye` that looks at `target`, upright."""
+    """Return the (4, 4) view matrix of an upright camera.
+
+    Args:
+        eye: (3,) position of the camera in meters.
+        target: (3,) point it looks at.
+    """
     back = (eye - target) / np.linalg.norm(eye - target)
     right = np.cross([0.0, 1.0, 0.0], back)
     right /= np.linalg.norm(right)
@@ -63,7 +75,13 @@ def look_at(eye: Float[np.ndarray, " 3"], target: Float[np.ndarray, " 3"]) -> Fl
 
 
 def orthographic(half: float, near: float, far: float) -> Float[np.ndarray, "4 4"]:
-    """(4, 4) projection of a box of half-width `half`: the shadow map's."""
+    """Return the (4, 4) orthographic projection of a box, for shadow maps.
+
+    Args:
+        half: Half the width and height of the box in meters.
+        near: Distance of its near side.
+        far: Distance of its far side.
+    """
     return np.array(
         [
             [1 / half, 0, 0, 0],

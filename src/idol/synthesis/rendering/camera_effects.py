@@ -1,4 +1,4 @@
-"""What a camera adds to a perfect image: softness, vignette, tint and grain."""
+"""Effects of a real camera on a rendered image: blur, vignette, color and grain."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from scipy.ndimage import gaussian_filter
 
 @dataclass(frozen=True)
 class CameraEffects:
-    """Treatment shared by all images of a clip, the clean plate included; only the grain differs.
+    """Effects shared by all images of a clip, including the background; only the grain differs.
 
     Attributes:
-        blur: Standard deviation in pixels; none below 0.25.
-        gain: (s, s, 1) float32 vignette.
-        saturation, contrast, lift: Of the colors; lift in gray levels.
+        blur: Standard deviation in pixels; below 0.25 there is no blur.
+        gain: (s, s, 1) float32 vignette factors.
+        saturation: Factor of the saturation.
+        contrast: Factor of the contrast.
+        lift: Brightness offset in gray levels.
         grain: Standard deviation in gray levels.
-        seed: Of the grain.
+        seed: Seed of the grain.
     """
 
     blur: float
@@ -28,8 +30,16 @@ class CameraEffects:
     grain: float
     seed: int
 
-    def expose(self, image: np.ndarray, number: int) -> np.ndarray:
-        """Image (s, s, 3) uint8 -> (3, s, s) uint8, with grain number `number`."""
+    def apply(self, image: np.ndarray, frame: int) -> np.ndarray:
+        """Apply the effects to an image.
+
+        Args:
+            image: (s, s, 3) uint8 sRGB.
+            frame: Index of the image, which selects the grain.
+
+        Returns:
+            (3, s, s) uint8 sRGB.
+        """
         x = image.astype(np.float32)
         if self.blur > 0.25:
             x = gaussian_filter(x, (self.blur, self.blur, 0))
@@ -37,13 +47,18 @@ class CameraEffects:
         gray = x.mean(-1, keepdims=True)
         x = ((gray + (x - gray) * self.saturation) - 128) * self.contrast + (128 + self.lift)
         if self.grain > 0:
-            rng = np.random.default_rng([self.seed, number])
+            rng = np.random.default_rng([self.seed, frame])
             x += rng.standard_normal((*x.shape[:2], 1), np.float32) * self.grain
         return np.clip(np.rint(x), 0, 255).astype(np.uint8).transpose(2, 0, 1).copy()
 
 
 def random_camera_effects(rng: np.random.Generator, size: int) -> CameraEffects:
-    """A random treatment; half of the clips have no grain."""
+    """Draw random effects; half of the clips have no grain.
+
+    Args:
+        rng: Source of randomness.
+        size: Height and width of the images in pixels.
+    """
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
     return CameraEffects(
         blur=float(rng.uniform(0, 0.6)),

@@ -1,4 +1,4 @@
-"""Where the camera stands, so that what should be seen fills the image."""
+"""Placement of the camera such that given points fill the image."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from idol.synthesis.rendering.camera import SceneCamera, look_at
 def frame_points(
     rng: np.random.Generator, points: Float[np.ndarray, "n 3"], size: int, floor: float = 0.25
 ) -> SceneCamera:
-    """A random camera whose image holds all points (n, 3), with a random margin.
+    """Choose a random camera whose image contains all points, with a random margin.
 
     The camera looks from the front (+Z), up to 30 degrees from either side, from a person's height or lower.
 
     Args:
         rng: Source of randomness.
-        points: What must be seen, meters.
-        size: Pixels along a side.
-        floor: The camera is never lower, meters.
+        points: (n, 3) points to contain, in meters.
+        size: Height and width of the image in pixels.
+        floor: Lowest height of the camera in meters.
     """
     margin = rng.uniform(0.03, 0.1) if rng.uniform() < 0.75 else rng.uniform(0.1, 0.25)
     half_angle = np.radians(rng.uniform(26, 50)) / 2
@@ -34,7 +34,7 @@ def frame_points(
         eye[1] = max(eye[1], floor)
         camera = SceneCamera(eye, look_at(eye, center), focal, size)
         at = camera.project(points)
-        # recenter on the points as seen, then step back until they fit
+        # Recenter on the projected points, then step back until they fit; this converges in a few rounds.
         middle = (at[:, :2].min(0) + at[:, :2].max(0)) / 2 - (size - 1) / 2
         step = (middle * [1, -1]) * distance / focal
         center = center + camera.view[0, :3] * step[0] + camera.view[1, :3] * step[1]

@@ -1,4 +1,4 @@
-"""Persons and scenes to images, exact depth and masks, through OpenGL on EGL (a GPU or llvmpipe)."""
+"""Rasterizer of persons in scenes: images, exact depth and masks, by OpenGL on EGL (a GPU or llvmpipe)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from idol.synthesis.rendering.camera import SceneCamera, look_at, orthographic
 from idol.synthesis.scene.scene import Quad, Scene
 
 _SHADOW_SIZE = 768
+# Specular strength and sharpness, unused, mirror reflection.
 _SHINE: dict[Material, tuple[float, float, float, float]] = {
     "skin": (0.06, 18.0, 0.0, 0.35),
     "cloth": (0.03, 12.0, 0.0, 0.10),
@@ -22,18 +23,19 @@ _SHINE: dict[Material, tuple[float, float, float, float]] = {
     "hair": (0.10, 22.0, 0.0, 0.15),
     "eye": (0.50, 80.0, 0.0, 0.60),
 }
+# Light that wraps around the terminator, and the alpha below which a texel is discarded.
 _WRAP: dict[Material, float] = {"skin": 0.2, "cloth": 0.0, "shoe": 0.0, "hair": 0.6, "eye": 0.0}
 _CUTOFF: dict[Material, float] = {"skin": 0.0, "cloth": 0.3, "shoe": 0.3, "hair": 0.45, "eye": 0.3}
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """One image.
+    """A rendered image.
 
     Attributes:
         image: (s, s, 3) uint8 sRGB.
         z: (s, s) float32 distance along the view axis in meters; the person's where the mask is set.
-        mask: (s, s) bool: at least half of the pixel is the person.
+        mask: (s, s) bool: the person covers at least half of the pixel.
     """
 
     image: np.ndarray
@@ -51,16 +53,16 @@ class _Draw:
 
 
 class Rasterizer:
-    """An off-screen OpenGL context that draws square images.
+    """An off-screen OpenGL context that renders square images.
 
-    Load a person, set the stage, then draw frame after frame.
+    Load a person, set the scene, then draw frame by frame.
 
     Args:
-        size: Pixels along a side.
-        block: Samples along a side of a pixel.
+        size: Height and width of the images in pixels.
+        block: Samples per pixel in each direction.
 
     Raises:
-        UserError: If no EGL context can be had.
+        UserError: If no EGL context can be created.
     """
 
     def __init__(self, size: int, block: int = 2) -> None:
@@ -96,7 +98,7 @@ class Rasterizer:
         self._loaded: SyntheticPerson | None = None
 
     def load_person(self, person: SyntheticPerson) -> None:
-        """Upload a person's mesh and textures; a person loaded before is dropped."""
+        """Upload a person's mesh and textures, replacing the previous person."""
         if self._loaded is person:
             return
         _release(self._person_keeps)
@@ -106,8 +108,8 @@ class Rasterizer:
         self._person = []
         for part in person.parts:
             index = _kept(keep, gl.buffer(part.triangles.astype("i4").tobytes()))
-            shape = [(self._vertices, "3f 3f", "place", "normal"), (uv, "2f", "uv")]
-            flat = [(self._vertices, "3f 12x", "place"), (uv, "2f", "uv")]
+            shape = [(self._vertices, "3f 3f", "position", "normal"), (uv, "2f", "uv")]
+            flat = [(self._vertices, "3f 12x", "position"), (uv, "2f", "uv")]
             surface = _kept(keep, gl.vertex_array(self._surface, shape, index))
             shadow = _kept(keep, gl.vertex_array(self._shadow, flat, index))
             image = _kept(keep, self._texture(part.texture))
@@ -116,7 +118,12 @@ class Rasterizer:
         self._loaded = person
 
     def set_scene(self, scene: Scene, camera: SceneCamera) -> None:
-        """Upload a scene, look at it through a camera of the raster's size, and draw it empty."""
+        """Upload a scene, and render it without the person.
+
+        Args:
+            scene: The scene.
+            camera: The camera; its image must have the rasterizer's size.
+        """
         _release(self._scene_keeps)
         keep = self._scene_keeps
         images: dict[int, Any] = {}
@@ -136,20 +143,20 @@ class Rasterizer:
         self._draw_empty(self._dim_buffer, 0.0)
         self._draw_empty(self._bright_buffer, 1.0)
 
-    def plate(self) -> Rendering:
-        """The stage without the person and without its shadow."""
+    def background(self) -> Rendering:
+        """Render the scene without the person and the person's shadow."""
         self._samples.use()
         self._samples.clear(0, 0, 0, 0, depth=1.0)
         self._draw_backdrop(None)
         return self._resolve()
 
     def draw(self, vertices: np.ndarray, normals: np.ndarray, focus: tuple[np.ndarray, float]) -> Rendering:
-        """The loaded person on the stage.
+        """Render the loaded person in the scene.
 
         Args:
-            vertices: (n, 3) of the posed person, meters.
-            normals: (n, 3) unit.
-            focus: Center (3,) and half-width in meters of what the shadow map covers.
+            vertices: (n, 3) of the posed person, in meters.
+            normals: (n, 3) unit normals.
+            focus: Center (3,) and half-width of the box that the shadow map covers, in meters.
         """
         away = focus[0] + self._light.key * 5
         sun = orthographic(focus[1], 0.1, 10.0) @ look_at(away, focus[0])
@@ -170,8 +177,8 @@ class Rasterizer:
         rows = np.concatenate([quad.corners, np.tile(quad.normal, (4, 1)), quad.uv], 1).astype("f4")
         vertices = _kept(keep, gl.buffer(rows.tobytes()))
         index = _kept(keep, gl.buffer(np.array([0, 1, 2, 0, 2, 3], "i4").tobytes()))
-        shaded = [(vertices, "3f 3f 2f", "place", "normal", "uv")]
-        flat = [(vertices, "3f 3f 8x", "place", "normal")]
+        shaded = [(vertices, "3f 3f 2f", "position", "normal", "uv")]
+        flat = [(vertices, "3f 3f 8x", "position", "normal")]
         surface = _kept(keep, gl.vertex_array(self._surface, shaded, index))
         return _Draw(surface, _kept(keep, gl.vertex_array(self._backdrop, flat, index)), image, None, "cloth")
 
@@ -196,7 +203,7 @@ class Rasterizer:
         self._backdrop["shadows"], self._backdrop["bright"], self._backdrop["dim"] = 2, 4, 5
 
     def _draw_empty(self, buffer: Any, sun: float) -> None:
-        """The stage alone: in the light (1), or as if all of it lay in the person's shadow (0)."""
+        """Render the scene alone: fully lit (sun = 1), or as if all of it lay in the person's shadow (0)."""
         buffer.use()
         buffer.clear(0, 0, 0, 0, depth=1.0)
         (self._panorama or self._white).use(3)
@@ -224,7 +231,7 @@ class Rasterizer:
                 part.shadow.render()
 
     def _draw_backdrop(self, sun: np.ndarray | None) -> None:
-        """The empty stage with the person's shadow on it, or without one."""
+        """Draw the empty scene, with the person's shadow on it if `sun` is given."""
         self._shadow_map.use(2)
         self._bright.use(4)
         self._dim.use(5)
@@ -273,7 +280,7 @@ class Rasterizer:
 
 
 class _Screen:
-    """A program that runs once for every pixel."""
+    """A shader program that runs once per pixel of the target."""
 
     def __init__(self, gl: Any, corners: Any, fragment: str) -> None:
         self.program = gl.program(shaders.SCREEN_VERTEX, fragment)
@@ -288,7 +295,7 @@ class _Screen:
 
 @lru_cache(1)
 def _context() -> Any:
-    """The process's one OpenGL context: of several only the latest would be drawn into."""
+    """Create the one OpenGL context of the process: of several only the latest would be drawn into."""
     import moderngl
 
     try:
@@ -306,7 +313,7 @@ def _plain(texture: Any) -> Any:
 
 
 def _matrix(matrix: np.ndarray) -> bytes:
-    """Column-major float32, as OpenGL reads it."""
+    """Convert a matrix to column-major float32, as OpenGL reads it."""
     return matrix.T.astype("f4").tobytes()
 
 

@@ -1,20 +1,20 @@
-"""GLSL of the raster: light and shadow on surfaces, then occlusion, tone and resolution in one pass."""
+"""GLSL of the rasterizer: shading and shadows, then occlusion, tone mapping and downsampling in one pass."""
 
 SURFACE_VERTEX = """#version 330
-in vec3 place; in vec3 normal; in vec2 uv;
+in vec3 position; in vec3 normal; in vec2 uv;
 uniform mat4 clip_from_world; uniform mat4 view; uniform mat4 light_from_world;
-out vec3 world; out vec3 world_normal; out vec2 st; out float distance_z; out vec3 light_place;
+out vec3 world; out vec3 world_normal; out vec2 st; out float distance_z; out vec3 light_position;
 void main() {
-  world = place; world_normal = normal; st = uv;
-  distance_z = -(view * vec4(place, 1)).z;
-  // pushed out along the normal, so that surfaces do not shadow themselves
-  light_place = (light_from_world * vec4(place + normal * 0.006, 1)).xyz * 0.5 + 0.5;
-  gl_Position = clip_from_world * vec4(place, 1);
+  world = position; world_normal = normal; st = uv;
+  distance_z = -(view * vec4(position, 1)).z;
+  // offset along the normal, so that surfaces do not shadow themselves
+  light_position = (light_from_world * vec4(position + normal * 0.006, 1)).xyz * 0.5 + 0.5;
+  gl_Position = clip_from_world * vec4(position, 1);
 }"""
 
 _SHADOWED = """
 uniform sampler2DShadow shadows; uniform bool has_shadows;
-float lit(vec3 at) { // share of the key light that arrives
+float lit(vec3 at) { // share of the key light that reaches the point
   if (!has_shadows || any(lessThan(at.xy, vec2(0))) || any(greaterThan(at.xy, vec2(1)))) return 1.0;
   vec2 texel = 1.0 / vec2(textureSize(shadows, 0));
   float sum = 0.0;
@@ -25,11 +25,11 @@ float lit(vec3 at) { // share of the key light that arrives
 
 SURFACE_FRAGMENT = (
     """#version 330
-in vec3 world; in vec3 world_normal; in vec2 st; in float distance_z; in vec3 light_place;
+in vec3 world; in vec3 world_normal; in vec2 st; in float distance_z; in vec3 light_position;
 layout(location = 0) out vec4 out_color; layout(location = 1) out vec2 out_depth;
 uniform sampler2D image; uniform sampler2D bumps; uniform sampler2D sky;
 uniform bool has_bumps; uniform bool is_catcher; uniform bool is_person; uniform bool is_skin;
-uniform float sun; // 1, or 0 for the image that full shadow would give
+uniform float sun; // 1, or 0 for a scene in full shadow
 uniform float wrap; uniform float cutoff; uniform vec4 shine; // strength, sharpness, -, mirror
 uniform vec3 ambient[9]; uniform vec3 key; uniform vec3 key_color; uniform vec3 fill;
 uniform vec3 fill_color; uniform vec3 eye;
@@ -52,34 +52,34 @@ vec3 bumped(vec3 n) { // tangents from screen derivatives
 void main() {
   vec4 texel = texture(image, st);
   if (texel.a < cutoff) discard;
-  vec3 way = normalize(world - eye);
+  vec3 ray = normalize(world - eye);
   if (is_catcher) {
-    vec2 at = vec2(atan(way.x, way.z) / (2 * PI), acos(clamp(way.y, -1, 1)) / PI);
+    vec2 at = vec2(atan(ray.x, ray.z) / (2 * PI), acos(clamp(ray.y, -1, 1)) / PI);
     out_color = vec4(textureLod(sky, at, 0).rgb * mix(0.45, 1.0, sun), 1); out_depth = vec2(distance_z, 0);
     return;
   }
-  float s = lit(light_place) * sun;
+  float s = lit(light_position) * sun;
   vec3 n = normalize(world_normal);
-  if (!gl_FrontFacing && is_person) n = dot(n, way) > 0 ? -n : n;
+  if (!gl_FrontFacing && is_person) n = dot(n, ray) > 0 ? -n : n;
   if (has_bumps) n = bumped(n);
   float facing = dot(n, key);
   vec3 direct = vec3(clamp((facing + wrap) / (1 + wrap), 0, 1));
   if (is_skin) direct = clamp((facing + vec3(0.32, 0.14, 0.09)) / vec3(1.32, 1.14, 1.09), 0, 1);
   vec3 albedo = pow(texel.rgb, vec3(2.2));
   vec3 color = albedo * (irradiance(n) + key_color * direct * s + fill_color * max(dot(n, fill), 0));
-  float gloss = pow(max(dot(n, normalize(key - way)), 0), shine.y);
-  float fresnel = 0.04 + 0.96 * pow(1 - max(dot(n, -way), 0), 5);
+  float gloss = pow(max(dot(n, normalize(key - ray)), 0), shine.y);
+  float fresnel = 0.04 + 0.96 * pow(1 - max(dot(n, -ray), 0), 5);
   color += shine.x * gloss * s * key_color * step(0, facing);
-  color += shine.w * fresnel * irradiance(reflect(way, n));
+  color += shine.w * fresnel * irradiance(reflect(ray, n));
   out_color = vec4(color, 1);
   out_depth = vec2(distance_z, is_person ? 1 : 0);
 }"""
 )
 
-# The empty scene is drawn once a clip, in the light and in full shadow; a frame only mixes the two.
+# The empty scene is rendered once per clip, lit and in full shadow; each frame only mixes the two.
 BACKDROP_FRAGMENT = (
     """#version 330
-in float distance_z; in vec3 light_place;
+in float distance_z; in vec3 light_position;
 layout(location = 0) out vec4 out_color; layout(location = 1) out vec2 out_depth;
 uniform sampler2D bright; uniform sampler2D dim;"""
     + _SHADOWED
@@ -87,7 +87,7 @@ uniform sampler2D bright; uniform sampler2D dim;"""
 void main() {
   ivec2 at = ivec2(gl_FragCoord.xy);
   vec3 full = texelFetch(bright, at, 0).rgb;
-  float s = lit(light_place);
+  float s = lit(light_position);
   out_color = vec4(s < 1 ? mix(texelFetch(dim, at, 0).rgb, full, s) : full, 1);
   out_depth = vec2(distance_z, 0);
 }"""
@@ -98,8 +98,8 @@ layout(location = 0) out vec4 out_color; layout(location = 1) out vec2 out_depth
 void main() { out_color = texelFetch(bright, ivec2(gl_FragCoord.xy), 0); out_depth = vec2(1000, 0); }"""
 
 SHADOW_VERTEX = """#version 330
-in vec3 place; in vec2 uv; uniform mat4 light_from_world; out vec2 st;
-void main() { st = uv; gl_Position = light_from_world * vec4(place, 1); }"""
+in vec3 position; in vec2 uv; uniform mat4 light_from_world; out vec2 st;
+void main() { st = uv; gl_Position = light_from_world * vec4(position, 1); }"""
 
 SHADOW_FRAGMENT = """#version 330
 in vec2 st; uniform sampler2D image; uniform float cutoff;
@@ -114,13 +114,14 @@ uniform sampler2D sky; uniform mat4 world_from_view; uniform float focal; unifor
 const float PI = 3.14159265;
 void main() {
   vec2 p = (gl_FragCoord.xy - side / 2) / focal;
-  vec3 way = normalize((world_from_view * vec4(p, -1, 0)).xyz);
-  vec2 at = vec2(atan(way.x, way.z) / (2 * PI), acos(clamp(way.y, -1, 1)) / PI);
+  vec3 ray = normalize((world_from_view * vec4(p, -1, 0)).xyz);
+  vec2 at = vec2(atan(ray.x, ray.z) / (2 * PI), acos(clamp(ray.y, -1, 1)) / PI);
   out_color = vec4(textureLod(sky, at, 0).rgb, 1); out_depth = vec2(1000, 0);
 }"""
 
-# Every finished pixel is the mean of a block of samples; depth is the mean over the person's samples alone,
-# so that it is exact at the silhouette. Occlusion: how far the surroundings rise above the surface's plane.
+# A final pixel is the mean of a block of samples. Depth is averaged over the person's samples alone, so that
+# it is exact at the silhouette. Ambient occlusion measures how far the surroundings rise above the surface's
+# plane.
 FINISH_FRAGMENT = """#version 330
 layout(location = 0) out vec4 out_color; layout(location = 1) out vec2 out_depth;
 uniform sampler2D colors; uniform sampler2D depths;
@@ -133,7 +134,7 @@ float occlusion(ivec2 center, float z) {
   float here = depth_at(center);
   vec2 ahead = vec2(depth_at(center + ivec2(1, 0)), depth_at(center + ivec2(0, 1))) - here;
   vec2 behind = here - vec2(depth_at(center - ivec2(1, 0)), depth_at(center - ivec2(0, 1)));
-  vec2 slope = mix(ahead, behind, lessThan(abs(behind), abs(ahead))); // the side without an edge
+  vec2 slope = mix(ahead, behind, lessThan(abs(behind), abs(ahead))); // the side without a depth edge
   float radius = 0.22 * focal * float(block) / z, start = noise(gl_FragCoord.xy) * 6.2831853, sum = 0.0;
   for (int k = 0; k < 12; k++) {
     float angle = start + float(k) * 2.3999632;
@@ -150,7 +151,7 @@ void main() {
   for (int i = 0; i < block; i++) for (int j = 0; j < block; j++) {
     vec3 c = texelFetch(colors, base + ivec2(i, j), 0).rgb;
     vec2 d = texelFetch(depths, base + ivec2(i, j), 0).rg;
-    sum += c / (1 + 0.25 * max(c.r, max(c.g, c.b))); // one bright sample must not win the block
+    sum += c / (1 + 0.25 * max(c.r, max(c.g, c.b))); // compressed: one bright sample must not dominate
     if (d.g > 0.5) { person += 1; person_z += d.r; } else scene_z += d.r;
   }
   vec3 mean = sum / all; mean /= max(vec3(1e-3), 1 - 0.25 * mean);

@@ -1,4 +1,4 @@
-"""Where the person stands: a furnished room or the open under a panorama, and the light of it."""
+"""Scenes around the person: a furnished room or an HDRI panorama, and its light."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ _Numbers = tuple[float | int, ...]
 
 @dataclass(frozen=True)
 class Quad:
-    """A flat textured rectangle: corners (4, 3) in meters, normal (3,), uv (4, 2), image (h, w, 3) uint8."""
+    """A flat textured rectangle.
+
+    Attributes:
+        corners: (4, 3) in meters.
+        normal: (3,) unit normal.
+        uv: (4, 2) texture coordinates.
+        image: (h, w, 3) uint8 sRGB.
+    """
 
     corners: np.ndarray
     normal: np.ndarray
@@ -33,9 +40,12 @@ class Light:
 
     Attributes:
         ambient: (9, 3) irradiance as spherical harmonics, in the shader's polynomial order.
-        key, key_color: Direction towards the light that casts shadows, (3,), and its color.
-        fill, fill_color: The same for one that casts none.
-        exposure: Factor before tone mapping; white: (3,) factors of the channels.
+        key: (3,) unit direction towards the key light, which casts shadows.
+        key_color: (3,) color of the key light.
+        fill: (3,) unit direction towards the fill light, which casts none.
+        fill_color: (3,) color of the fill light.
+        exposure: Factor before tone mapping.
+        white: (3,) white balance factors.
         occlusion: Strength of ambient occlusion in [0, 1].
     """
 
@@ -51,7 +61,14 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """Surfaces and light. With a panorama (h, w, 3) the surfaces only catch shadows."""
+    """Surfaces and light.
+
+    Attributes:
+        kind: "room" or "panorama".
+        quads: Surfaces; with a panorama they only receive shadows.
+        light: The light.
+        panorama: (h, w, 3) float32 linear equirectangular image, or None.
+    """
 
     kind: str
     quads: tuple[Quad, ...]
@@ -61,7 +78,7 @@ class Scene:
 
 @lru_cache(1)
 def panoramas() -> tuple[np.ndarray, ...]:
-    """The HDRI panoramas, (256, 512, 3) float32 linear, +Y up, without the negative values they come with."""
+    """Read the HDRI panoramas, (256, 512, 3) float32 linear, +Y up; negative values are clamped to 0."""
     import OpenEXR
 
     found = []
@@ -88,7 +105,7 @@ def _read_exr(module: object, data: bytes) -> np.ndarray:
 
 @lru_cache(1)
 def photos() -> tuple[np.ndarray, ...]:
-    """Square views out of the panoramas, (160, 160, 3) uint8, as images to hang on walls."""
+    """Crop square views from the panoramas, (160, 160, 3) uint8, as images to hang on walls."""
     views = []
     for panorama in panoramas():
         for start in range(0, 512, 160):
@@ -99,12 +116,12 @@ def photos() -> tuple[np.ndarray, ...]:
 
 
 def make_scene(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray, kind: str) -> Scene:
-    """A scene round the box (2, 3) that the person moves in, seen from `eye`.
+    """Make a random scene around the box that the person moves in.
 
     Args:
         rng: Source of randomness.
-        subject: Lowest and highest corner of what the person fills, meters.
-        eye: (3,) where the camera is: a room holds it.
+        subject: (2, 3) lowest and highest corner of the box in meters.
+        eye: (3,) position of the camera in meters; a room contains it.
         kind: "room" or "panorama".
     """
     panorama = _choose_panorama(rng)
@@ -119,28 +136,29 @@ def make_scene(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray, k
 def add_background_depth(
     scene: Scene, camera: SceneCamera, z: Float[np.ndarray, "f h w"], mask: Bool[np.ndarray, "f h w"]
 ) -> Float[np.ndarray, "f h w"]:
-    """Metric depth of the whole frame, from what the raster drew.
+    """Complete the rasterizer's depth to metric depth of the whole frame.
 
-    A room is drawn whole. A panorama has no depth of its own: below the horizon it is the plane of the floor,
-    on which the person stands, above it the sky. Both end at `SKY`, so that depth has no step at the horizon.
+    A room is rendered completely. A panorama has no depth of its own: below the horizon its depth is that of
+    the floor on which the person stands, above it is sky. Both end at `SKY`, so that depth has no step at the
+    horizon.
 
     Args:
-        scene: What was drawn.
-        camera: Through which camera.
-        z: The raster's distances along the view axis, meters.
-        mask: The person, whose distances stay.
+        scene: The scene.
+        camera: The camera it was rendered with.
+        z: (f, h, w) distances of the rasterizer along the view axis in meters.
+        mask: (f, h, w) the person, whose distances are kept.
 
     Returns:
-        Distances along the view axis, meters, at most `SKY`.
+        (f, h, w) distances along the view axis in meters, at most `SKY`.
     """
     if scene.panorama is None:
         return z
-    fall = np.maximum(-camera.rays[..., 1], 1e-9)  # of a line of sight, in meters a meter of depth
+    fall = np.maximum(-camera.rays[..., 1], 1e-9)  # descent of each ray in meters per meter of depth
     return np.where(mask, z, np.minimum(camera.eye[1] / fall, SKY).astype(z.dtype))
 
 
 def _choose_panorama(rng: np.random.Generator) -> np.ndarray:
-    """A panorama of mean brightness 0.55, turned at random, but not so that it is black behind the person."""
+    """Choose a panorama, scaled to mean brightness 0.55, rotated such that it is not black at its center."""
     for _ in range(6):
         panorama = panoramas()[int(rng.integers(len(panoramas())))]
         width = panorama.shape[1]
@@ -153,16 +171,22 @@ def _choose_panorama(rng: np.random.Generator) -> np.ndarray:
 
 
 def make_light(rng: np.random.Generator, panorama: np.ndarray, kind: str) -> Light:
-    """Ambient light from the panorama; the key where it is brightest, or from a lamp in a room."""
+    """Make the light of a scene: ambient light and key light of the panorama, or a lamp in a room.
+
+    Args:
+        rng: Source of randomness.
+        panorama: (h, w, 3) float32 linear.
+        kind: "room" or "panorama".
+    """
     ambient = harmonics(panorama)
     key = brightest(panorama)
     if key[1] < 0.25 or kind == "room":
         angle = rng.uniform(-1.2, 1.2)
         key = np.array([np.sin(angle) * 0.8, rng.uniform(0.5, 1.2), np.cos(angle)])
-    key[1] = min(key[1], 3 * np.hypot(key[0], key[2]) + 0.05)  # never straight from above
+    key[1] = min(key[1], 3 * np.hypot(key[0], key[2]) + 0.05)  # never from straight above
     key[0] += 0.02
     gray = ambient.mean(1, keepdims=True)
-    if kind == "room":  # walls even the light out
+    if kind == "room":  # walls diffuse the light
         even = np.concatenate([[1.25], np.full(8, 0.5)])[:, None]
         ambient = 0.35 * ambient + 0.65 * gray * np.array([1.05, 1.0, 0.93]) * even
     else:
@@ -182,7 +206,7 @@ def make_light(rng: np.random.Generator, panorama: np.ndarray, kind: str) -> Lig
 
 
 def _directions(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """x, y, z and the solid angle of an equirectangular image's pixels, (h, w) each."""
+    """Return x, y, z and the solid angle of the pixels of an equirectangular image, (h, w) each."""
     theta = (np.arange(height) + 0.5)[:, None] / height * np.pi
     phi = (np.arange(width) + 0.5)[None] / width * 2 * np.pi
     ring, one = np.sin(theta), np.ones((height, width))
@@ -191,7 +215,14 @@ def _directions(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def harmonics(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "9 3"]:
-    """Irradiance over pi of a panorama (h, w, 3) as 9 coefficients (9, 3) (Ramamoorthi and Hanrahan 2001)."""
+    """Compute irradiance / pi as 9 spherical harmonics (Ramamoorthi and Hanrahan 2001).
+
+    Args:
+        panorama: (h, w, 3) linear equirectangular image.
+
+    Returns:
+        (9, 3) coefficients per channel.
+    """
     x, y, z, area = _directions(*panorama.shape[:2])
     k = np.array([0.282095] + [0.488603] * 3 + [1.092548] * 2 + [0.315392, 1.092548, 0.546274])
     basis = [np.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y]
@@ -201,7 +232,7 @@ def harmonics(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "9 3"]:
 
 
 def brightest(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, " 3"]:
-    """Unit direction (3,) of the brightest spot above the horizon."""
+    """Return the unit direction (3,) of the brightest pixel above the horizon of a panorama (h, w, 3)."""
     x, y, z, area = _directions(*panorama.shape[:2])
     light = np.minimum(panorama.mean(-1), 50) * area
     light[panorama.shape[0] // 2 :] = 0
@@ -223,7 +254,13 @@ def _quad(
 
 
 def room(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray) -> tuple[Quad, ...]:
-    """Floor, ceiling and three walls, the back one behind the person; the camera's side is open."""
+    """Make floor, ceiling, furniture and three walls; the side of the camera is open.
+
+    Args:
+        rng: Source of randomness.
+        subject: (2, 3) lowest and highest corner of the person's box in meters.
+        eye: (3,) position of the camera in meters.
+    """
     reach = max(np.abs(subject[:, 0]).max() + 0.4, abs(eye[0]) + 0.2)
     w, h = max(rng.uniform(4.2, 7), 2 * reach), max(rng.uniform(2.4, 3.3), subject[1, 1] + 0.25)
     d = max(7.0, eye[2] + 3.0)
@@ -248,7 +285,7 @@ def room(rng: np.random.Generator, subject: np.ndarray, eye: np.ndarray) -> tupl
 
 
 def _furniture(rng: np.random.Generator, subject: np.ndarray, width: float, back: float) -> list[Quad]:
-    """Boxes along the back wall, behind the person: cupboards, tables, crates."""
+    """Place boxes along the back wall, behind the person: cupboards, tables, crates."""
     quads: list[Quad] = []
     space = float(subject[0, 2]) - back - 0.1
     for _ in range(int(rng.integers(0, 4)) if space > 0.3 else 0):
@@ -259,7 +296,13 @@ def _furniture(rng: np.random.Generator, subject: np.ndarray, width: float, back
 
 
 def box(corner: np.ndarray, size: np.ndarray, image: np.ndarray) -> list[Quad]:
-    """Front, top and two sides of a box that stands against the back wall."""
+    """Make front, top and two sides of a box that stands against the back wall.
+
+    Args:
+        corner: (3,) lower left back corner in meters.
+        size: (3,) width, height and depth in meters.
+        image: (h, w, 3) uint8 texture of all sides.
+    """
     x, y, z = corner
     w, h, d = size
     return [

@@ -1,4 +1,4 @@
-"""Painted surfaces of rooms: floors, walls and what hangs on them. Images are (h, w, 3) uint8."""
+"""Procedural textures of rooms: floors, and walls with furniture. Images are (h, w, 3) uint8 sRGB."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-_WALL = 512
+_WALL = 512  # side in pixels
 _FLOOR = 384
 Color = tuple[int, int, int]
 
 
 def color(rng: np.random.Generator, low: float, high: float, saturation: float) -> np.ndarray:
-    """A furnishing color, (3,) in [0, 1], of value low..high; warm hues are the commonest."""
+    """Draw a random interior color; warm hues are the most frequent.
+
+    Args:
+        rng: Source of randomness.
+        low: Lowest HSV value, in [0, 1].
+        high: Highest HSV value, in [0, 1].
+        saturation: Highest HSV saturation, in [0, 1].
+
+    Returns:
+        (3,) RGB in [0, 1].
+    """
     hue = rng.uniform(0.03, 0.16) if rng.uniform() < 0.6 else rng.uniform()
     return np.array(colorsys.hsv_to_rgb(hue, rng.uniform() ** 1.7 * saturation, rng.uniform(low, high)))
 
@@ -25,7 +35,16 @@ def _ink(rng: np.random.Generator, low: float, high: float, saturation: float) -
 
 
 def cloud(rng: np.random.Generator, size: int, scales: Sequence[tuple[int, float]]) -> np.ndarray:
-    """Smooth noise (size, size, 1): a sum of (cells a side, strength)."""
+    """Draw smooth noise.
+
+    Args:
+        rng: Source of randomness.
+        size: Side in pixels.
+        scales: Octaves as (cells per side, standard deviation).
+
+    Returns:
+        (size, size, 1) float32.
+    """
     total = np.zeros((size, size), np.float32)
     for cells, strength in scales:
         grid = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
@@ -38,7 +57,7 @@ def _finish(image: np.ndarray) -> np.ndarray:
 
 
 def floor(rng: np.random.Generator) -> np.ndarray:
-    """Planks, tiles, carpet or concrete; tiles without a seam."""
+    """Draw a floor of planks, tiles, carpet or concrete; it tiles seamlessly."""
     match int(rng.integers(4)):
         case 0 | 1:
             return planks(rng)
@@ -51,7 +70,7 @@ def floor(rng: np.random.Generator) -> np.ndarray:
 
 
 def planks(rng: np.random.Generator) -> np.ndarray:
-    """Wooden boards."""
+    """Draw wooden boards."""
     size, rows = _FLOOR, 12
     wood = np.array([0.55, 0.38, 0.24]) * rng.uniform(0.5, 1.5) * (1 + rng.uniform(-0.1, 0.1, 3))
     image = np.zeros((size, size, 3))
@@ -78,7 +97,12 @@ def _tiles(rng: np.random.Generator) -> np.ndarray:
 
 
 def wall(rng: np.random.Generator, images: Sequence[np.ndarray]) -> np.ndarray:
-    """A wall seen from inside: paint, paper, bricks or panels, with things on and before it."""
+    """Draw a wall: paint, wallpaper, bricks or panels, with furniture in front of it.
+
+    Args:
+        rng: Source of randomness.
+        images: Images to hang in frames, (h, w, 3) uint8.
+    """
     base = _finish(_plaster(rng))
     image = Image.fromarray(base)
     pen = ImageDraw.Draw(image)
@@ -211,7 +235,7 @@ def _plant(rng: np.random.Generator, pen: ImageDraw.ImageDraw, x: int) -> None:
 
 
 def cloth(rng: np.random.Generator) -> np.ndarray:
-    """A small plain or wooden surface for furniture."""
+    """Draw a small plain or wooden texture for furniture."""
     size = 64
     base = (
         np.array([0.5, 0.34, 0.2]) * rng.uniform(0.5, 1.6)
