@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from idol.synthesis import generate, make_clip
+from idol.synthesis import make_clip, synth
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def clips_a_minute(clips: int, size: int, workers: int) -> float:
     ends: list[tuple[float, int]] = []
     shard = 8
     with tempfile.TemporaryDirectory() as folder:
-        generate(
+        synth(
             Path(folder) / "clips",
             clips + shard * workers,
             0,
