@@ -2,14 +2,12 @@
 
 import io
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from idol.clip.video import _appearing
+from idol.atomic_io import atomic_file
 from idol.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -71,7 +69,16 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     ):
         raise ValueError(f"image: found {image.dtype} {image.shape}, expected uint8 (3, h, w) or (h, w)")
     pixels = np.ascontiguousarray(image.transpose(1, 2, 0)) if image.ndim == 3 else image
-    _write_bytes(Path(path), lambda fresh: Image.fromarray(pixels).save(fresh))
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as new:
+            Image.fromarray(pixels).save(new)
+    except OSError as wrong:
+        remedy = "check the suffix and the space left"
+        raise UserError(str(path), f"cannot be written ({wrong})", remedy) from wrong
+    except ValueError as wrong:  # what Pillow raises for an unknown suffix
+        raise UserError(str(path), str(wrong), "end the name in .png or .jpg") from wrong
 
 
 def encode_depth16(depth: np.ndarray) -> bytes:
@@ -92,11 +99,3 @@ def encode_depth16(depth: np.ndarray) -> bytes:
     values = np.rint(depth.astype(np.float64) * 65535).astype(np.uint16)
     Image.fromarray(values).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def _write_bytes(path: Path, save: Callable[[Path], Any]) -> None:
-    with _appearing(path) as fresh:
-        try:
-            save(fresh)
-        except ValueError as wrong:  # Pillow's word for a suffix it does not know
-            raise UserError(str(path), str(wrong), "end the name in .png or .jpg") from wrong

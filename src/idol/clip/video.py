@@ -220,7 +220,7 @@ def video_writer(
     """
     if not 0 < fps < np.inf:
         raise ValueError(f"fps: found {fps}, expected a positive number")
-    with _appearing(Path(path)) as fresh, _open_for_writing(fresh) as out:
+    with _new_video(Path(path)) as fresh, _open_for_writing(fresh) as out:
         writer = VideoWriter(out, height, width, fps, crf, preset)
         yield writer
         writer.finish()
@@ -292,8 +292,8 @@ def _encode_part(out: Any, stream: Any, part: Any, left: int) -> int:
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside `path` that replaces it when the block ends without error."""
+def _new_video(path: Path) -> Iterator[Path]:
+    """Yield a new file that replaces `path` when the block ends without error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with atomic_file(path) as new:

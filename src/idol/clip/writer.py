@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from idol.atomic_io import write_bytes
 from idol.clip import Clip
 from idol.clip.clip import clip_to_files
 from idol.errors import UserError
@@ -59,7 +60,7 @@ class ClipWriter:
         if not self.frames:
             raise ValueError("parts: found none, expected at least one")
         try:
-            (self.folder / _RECORD).write_text(json.dumps(self._record, separators=(",", ":")))
+            write_bytes(self.folder / _RECORD, json.dumps(self._record, separators=(",", ":")).encode())
         except OSError as wrong:
             raise UserError(
                 str(self.folder), f"cannot be written ({wrong})", "check the space left"
