@@ -17,7 +17,7 @@ from idol.evaluation.networks.lpips import LPIPS, Backbone
 from idol.pose.joints import body_18
 
 if TYPE_CHECKING:
-    from idol.prepare.estimators.detection import Detection
+    from idol.prepare.estimators.detection import PersonDetection
 
 _BATCH = 16  # images that Inception sees at once
 
@@ -117,7 +117,7 @@ def person_embedder(device: str = "cpu") -> Embedding:
     return embed
 
 
-def _joints(person: Detection) -> np.ndarray:
+def _joints(person: PersonDetection) -> np.ndarray:
     joints = person.keypoints.astype(np.float32)
     joints[..., 2] = joints[..., 2].clip(0, 1)  # some estimators report scores above 1
     return joints
