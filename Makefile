@@ -1,16 +1,22 @@
-# make demo | test | lint     Everything happens in .venv; a second run starts from what is there.
+# make demo | test | test-fast | lint     Everything happens in .venv; a second run starts from what is there.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint clean
+# A process per core, but no more than four: each takes up to 2 GB. Fixtures of a file are made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+.PHONY: demo test test-fast lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/idol demo --overwrite
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: $(VENV)/.installed-dev
+	$(PYTEST) -m 'not (assets or browser or slow or training)'
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

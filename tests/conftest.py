@@ -8,6 +8,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a model hub
 
+import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,3 +22,19 @@ def _modules_with_shapes() -> list[str]:
 
 
 install_import_hook(_modules_with_shapes(), "beartype.beartype")
+
+_KINDS = {
+    "app": "browser",
+    "webapp": "browser",
+    "benchmarks": "training",
+    "experiments": "training",
+    "training": "training",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder with what they need; `make test-fast` leaves those out."""
+    for item in items:
+        kind = _KINDS.get(item.path.relative_to(ROOT / "tests").parts[0])
+        if kind is not None:
+            item.add_marker(kind)
