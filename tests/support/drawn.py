@@ -1,4 +1,4 @@
-"""Drawn clips: a square person that walks over a striped plate, with everything a real clip has."""
+"""Drawn clips: a square person that walks over a striped background, with all parts of a real clip."""
 
 import numpy as np
 
@@ -23,13 +23,13 @@ def drawn_clip(seed: int, frames: int = 4, size: int = 64, moving: bool = False)
         keypoints[f, :, 1] = y + rng.uniform(0, side, len(OPENPOSE_18))
         keypoints[f, :, 2] = 1
     depth = np.where(mask, np.linspace(0.2, 1, frames, dtype=np.float32)[:, None, None], 0).astype(np.float32)
-    plate = np.broadcast_to(background, video.shape).copy() if moving else background
+    still_or_moving = np.broadcast_to(background, video.shape).copy() if moving else background
     return Clip(
         video=video,
         depth=depth,
         mask=mask,
         pose=Pose(keypoints, size, size),
-        background=plate,
+        background=still_or_moving,
         fps=8.0,
         source=f"drawn:{seed}",
         subject=f"subject-{seed}",
