@@ -1,4 +1,4 @@
-"""For tests that look at results in a real browser: headless Chromium, and pages from this machine."""
+"""Headless Chromium and a local file server, for tests that check results in a real browser."""
 
 import base64
 import contextlib
@@ -27,7 +27,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 @contextlib.contextmanager
 def browser_page(width=640, height=480):
-    """A page of Chromium, and what its console complained about."""
+    """Yield a page of Chromium and the list of errors on its console."""
     sync_api = pytest.importorskip("playwright.sync_api")
     executable = next(filter(None, map(shutil.which, _NAMES)), None)
     if executable is None:
@@ -45,7 +45,7 @@ def browser_page(width=640, height=480):
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Files of several folders, each under its own prefix."""
+    """Serves the files of several folders, each under its own prefix."""
 
     def __init__(self, *args, folders, **kwargs):
         self._folders = folders
@@ -64,7 +64,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def served(**folders):
-    """The address of a server on a free port: `served(page=A, three=B)` has A's files under /page/."""
+    """Yield the address of a server on a free port; with `served(page=A)`, A's files are under /page/."""
     handler = functools.partial(_Handler, folders={f"{name}/": folder for name, folder in folders.items()})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -78,6 +78,6 @@ def served(**folders):
 
 
 def image_of(data):
-    """(h, w, 3) uint8 of PNG bytes, or of a data URL of PNG."""
+    """Return (h, w, 3) uint8 from PNG bytes or a PNG data URL."""
     raw = base64.b64decode(data.split(",", 1)[1]) if isinstance(data, str) else data
     return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB"))

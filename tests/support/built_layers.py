@@ -1,4 +1,4 @@
-"""Layers of simple shapes, whose geometry is known in closed form."""
+"""Layers of simple shapes with geometry in closed form."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from idol.rendering.geometry.camera import Camera, Layers, Plane
 
 
 def built_layers(frames=2, height=24, width=20, fov=40.0, z=2.0, wall=5.0, metric=True, seed=0):
-    """A rectangle of random colors at `z` meters that walks to the right before a wall of random colors."""
+    """Return layers of a rectangle at `z` meters that moves to the right before a wall, in random colors."""
     rng = np.random.default_rng(seed)
     alpha = np.zeros((frames, height, width), np.float32)
     for f in range(frames):
@@ -25,7 +25,7 @@ def built_layers(frames=2, height=24, width=20, fov=40.0, z=2.0, wall=5.0, metri
 
 
 def pinhole_points(camera, z):
-    """(h, w, 3): a literal loop of x = (u - cx) z / f, y up, looking along -z."""
+    """Return (h, w, 3) points by a literal loop of x = (u - cx) z / f, y up, looking along -z."""
     f = camera.height / 2 / np.tan(np.radians(camera.fov) / 2)
     points = np.empty((*z.shape, 3))
     for v in range(camera.height):

@@ -1,4 +1,4 @@
-"""A textured egg on a floor before a wall, ray-cast by the book: what the renderer is judged by."""
+"""A textured egg on a floor in front of a wall, ray-cast in closed form: the reference for the renderer."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ CAMERA = Camera(40.0, 96, 96)
 
 
 def cast(view: View, camera: Camera, person: bool = True, samples: int = 3):
-    """Image (3, h, w) in [0, 255], share of the person (h, w), point in space (h, w, 3) of each pixel."""
+    """Return the image (3, h, w) in [0, 255], the egg's coverage (h, w), and each pixel's point (h, w, 3)."""
     h, w = camera.height, camera.width
     color, share, points = np.zeros((3, h, w)), np.zeros((h, w)), np.zeros((h, w, 3))
     offsets = (np.arange(samples) + 0.5) / samples - 0.5
@@ -57,7 +57,7 @@ def _paint(x, fast, slow, base):
 
 
 def layers(frames: int = 1) -> Layers:
-    """The scene as the renderer gets it: seen from the clip's own camera."""
+    """Return the layers of the scene as seen by the clip's own camera."""
     frame, share, points = cast(View.identity(), CAMERA)
     background, _, _ = cast(View.identity(), CAMERA, person=False)
     frame, background = frame.round().astype(np.uint8), background.round().astype(np.uint8)

@@ -151,13 +151,13 @@ def sign(path: Path, facts: Facts, signer: Signer) -> Path:
                 new.write_bytes(manifest)
             shutil.copymode(path, new)
         return target
-    except c2pa.C2paError as wrong:
+    except c2pa.C2paError as error:
         remedy = "give an undamaged file and a certificate of C2PA's profile"
-        raise UserError(str(path), f"cannot be signed ({wrong})", remedy) from wrong
-    except OSError as wrong:
+        raise UserError(str(path), f"cannot be signed ({error})", remedy) from error
+    except OSError as error:
         raise UserError(
-            str(path), f"cannot be signed ({wrong.strerror})", "check the folder and the free disk space"
-        ) from wrong
+            str(path), f"cannot be signed ({error.strerror})", "check the folder and the free disk space"
+        ) from error
 
 
 def _manifest(title: str, facts: Facts) -> dict[str, Any]:
@@ -192,8 +192,8 @@ def _context(trust: Path | None = None) -> c2pa.Context:
     if trust is not None:
         try:
             settings["trust"] = {"user_anchors": trust.read_text()}
-        except (OSError, ValueError) as wrong:
-            raise UserError("trust", f"{trust} cannot be read", "give a file of PEM certificates") from wrong
+        except (OSError, ValueError) as error:
+            raise UserError("trust", f"{trust} cannot be read", "give a file of PEM certificates") from error
     return c2pa.Context.from_dict(settings)
 
 
@@ -214,8 +214,8 @@ def read_credentials(path: Path, trust: Path | None = None) -> Credentials:
             if beside.is_file():
                 return _read(kind or _OTHER, file, beside.read_bytes(), context)
             return Credentials() if kind is None else _read(kind, file, None, context)
-    except OSError as wrong:
-        raise UserError(str(path), f"cannot be read ({wrong.strerror})", "give another file") from wrong
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read ({error.strerror})", "give another file") from error
 
 
 def _read(kind: str, file: Any, manifest: bytes | None, context: c2pa.Context) -> Credentials:
@@ -225,8 +225,8 @@ def _read(kind: str, file: Any, manifest: bytes | None, context: c2pa.Context) -
             return _parse_store(json.loads(reader.json()), embedded)
     except c2pa.C2paError.ManifestNotFound:
         return Credentials()
-    except c2pa.C2paError as wrong:  # there is a manifest, but it is damaged
-        return Credentials("tampered", problems=(str(wrong),), embedded=embedded)
+    except c2pa.C2paError as error:  # there is a manifest, but it is damaged
+        return Credentials("tampered", problems=(str(error),), embedded=embedded)
 
 
 def _parse_store(store: dict[str, Any], embedded: bool) -> Credentials:

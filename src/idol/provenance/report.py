@@ -135,28 +135,28 @@ def _detect(frames: np.ndarray) -> tuple[WatermarkDetection | None, str]:
 
 def _watermark_sentence(mark: WatermarkDetection | None, skipped: str) -> str:
     if mark is None:
-        return f"watermark: not examined: {skipped}"
+        return f"watermark: not examined ({skipped})"
     score = f"score {mark.score:.1f}"
     if not mark.found:
         return f"watermark: not found ({score}); that proves nothing"
     rate = max(1, math.floor(-math.log10(max(mark.false_alarm, 1e-300))))
     flipped = ", mirrored" if mark.mirrored else ""
-    seen = f"at {mark.scale:.2f} of its size{flipped}"
-    return f"watermark: found ({score}, {seen}): by chance fewer than one in 10^{rate} score as high"
+    how = f"{score}, at {mark.scale:.2f} of the marked size{flipped}"
+    return f"watermark: found ({how}); fewer than one in 10^{rate} images without it score as high"
 
 
 def _credential_sentences(found: Credentials) -> tuple[str, ...]:
     if found.state == "none":
         return ("credentials: none",)
     if found.state == "tampered":
-        return (f"credentials: TAMPERED: not what was signed ({'; '.join(found.problems)})",)
-    trust = "which a trusted authority vouches for" if found.state == "trusted" else "whom nobody vouches for"
+        return (f"credentials: TAMPERED, changed since signing ({'; '.join(found.problems)})",)
+    trust = "trusted" if found.state == "trusted" else "untrusted"
     who = ", ".join(filter(None, (found.signer, found.organization)))
     claims = [f"made by {found.generator}", *found.sources]
     claims += [f"{key} {value}" for key, value in (found.facts or {}).items()]
-    place = "" if found.embedded else ", beside the file"
+    where = "" if found.embedded else ", in a file beside it"
     return (
-        f"credentials: valid, unchanged since signing{place}",
-        f"signed by: {who} ({found.state if found.state == 'trusted' else 'untrusted'} signer, {trust})",
+        f"credentials: valid, unchanged since signing{where}",
+        f"signed by: {who} ({trust} signer)",
         f"claims: {', '.join(claims)}",
     )

@@ -61,19 +61,19 @@ def load_signer(certificate: Path, private_key: Path) -> Signer:
     chain, key_pem = _read("certificate", certificate), _read("private_key", private_key)
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
-    except ValueError as wrong:
+    except ValueError as error:
         raise UserError(
             "certificate", f"{certificate} is no PEM certificate", "give a chain of PEM certificates"
-        ) from wrong
+        ) from error
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
-    except TypeError as wrong:
+    except TypeError as error:
         remedy = "give it without a passphrase (openssl pkcs8 -nocrypt)"
-        raise UserError("private_key", f"{private_key} is encrypted", remedy) from wrong
-    except (ValueError, UnsupportedAlgorithm) as wrong:
+        raise UserError("private_key", f"{private_key} is encrypted", remedy) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise UserError(
             "private_key", f"{private_key} is no PEM private key", "give a PKCS #8 key"
-        ) from wrong
+        ) from error
     if key.public_key() != leaf.public_key():
         raise UserError(
             "private_key",
@@ -91,25 +91,25 @@ def local_signer() -> Signer:
     Raises:
         UserError: If the cache folder cannot be written.
     """
-    place = cache_folder() / "provenance" / "signer.pem"  # key and chain in one file: never of two makings
+    path = cache_folder() / "provenance" / "signer.pem"  # one file, so that key and chain always match
     try:
-        if place.is_file():
-            kept = place.read_bytes()
+        if path.is_file():
+            kept = path.read_bytes()
             if x509.load_pem_x509_certificates(kept)[0].not_valid_after_utc > datetime.now(UTC):
                 return _from_pem(kept)
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_bytes(place, _make(), private=True)
-        return _from_pem(place.read_bytes())
-    except (OSError, ValueError) as wrong:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_bytes(path, _make(), private=True)
+        return _from_pem(path.read_bytes())
+    except (OSError, ValueError) as error:
         remedy = "set IDOL_CACHE to a writable folder, or give a `certificate`"
-        raise UserError(str(place), f"cannot be used ({wrong})", remedy) from wrong
+        raise UserError(str(path), f"cannot be used ({error})", remedy) from error
 
 
 def _read(argument: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as wrong:
-        raise UserError(argument, f"{path} cannot be read ({wrong.strerror})", "give a PEM file") from wrong
+    except OSError as error:
+        raise UserError(argument, f"{path} cannot be read ({error.strerror})", "give a PEM file") from error
 
 
 def _algorithm(key: PrivateKeyTypes) -> str:

@@ -44,9 +44,9 @@ def _recorded(path: Path) -> Facts:
         settings, files = record["settings"], record["checkpoint"]
         digest = checkpoint_digest((str(file["name"]), str(file["sha256"])) for file in files)
         return Facts(str(settings["weights"]), digest, int(settings["seed"]))
-    except (OSError, ValueError, LookupError, TypeError) as wrong:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         remedy = "give the folder that `idol generate` wrote, or remove run.json"
-        raise UserError("clip", f"{path} is not the record of a run", remedy) from wrong
+        raise UserError("clip", f"{path} is not the record of a run", remedy) from error
 
 
 def watermark_layers(layers: Layers, video: UInt8[np.ndarray, "f 3 h w"], provenance: Provenance) -> Layers:

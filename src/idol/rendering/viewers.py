@@ -309,7 +309,7 @@ def _open_window(clip: Clip, layers: Layers, host: str, port: int) -> None:
 def _imported(name: Viewer) -> Any:
     try:
         return import_module(name)
-    except ImportError as missing:
+    except ImportError as error:
         raise UserError(
             "viewer", f"needs {name}, which is not installed", "pip install idol-diffusion[view]"
-        ) from missing
+        ) from error

@@ -85,7 +85,7 @@ def lines_near_surface(lines: EpipolarLines, surface: Surface) -> Int[np.ndarray
         lines: Candidate lines.
         surface: Surface of the clip.
     """
-    # over the disparities of the surface a line covers the point at their middle and this margin around it
+    # between the surface's disparities a line stays within this margin of its point at the middle one
     middle, half = (surface.near + surface.far) / 2, (surface.near - surface.far) / 2
     x, y = (int(np.ceil(half * travel)) for travel in _pixels(lines, surface))
     return near_surface(lines.at(middle), surface, y, x)
@@ -121,8 +121,7 @@ def intersect_surface(
     A surface is a thin shell, not a solid: a line that is already far behind it passes on, so that the area
     beside an arm shows the background and not the side of the arm. A line that passes behind a depth
     discontinuity *within* the person (an arm in front of the chest) hits the far side, at the last position
-    where that was
-    visible: the body has no holes.
+    where that was visible: the body has no holes.
 
     Args:
         lines: At least one line.

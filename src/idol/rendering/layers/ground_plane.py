@@ -142,10 +142,10 @@ def plant_on_floor(
 ) -> Float32[np.ndarray, "f h w"]:
     """Move a person of relative depth so that the feet stand on the floor.
 
-    A body balances above its feet, so each frame's median disparity is moved to the floor's at the feet; the
-    correction is smoothed over time. The lowest eighth of the body is blended to the disparity of the floor
-    under
-    it: a network's depth is least reliable there, and feet in front of or behind the floor would slide on it.
+    A body balances above its feet, so each frame's median disparity is moved to the floor's at the feet;
+    the correction is smoothed over time. The lowest eighth of the body is blended to the disparity of the
+    floor under it: a network's depth is least reliable there, and feet in front of or behind the floor
+    would slide on it.
 
     Args:
         disparity: Disparity in 1 / meters.

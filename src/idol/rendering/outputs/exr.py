@@ -75,8 +75,8 @@ def _write(
 def _openexr() -> Any:
     try:
         import OpenEXR
-    except ImportError as missing:
+    except ImportError as error:
         raise UserError(
             "kind", "exr needs OpenEXR, which is not installed", "pip install idol-diffusion[render]"
-        ) from missing
+        ) from error
     return OpenEXR
