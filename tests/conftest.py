@@ -24,7 +24,6 @@ def _modules_with_shapes() -> list[str]:
 install_import_hook(_modules_with_shapes(), "beartype.beartype")
 
 _KINDS = {
-    "app": "browser",
     "webapp": "browser",
     "benchmarks": "training",
     "experiments": "training",
