@@ -10,19 +10,19 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from idol.assets import asset_path
+from idol.body.motion import Motion
+from idol.body.retarget import retarget
+from idol.body.rig import BonePoses
+from idol.body.rotations import from_vector
 from idol.clip import Clip, Pose
 from idol.clip.depth import normalise_person, normalise_scene
 from idol.errors import UserError
 from idol.pose.skeleton import OPENPOSE_18, WHOLEBODY_133
 from idol.synthesis.choices import DepthOf, JointSet
-from idol.synthesis.human.body import BonePoses
 from idol.synthesis.human.keypoints import whole_body_points
 from idol.synthesis.human.person import Person, make_person
 from idol.synthesis.motion.augment import Style, is_upright, perform
-from idol.synthesis.motion.motion import Motion
 from idol.synthesis.motion.readers import read_motion
-from idol.synthesis.motion.retarget import retarget
-from idol.synthesis.motion.rotations import from_vector
 from idol.synthesis.rendering.camera import Camera
 from idol.synthesis.rendering.camera_effects import Film, random_film
 from idol.synthesis.rendering.framing import frame_points

