@@ -23,7 +23,7 @@ def synth(
     size: Annotated[int, typer.Option(help="Pixels along a side.")] = 256,
     frames: Annotated[int, typer.Option(help="Frames in a clip.")] = 8,
     split: Annotated[str, typer.Option(help="Whose people and motions: train, val or test.")] = "train",
-    motion_dir: Annotated[Path | None, typer.Option(help="More motions: .bvh, DeepMimic .txt, .npz.")] = None,
+    motion_dir: Annotated[Path | None, typer.Option(help="More motions: .bvh, .amc with .asf, DeepMimic .txt, .npz.")] = None,
     depth: Annotated[str, typer.Option(help="Depth of the person or of the whole scene.")] = "person",
     joints: Annotated[str, typer.Option(help="Joints: body (18) or whole-body (133).")] = "body",
     workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,

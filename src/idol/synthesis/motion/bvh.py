@@ -137,6 +137,9 @@ def read_bvh(path: Path) -> Motion:
 
 
 def _find_joints(names: list[str]) -> dict[str, int]:
+    """Positions of the joints that a person has; a prefix of all names (`mixamorig:`) is ignored."""
+    prefix = next((name[: -len("Hips")] for name in names if name.endswith("Hips")), "")
+    names = [name.removeprefix(prefix) for name in names]
     number: dict[str, int] = {}
     for joint, spellings in _NAMES.items():
         sides = {"": [""]} if joint in _MIDDLE else {".L": ["Left", "L"], ".R": ["Right", "R"]}
