@@ -23,7 +23,9 @@ def synth(
     size: Annotated[int, typer.Option(help="Pixels along a side.")] = 256,
     frames: Annotated[int, typer.Option(help="Frames in a clip.")] = 8,
     split: Annotated[str, typer.Option(help="Whose people and motions: train, val or test.")] = "train",
-    motion_dir: Annotated[Path | None, typer.Option(help="More motions: .bvh, .amc with .asf, DeepMimic .txt, .npz.")] = None,
+    motion_dir: Annotated[
+        Path | None, typer.Option(help="More motions: .bvh, .amc with .asf, DeepMimic .txt, .npz.")
+    ] = None,
     depth: Annotated[str, typer.Option(help="Depth of the person or of the whole scene.")] = "person",
     joints: Annotated[str, typer.Option(help="Joints: body (18) or whole-body (133).")] = "body",
     workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
@@ -86,8 +88,8 @@ def train(
 
 def _check_export(folder: Path, stage: str) -> None:
     """Refuse, before hours of training, what could not be exported or would be lost by it."""
-    if stage == "autoencoder":
-        raise UserError("--export", "the autoencoder alone generates nothing", "export a later stage")
+    if stage in ("autoencoder", "lifter"):
+        raise UserError("--export", f"the {stage} alone generates nothing", "export another stage")
     if folder.exists() and not (folder / "model_index.json").is_file():
         raise UserError("--export", f"{folder} exists and holds no weights", "name another folder")
 
@@ -96,6 +98,11 @@ def _stage(path: Path, overrides: list[str], resume: bool) -> tuple[Any, Callabl
     """The config of a stage, and what trains it."""
     from idol.config import load_config, read_config
 
+    if read_config(path).get("stage") == "lifter":
+        from idol.training.train_lifter import LifterTrainConfig, fit_lifter
+
+        lifter = load_config(LifterTrainConfig, path, overrides)
+        return lifter, lambda: fit_lifter(lifter, resume)
     if read_config(path).get("stage") == "autoencoder":
         from idol.training.train_autoencoder import AutoencoderConfig, fit_autoencoder
 

@@ -31,7 +31,7 @@ from idol.synthesis.scene.scene import Scene, make_scene, with_surroundings
 from idol.synthesis.splits import Split, generator, motion_files, split_of_motion
 
 CLIPS_PER_PERSON = 4
-_STYLES: dict[Split, Style] = {
+STYLES: dict[Split, Style] = {
     "train": Style(),
     "val": Style(mix=0.35, invent=0.1, wander=0.7),
     "test": Style(mix=0.35, invent=0.1, wander=0.7),
@@ -127,7 +127,7 @@ def make_clip(
     raster.load_person(person)
     for attempt in range(_TRIES):
         rng = generator(seed, split, _CLIP, index, attempt)
-        take = _direct(rng, person, motions, frames, _STYLES[split])
+        take = _direct(rng, person, motions, frames, STYLES[split])
         clip = _shoot(rng, raster, person, take, depth, joints)
         if clip is not None:
             return replace(clip, source=f"synth {split} {seed} {index} {take.motion.name}")

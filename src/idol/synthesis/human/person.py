@@ -89,7 +89,7 @@ def make_person(rng: np.random.Generator, subject: str) -> Person:
     """A random adult in random everyday clothes."""
     female = bool(rng.uniform() < 0.5)
     race = str(rng.choice(_RACES))
-    phenotype = _phenotype(rng, female, race)
+    phenotype = random_phenotype(rng, female, race)
     body = shape_body(phenotype)
     outfit = wardrobe.choose_outfit(rng, female)
     pieces: list[_Piece] = []
@@ -103,7 +103,14 @@ def make_person(rng: np.random.Generator, subject: str) -> Person:
     return _merge(subject, body, pieces, tuple(f"{kind}/{name}" for kind, name in outfit))
 
 
-def _phenotype(rng: np.random.Generator, female: bool, race: str) -> Phenotype:
+def random_phenotype(rng: np.random.Generator, female: bool, race: str) -> Phenotype:
+    """Return the shape of a random adult.
+
+    Args:
+        rng: Source of randomness.
+        female: Which end of the gender axis.
+        race: The shape model's "african", "asian" or "caucasian".
+    """
     share = dict.fromkeys(_RACES, 0.03) | {race: 1.0}
     old = rng.uniform() < 0.12
     return Phenotype(
