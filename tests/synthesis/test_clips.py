@@ -8,12 +8,12 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from idol.assets import sha256_of
+from idol.body.phenotype import Phenotype
 from idol.clip import Clip
 from idol.data.shards import ShardReader
 from idol.errors import UserError
 from idol.synthesis import generate
 from idol.synthesis.human import wardrobe
-from idol.synthesis.human.body import Phenotype
 
 SIZE, FRAMES = 128, 3
 FACE = (0, 14, 15, 16, 17)

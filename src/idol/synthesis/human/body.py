@@ -20,42 +20,12 @@ import numpy as np
 import scipy.sparse as sparse
 
 from idol.assets import cache_folder
+from idol.body.phenotype import Phenotype
 from idol.body.rig import Body, Rig
 from idol.pose.skeleton import OPENPOSE_18
 
-ADULT = 2 / 3
 SKIN_VERTICES = 13380  # of the base mesh; the rest are helpers that clothes hang on
-_FROM_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-
-
-@dataclass(frozen=True)
-class Phenotype:
-    """Shape parameters in [0, 1]. Adults only: `age` 1/3 is a child, 2/3 is 25 years old and 1 about 90.
-
-    Raises:
-        ValueError: If the age is that of a minor.
-    """
-
-    gender: float
-    age: float
-    muscle: float
-    weight: float
-    height: float
-    proportions: float
-    cupsize: float
-    firmness: float
-    african: float
-    asian: float
-    caucasian: float
-
-    def __post_init__(self) -> None:
-        if self.age < ADULT:
-            raise ValueError(f"age {self.age} is that of a minor, expected at least {ADULT}")
-
-    @property
-    def years(self) -> float:
-        """Age in years, between the shape model's anchors at 25 and 90."""
-        return 25 + (self.age - ADULT) / (1 - ADULT) * 65
+FROM_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 @dataclass(frozen=True)
@@ -69,8 +39,8 @@ class Mesh:
 
 
 @lru_cache(1)
-def _anny() -> Any:
-    """The Anny model. Building it takes a minute the first time on a machine: one process does it."""
+def anny_model() -> Any:
+    """Return the Anny model. Building it takes a minute the first time on a machine: one process does it."""
     folder = cache_folder() / "anny"
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("anny").setLevel(logging.WARNING)
@@ -96,7 +66,7 @@ def _data_folder() -> Path:
 @lru_cache(1)
 def rig() -> Rig:
     """The rig, read once a process."""
-    model = _anny()
+    model = anny_model()
     index, weight = model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy()
     rows = np.repeat(np.arange(len(index)), index.shape[1])
     weights = sparse.csr_matrix((weight.ravel(), (rows, index.ravel())), (len(index), model.bone_count))
@@ -149,10 +119,10 @@ def shape_body(phenotype: Phenotype) -> Body:
     """The body of a phenotype, standing on the floor."""
     import torch
 
-    model = _anny()
+    model = anny_model()
     with torch.no_grad():
         shape = model.get_rest_model(model.get_phenotype_blendshape_coefficients(**asdict(phenotype)))
-    vertices = shape["rest_vertices"][0].numpy() @ _FROM_Z_UP.T
-    heads = shape["rest_bone_heads"][0].numpy() @ _FROM_Z_UP.T
+    vertices = shape["rest_vertices"][0].numpy() @ FROM_Z_UP.T
+    heads = shape["rest_bone_heads"][0].numpy() @ FROM_Z_UP.T
     floor = np.array([0.0, vertices[:SKIN_VERTICES, 1].min(), 0.0])
     return Body(vertices - floor, heads - floor, rig())

@@ -53,16 +53,16 @@ def whole_body_points(body: Body) -> PointSet:
     Args:
         body: Any body at rest.
     """
-    points = PointSet.of(_vertex_means(), rig().weights, body.vertices)
-    rows, bones = _knuckles()
+    points = PointSet.of(vertex_means(), rig().weights, body.vertices)
+    rows, bones = knuckle_bones()
     points.share[rows, bones] = 1
     points.place[rows, bones] = body.heads[bones]
     return points
 
 
 @lru_cache(1)
-def _vertex_means() -> sparse.csr_matrix:
-    """(133, v): joints as weighted means of vertices; rows of the joints that lie on bones are empty."""
+def vertex_means() -> sparse.csr_matrix:
+    """Return (133, v) joints as weighted means of vertices; rows of joints that lie on bones are empty."""
     named = keypoint_means(WHOLEBODY_133[:_FEET_END])
     vertex = dict(enumerate(FACE_VERTICES, start=_FEET_END))
     for side, tips in FINGERTIPS.items():
@@ -79,8 +79,8 @@ def _vertex_means() -> sparse.csr_matrix:
 
 
 @lru_cache(1)
-def _knuckles() -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the joints where finger bones start, and the bones, (30,) each."""
+def knuckle_bones() -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of the joints where finger bones start, and the bones, (30,) each."""
     pairs = [
         (
             WHOLEBODY_133.index(f"{side}_hand_{finger}_{joint}"),

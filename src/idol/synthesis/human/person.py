@@ -9,13 +9,12 @@ import numpy as np
 import scipy.sparse as sparse
 
 from idol.assets import asset_path
+from idol.body.phenotype import ADULT, Phenotype
 from idol.body.rig import Body, BonePoses, PointSet
 from idol.body.rotations import unit
 from idol.synthesis.human import wardrobe
 from idol.synthesis.human.body import (
-    ADULT,
     SKIN_VERTICES,
-    Phenotype,
     base_mesh,
     rig,
     shape_body,
