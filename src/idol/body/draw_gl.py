@@ -10,9 +10,19 @@ from jaxtyping import Float32
 
 from idol.body.gl_context import gl_context
 from idol.body.pinhole import PinholeCamera
-from idol.body.textured_mesh import BLOCK, SAME_SURFACE, DrawnFrame, TexturedMesh, empty_frame, picture_box
+from idol.body.textured_mesh import (
+    BLOCK,
+    CUT_OUT,
+    SAME_SURFACE,
+    SLIVER_FACING,
+    DrawnFrame,
+    TexturedMesh,
+    empty_frame,
+    picture_box,
+)
 
 _NEAR, _FAR = 0.05, 100.0  # meters
+_FADE = round(SLIVER_FACING[1] - SLIVER_FACING[0], 6)
 
 _VERTEX = """#version 330
 in vec3 place; in vec3 normal;
@@ -38,7 +48,9 @@ const float thresholds[4] = float[](0.125, 0.625, 0.875, 0.375);
 void main() {{
   vec4 texel = texture(photo, own_at);
   ivec2 k = (ivec2(gl_FragCoord.xy) - origin) % {BLOCK};
-  if (is_soft > 0 && texel.a <= thresholds[k.y * {BLOCK} + k.x]) discard;
+  float alpha = texel.a;
+  if (is_soft > {CUT_OUT}) alpha *= clamp((turned.z - {SLIVER_FACING[0]}) / {_FADE}, 0, 1);
+  if (is_soft > 0 && alpha <= thresholds[k.y * {BLOCK} + k.x]) discard;
   vec3 mixed = shares.x * texel.rgb + shares.z * guessed;
   if (shares.y > 0) mixed += shares.y * texture(photo, other_at).rgb;
   color = vec4(mixed, 1); data = vec2(distance_z, name); normal = vec4(turned * 0.5 + 0.5, 1);

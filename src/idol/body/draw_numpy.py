@@ -6,7 +6,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from idol.body.pinhole import PinholeCamera
-from idol.body.textured_mesh import BLOCK, SAME_SURFACE, DrawnFrame, TexturedMesh, empty_frame, picture_box
+from idol.body.textured_mesh import (
+    BLOCK,
+    CUT_OUT,
+    SAME_SURFACE,
+    SLIVER_FACING,
+    DrawnFrame,
+    TexturedMesh,
+    empty_frame,
+    picture_box,
+)
 from idol.body.zbuffer import Hits, find_hits
 
 # Share of alpha above which each sample of a pixel is covered.
@@ -60,10 +69,10 @@ def _shaded(mesh: TexturedMesh, hits: Hits, numbers: np.ndarray, normals: np.nda
     def mixed(values: np.ndarray) -> np.ndarray:
         return np.einsum("pk,pkc->pc", weights, values[corners])
 
-    share = mixed(mesh.share)
+    share, turned = mixed(mesh.share), mixed(normals)
     own, other = bilinear(mesh.photo, mixed(mesh.own)), bilinear(mesh.photo, mixed(mesh.other))
     color = share[:, :1] * own[:, :3] + share[:, 1:2] * other[:, :3] + share[:, 2:] * mixed(mesh.guess)
-    alpha = np.where(mesh.soft[corners[:, 2]] > 0, own[:, 3] / 255, 1.0)
+    alpha = _alpha(mesh.soft[corners[:, 2]], own[:, 3] / 255, turned[:, 2])
     rows, columns = np.nonzero(covered)
     kept = alpha > _THRESHOLDS[rows % BLOCK, columns % BLOCK]
     covered[rows[~kept], columns[~kept]] = False
@@ -71,10 +80,17 @@ def _shaded(mesh: TexturedMesh, hits: Hits, numbers: np.ndarray, normals: np.nda
     return _Samples(
         at=covered,
         color=color[kept],
-        normals=mixed(normals)[kept],
+        normals=turned[kept],
         distance=hits.distance[covered],
         label=np.stack([mesh.part[last] + 1, mesh.source[last] + 1], -1),
     )
+
+
+def _alpha(soft: np.ndarray, photo: np.ndarray, facing: np.ndarray) -> np.ndarray:
+    """Alpha of samples from that of the photo; see `TexturedMesh.soft`."""
+    low, high = SLIVER_FACING
+    shown = np.where(soft > CUT_OUT, np.clip((facing - low) / (high - low), 0, 1), 1)
+    return np.where(soft > 0, photo * shown, 1)
 
 
 def _front(layers: list[_Samples]) -> dict[str, np.ndarray]:

@@ -31,14 +31,16 @@ class FitConfig:
         end_reach: The same for hands and feet, which would become balloons.
         head_reach: The same for heads.
         hold: How soon, in the picture's plane, a change fades away from the outline.
+        firmness: How closely, in the picture's plane, the outline is followed against smoothness.
     """
 
     normal_rounds: int = 2
-    plane_rounds: int = 3
+    plane_rounds: int = 4
     reach: float = 0.16
     end_reach: float = 0.035
     head_reach: float = 0.07
     hold: float = 1e-3
+    firmness: float = 4.0
 
 
 _BORDER = 2  # pixels along the photo's border, where an outline is only the end of the photo
@@ -98,7 +100,7 @@ def fit_offsets(
         if number < config.normal_rounds:
             step = _along_normals(vertices, mesh, pulls, differences)
         else:
-            step = _in_plane(len(vertices), pulls, differences, config.hold)
+            step = _in_plane(len(vertices), pulls, differences, config)
         step *= meters[:, None]
         offsets += np.linalg.solve(maps, step[..., None])[..., 0].astype(np.float32)
     return offsets
@@ -145,10 +147,12 @@ def _along_normals(
     return spread(differences, np.minimum(count, 1.0), mean[:, None]) * normals
 
 
-def _in_plane(n: int, pulls: _Pulls, differences: np.ndarray, hold: float) -> Float[np.ndarray, "n 3"]:
+def _in_plane(
+    n: int, pulls: _Pulls, differences: np.ndarray, config: FitConfig
+) -> Float[np.ndarray, "n 3"]:
     count = np.bincount(pulls.vertex, minlength=n)
     moves = (pulls.move[:, None] * pulls.direction).T
     mean = np.stack([np.bincount(pulls.vertex, move, minlength=n) for move in moves], -1)
     mean /= np.maximum(count, 1)[:, None]
-    plane = spread(differences, np.minimum(count, 1.0), mean, hold)
+    plane = spread(differences, np.minimum(count, 1) * config.firmness, mean, config.hold)
     return np.stack([plane[:, 0], -plane[:, 1], np.zeros(n)], -1)  # rows grow downward, Y upward

@@ -10,6 +10,7 @@ import scipy.sparse as sparse
 from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial import cKDTree
 
+from idol.body.model import load_body
 from idol.body.rig import Body, BonePoses, Rig
 
 PARTS = (
@@ -162,9 +163,5 @@ def vertex_normals(
 @lru_cache(1)
 def average_adult() -> SkinMesh:
     """Return the skin of the average adult, read once a process."""
-    from idol.synthesis.human.body import ADULT, Phenotype, base_mesh, shape_body
-
-    even = dict.fromkeys(("african", "asian", "caucasian"), 1 / 3)
-    middle = dict.fromkeys(("gender", "muscle", "weight", "height", "proportions"), 0.5)
-    body = shape_body(Phenotype(age=ADULT + 0.05, cupsize=0.45, firmness=0.6, **middle, **even))
-    return SkinMesh(body, base_mesh().triangles)
+    model = load_body()
+    return SkinMesh(model.average, model.triangles)

@@ -15,6 +15,12 @@ in the photo; colors spread from elsewhere over the body."""
 BLOCK = 2
 """Samples along a side of a pixel."""
 
+CUT_OUT, SLIVER = 1.0, 2.0
+"""Kinds of surface that the photo's alpha cuts out; see `TexturedMesh.soft`."""
+
+SLIVER_FACING = (0.8, 0.95)
+"""Cosines between a sliver's normal and the view axis between which it goes."""
+
 SAME_SURFACE = 0.04
 """Meters: samples of a pixel that lie farther behind its nearest one do not count for its depth."""
 
@@ -31,8 +37,9 @@ class TexturedMesh:
         share: (n, 3) weights of own, other and guess; they sum to 1.
         part: (n,) part of the body, an index of `idol.body.skin_mesh.PARTS`; of a triangle's last vertex.
         source: (n,) an index of `SOURCES`, likewise.
-        soft: (n,) 1 where the photo's alpha cuts the surface out, 0 where it is solid.
-        photo: (h, w, 4) colors and alpha.
+        soft: (n,) 0 where a surface is solid, `CUT_OUT` where the photo's alpha cuts it out, `SLIVER` where it
+            also goes as it turns away from the camera.
+        photo: (h, w, 4) colors and alpha; of a body and its layers apart, see `idol.body.texture.photo_atlas`.
     """
 
     triangles: Int32[np.ndarray, "t 3"]
