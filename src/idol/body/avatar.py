@@ -16,7 +16,7 @@ from idol.body.pinhole import PinholeCamera
 from idol.body.rig import BonePoses
 from idol.body.skin_mesh import PARTS, SkinMesh, average_adult, parts_of_bones, skin, vertex_normals
 from idol.body.soft_layers import SoftLayer, cut_layers, layer_parts, uncovered_share
-from idol.body.texture import find_texture, photo_atlas
+from idol.body.texture import Texture, find_strange, find_texture, photo_atlas
 from idol.body.textured_mesh import CUT_OUT, SLIVER, SOURCES, Drawn, TexturedMesh, as_triangles
 from idol.body.zbuffer import find_hits
 
@@ -85,7 +85,9 @@ class Avatar:
         vertices, _ = mesh.skinned(poses, 0, offsets)
         seen = camera.project(vertices.astype(np.float64))
         hits = find_hits(seen, mesh.triangles, *mask.shape)
-        layers = cut_layers(mesh, poses, hits, camera, mask)
+        texture = find_texture(mesh, vertices, camera, image, mask)
+        strange = find_strange(texture, mesh, hits, image) & mask
+        layers = cut_layers(mesh, poses, hits, camera, mask, strange)
         at_rest = mesh.vertices + offsets
         return cls(
             mesh=mesh,
@@ -94,7 +96,7 @@ class Avatar:
                 [vertex_normals(at_rest, mesh.triangles), *(layer.normals for layer in layers)]
             ),
             weights=sparse.vstack([mesh.weights, *(layer.weights for layer in layers)]).tocsr(),
-            textured=_textured(mesh, vertices, layers, camera, image, mask),
+            textured=_textured(mesh, texture, layers, photo_atlas(image, mask)),
             photo_poses=poses,
             photo_camera=camera,
             cut_off=_cut_off(mesh, seen, *mask.shape),
@@ -147,22 +149,14 @@ class Avatar:
         return Drawn.of([self.painter.draw_frame(*self.posed(poses, k), camera) for k in frames])
 
 
-def _textured(
-    mesh: SkinMesh,
-    vertices: np.ndarray,
-    layers: list[SoftLayer],
-    camera: PinholeCamera,
-    image: np.ndarray,
-    mask: np.ndarray,
-) -> TexturedMesh:
+def _textured(mesh: SkinMesh, texture: Texture, layers: list[SoftLayer], photo: np.ndarray) -> TexturedMesh:
     """Body and layers as one mesh with colors from the photo."""
-    texture = find_texture(mesh, vertices, camera, image, mask)
-    counts = [len(vertices), *(len(layer.own) for layer in layers)]
+    counts = [len(texture.own), *(len(layer.own) for layer in layers)]
     starts = np.cumsum([0, *counts])
     pieces = [mesh.triangles, *(layer.triangles for layer in layers)]
-    below = np.array([0, len(mask)], np.float32)  # where the layers' colors are
+    below = np.array([0, len(photo) // 2], np.float32)  # where the layers' colors are
     n, own = starts[-1], np.concatenate([texture.own, *(layer.own + below for layer in layers)])
-    body = np.arange(n) < len(vertices)
+    body = np.arange(n) < counts[0]
     other, guess, share = own.copy(), np.zeros((n, 3), np.float32), np.zeros((n, 3), np.float32)
     other[body], guess[body], share[body], share[~body, 0] = texture.other, texture.guess, texture.share, 1
     bones = parts_of_bones(mesh.body.rig)
@@ -177,7 +171,7 @@ def _textured(
         part=np.concatenate([mesh.part, *(layer_parts(layer, bones) for layer in layers)]).astype(np.uint8),
         source=np.concatenate([texture.source, *back]).astype(np.uint8),
         soft=np.concatenate([np.zeros(counts[0]), *kinds]).astype(np.float32),
-        photo=photo_atlas(image, mask),
+        photo=photo,
     )
 
 

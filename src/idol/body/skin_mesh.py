@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial import cKDTree
 
 from idol.body.model import load_body
+from idol.body.model import load_body
 from idol.body.rig import Body, BonePoses, Rig
 
 PARTS = (
@@ -162,6 +163,6 @@ def vertex_normals(
 
 @lru_cache(1)
 def average_adult() -> SkinMesh:
-    """Return the skin of the average adult, read once a process."""
+    """Return the skin of the average adult, made once a process."""
     model = load_body()
     return SkinMesh(model.average, model.triangles)

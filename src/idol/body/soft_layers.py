@@ -20,7 +20,7 @@ from scipy.sparse.linalg import splu
 from idol.body.pinhole import PinholeCamera
 from idol.body.rig import BonePoses
 from idol.body.skin_mesh import PARTS, SkinMesh
-from idol.body.texture import rim_pixels
+from idol.body.texture import core_pixels, occluders
 from idol.body.zbuffer import Hits
 
 _CELL = 1 / 110  # side of a cell, as a share of the photo's rows
@@ -75,6 +75,7 @@ def cut_layers(
     hits: Hits,
     camera: PinholeCamera,
     mask: Bool[np.ndarray, "h w"],
+    strange: Bool[np.ndarray, "h w"] | None = None,
 ) -> list[SoftLayer]:
     """Return the layers that cover what of the mask the body leaves uncovered.
 
@@ -84,6 +85,7 @@ def cut_layers(
         hits: What each pixel of the photo shows of it.
         camera: The photo's.
         mask: The person in the photo.
+        strange: Where the photo does not show what the body has there: it is hung on what stands before it.
     """
     covered = hits.triangle >= 0
     left = mask & ~covered
@@ -93,7 +95,7 @@ def cut_layers(
     group = np.where(covered, _GROUP_OF_PART[mesh.part[vertex]], -1)
     meter = camera.focal / float(np.median(hits.distance[covered]))
     cloth = _wide(left, _CLOTH * meter)
-    rim = mask & (distance_transform_edt(mask) <= rim_pixels(len(mask)) + 1)
+    rim = mask & (distance_transform_edt(mask) <= core_pixels(len(mask)) + 1)
     photo = _Photo(mesh, poses, hits, camera, mask, vertex)
     made = []
     for which, is_sliver in ((left & cloth, False), ((left | rim) & ~cloth, True)):
@@ -101,7 +103,18 @@ def cut_layers(
         for number in np.unique(owner[which]):
             anchors = covered & np.isin(group, _anchor_groups(number))
             made.append(_make_layer(photo, which & (owner == number), anchors, is_sliver))
-    return made
+    return made + ([] if strange is None else _hang_strange(photo, strange & covered, group))
+
+
+def _hang_strange(photo: _Photo, strange: np.ndarray, group: np.ndarray) -> list[SoftLayer]:
+    """Slivers of what the photo shows beside a limb: it is the limb's, which is wider than the body's."""
+    before = occluders(photo.hits.distance, len(strange)) & ~strange
+    if not before.any() or not strange.any():
+        return []
+    y, x = distance_transform_edt(~before, return_distances=False, return_indices=True)
+    owner = group[y, x]
+    numbers = np.unique(owner[strange])
+    return [_make_layer(photo, strange & (owner == k), before & (group == k), True) for k in numbers]
 
 
 @dataclass(frozen=True)

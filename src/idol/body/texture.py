@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sparse
 from jaxtyping import Bool, Float, Float32, Int, UInt8
-from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, minimum_filter, spline_filter1d
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, maximum_filter, minimum_filter, spline_filter1d
 
 from idol.body.draw_numpy import bilinear
 from idol.body.pinhole import PinholeCamera
@@ -23,7 +23,9 @@ from idol.body.zbuffer import Hits, find_hits
 _SEEN, _TWIN, _THROUGH, _GUESSED = range(len(SOURCES))
 _RIM_SLACK = 8  # of 255
 _RIM_SHARE = 0.9  # of the person in a pixel along the mask's outline
-_FACING = 0.12  # least cosine between a seen vertex' normal and the way to the camera
+_FACING = 0.2  # least cosine between a seen vertex' normal and the way to the camera
+_FACING_HEAD = 0.1  # the same for heads, of whose hair the photo may show no more than a border
+_GRAZING = 0.1  # cosine up to which a place looks past the camera: the photo shows it as a streak
 _BEHIND = 0.05  # meters: farther behind what the photo shows, a vertex is hidden
 _FAR_BEHIND = 0.1  # the same for what stands some pixels beside it: hands are drawn as mittens
 _OCCLUDER_RIM = 3  # pixels at 256 rows
@@ -84,7 +86,7 @@ def continued_colors(
         image: sRGB.
         mask: The person.
     """
-    core = binary_erosion(mask, iterations=rim_pixels(mask.shape[0]))
+    core = binary_erosion(mask, iterations=core_pixels(mask.shape[0]))
     return np.ascontiguousarray(image.transpose(1, 2, 0)[_nearest(core if core.any() else mask)])
 
 
@@ -122,6 +124,11 @@ def rim_pixels(height: int) -> int:
     return max(1, round(height / 256))
 
 
+def core_pixels(height: int) -> int:
+    """Return how far inside a mask a body's colors begin: photos are often blurred, or enlarged."""
+    return max(1, height // 170)
+
+
 def find_texture(
     mesh: SkinMesh,
     vertices: Float32[np.ndarray, "n 3"],
@@ -144,14 +151,15 @@ def find_texture(
     facing = -(vertex_normals(vertices, mesh.triangles) * towards).sum(1)
     photo = _Photo(continued_colors(image, mask), mask, seen_at, facing, hits)
     inside = _in_photo(photo)
-    through = inside & (facing <= _FACING) & _same_part_before(mesh, photo)
+    through = inside & (facing < -_GRAZING) & _same_part_before(mesh, photo)
     in_front, beside = _unhidden(photo)
+    facing_enough = facing > np.where(mesh.part == HEAD, _FACING_HEAD, _FACING)
     own = seen_at[:, :2].astype(np.float32)
     color = bilinear(photo.pixels, own)
-    seen = inside & (facing > _FACING) & in_front & ~beside
+    seen = inside & facing_enough & in_front & ~beside
     guess = _guessed(mesh, color, seen, through)
     # Beside an occluder a color counts that is as one expects there, and not the occluder's.
-    seen |= inside & (facing > _FACING) & in_front & (np.abs(color - guess).mean(1) < _EXPECTED)
+    seen |= inside & facing_enough & in_front & (np.abs(color - guess).mean(1) < _EXPECTED)
     share, source = _shares(mesh, seen, through)
     return Texture(own, own[mesh.twin], guess, share, source)
 
@@ -182,6 +190,37 @@ def _unhidden(photo: _Photo) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, "
     far = minimum_filter(distance, 2 * _OCCLUDER_RIM * step + 1)[at]
     z = photo.seen[:, 2]
     return z < distance[at] + _BEHIND, (z >= near + _BEHIND) | (z >= far + _FAR_BEHIND)
+
+
+def occluders(
+    distance: Float32[np.ndarray, "h w"], height: int
+) -> Bool[np.ndarray, "h w"]:
+    """Return where a body stands before itself, some pixels from where that ends.
+
+    Args:
+        distance: Of what each pixel shows, meters; infinity where there is nothing.
+        height: Rows of the photo.
+    """
+    finite = np.where(np.isfinite(distance), distance, 0)
+    return finite + _FAR_BEHIND < maximum_filter(finite, 2 * _OCCLUDER_RIM * rim_pixels(height) + 1) * (finite > 0)
+
+
+def find_strange(
+    texture: Texture, mesh: SkinMesh, hits: Hits, image: UInt8[np.ndarray, "3 h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """Return where, beside what stands before a body, the photo does not show what is expected of the body.
+
+    Args:
+        texture: Of the body.
+        mesh: The body's skin.
+        hits: What each pixel of the photo shows of it.
+        image: The photo, sRGB.
+    """
+    corners = mesh.triangles[hits.triangle.clip(0)]
+    expected = np.einsum("yxk,yxkc->yxc", hits.corners, texture.guess[corners])
+    differ = np.abs(image.transpose(1, 2, 0) - expected).mean(-1) > _EXPECTED
+    near = minimum_filter(hits.distance, 2 * _OCCLUDER_RIM * rim_pixels(len(differ)) + 1)
+    return differ & (hits.triangle >= 0) & (hits.distance > near + _FAR_BEHIND)
 
 
 def _same_part_before(mesh: SkinMesh, photo: _Photo) -> Bool[np.ndarray, " n"]:
