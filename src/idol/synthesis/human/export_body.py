@@ -36,23 +36,23 @@ def export_body(path: Path = BODY_FILE) -> None:
     kept = kept_vertices()
     mean, directions, projection, masks = _shape_space(kept)
     mesh, full = base_mesh(), rig()
-    np.savez_compressed(
-        path,
-        mean=_steps(mean),
-        directions=byte_planes(_steps(directions)),
-        projection=projection.astype(np.float32),
-        masks=np.packbits(masks.astype(bool), axis=1),
-        bones=np.array(full.bones),
-        parents=np.array(full.parents, np.int16),
-        triangles=mesh.triangles.astype(np.uint16),
-        uv_triangles=mesh.uv_triangles.astype(np.uint16),
-        uv=np.round(mesh.uv * 65535).astype(np.uint16),
-        twins=_twins().astype(np.uint16),
-        **_sparse("weights", full.weights[kept]),
-        **_sparse("joints", vertex_means()[:, kept]),
-        **_sparse("keypoints", full.keypoints[:, kept]),
-        knuckles=np.stack(knuckle_bones()).astype(np.uint8),
-    )
+    arrays = {
+        "mean": _steps(mean),
+        "directions": byte_planes(_steps(directions)),
+        "projection": projection.astype(np.float32),
+        "masks": np.packbits(masks.astype(bool), axis=1),
+        "bones": np.array(full.bones),
+        "parents": np.array(full.parents, np.int16),
+        "triangles": mesh.triangles.astype(np.uint16),
+        "uv_triangles": mesh.uv_triangles.astype(np.uint16),
+        "uv": np.round(mesh.uv * 65535).astype(np.uint16),
+        "twins": _twins().astype(np.uint16),
+        "knuckles": np.stack(knuckle_bones()).astype(np.uint8),
+    }
+    arrays |= _sparse("weights", full.weights[kept])
+    arrays |= _sparse("joints", vertex_means()[:, kept])
+    arrays |= _sparse("keypoints", full.keypoints[:, kept])
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes them for a flag
 
 
 def kept_vertices() -> Int[np.ndarray, " n"]:
