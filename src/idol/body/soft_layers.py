@@ -94,7 +94,8 @@ def cut_layers(
     vertex = np.where(covered, mesh.triangles[hits.triangle.clip(0), 0], -1)
     group = np.where(covered, _GROUP_OF_PART[mesh.part[vertex]], -1)
     meter = camera.focal / float(np.median(hits.distance[covered]))
-    cloth = _wide(left, _CLOTH * meter)
+    # What is left beside hands and feet is theirs, or the mask's fault.
+    cloth = _wide(left, _CLOTH * meter) & ~_beside(covered & mesh.is_end[vertex], covered)
     rim = mask & (distance_transform_edt(mask) <= core_pixels(len(mask)) + 1)
     photo = _Photo(mesh, poses, hits, camera, mask, vertex)
     made = []
@@ -142,6 +143,12 @@ def _wide(left: np.ndarray, radius: float) -> np.ndarray:
     if not core.any():
         return core
     return left & (distance_transform_edt(~core) < _NEAR_CORE * radius)
+
+
+def _beside(chosen: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Pixels whose nearest covered pixel is a chosen one."""
+    y, x = distance_transform_edt(~covered, return_distances=False, return_indices=True)
+    return chosen[y, x]
 
 
 def _owners(covered: np.ndarray, group: np.ndarray, is_cloth: bool) -> np.ndarray:
