@@ -1,4 +1,4 @@
-"""From the joints of a clip to points in space: windows of the network, bone lengths, the person's distance."""
+"""From the joints of a clip to points in space: the network, bone lengths, the distance to the camera."""
 
 from __future__ import annotations
 

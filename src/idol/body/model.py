@@ -180,11 +180,10 @@ def _sparse(data: Mapping[str, np.ndarray], name: str, columns: int) -> sparse.c
     # Steps start anew in each row: take off what the sum had reached before it.
     before = np.concatenate([[0], indices])[starts[:-1]]
     indices = indices - np.repeat(before, counts)
-    matrix = sparse.csr_matrix(
-        (data[f"{name}_weights"].astype(float), indices, starts), (len(counts), columns)
-    )
-    total = np.asarray(matrix.sum(1)).ravel()
-    return sparse.diags_array(1 / np.where(total > 0, total, 1)).dot(matrix).tocsr()
+    weights = data[f"{name}_weights"].astype(float)
+    totals = np.add.reduceat(np.append(weights, 0), np.minimum(starts[:-1], len(weights)))
+    weights = weights / np.repeat(np.where(counts > 0, totals, 1), counts)
+    return sparse.csr_matrix((weights, indices, starts), (len(counts), columns))
 
 
 def byte_planes(values: np.ndarray) -> np.ndarray:
