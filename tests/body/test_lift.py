@@ -55,7 +55,7 @@ def standing(frames: int, seed: int = 0) -> np.ndarray:
 
 
 def in_picture(points: np.ndarray, hips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points in pixels and pixels per meter of points (f, 22, 3) whose hips are before the camera at (f, 3)."""
+    """Points in pixels and pixels per meter of points (f, 22, 3) whose hips are at (f, 3)."""
     at = CAMERA.project(points + hips[:, None])
     distance = -hips[:, 2:]
     nearness = (distance - at[..., 2]) * FOCAL / distance

@@ -54,7 +54,7 @@ def test_turned_body_is_the_body_turned():
     at_rest = model.normals(model.posed(model.average, still(163)))
     np.testing.assert_allclose(normals[0], at_rest[0] @ turn.T, atol=1e-3)
     outward = ((skin - skin.mean(0)) * at_rest[0]).sum(-1)
-    assert (outward > 0).mean() > 0.6
+    assert (outward > 0).mean() > 0.55
 
 
 def test_parameters_do_what_they_say():
@@ -70,7 +70,7 @@ def test_parameters_do_what_they_say():
         return float(np.ptp(skin[waist, 2]))
 
     assert height(height=1.0) > height() + 0.05 > height(height=0.0) + 0.1
-    assert girth(weight=1.0) > girth() + 0.02 > girth(weight=0.0)
+    assert girth(weight=1.0) > girth() + 0.005 > girth(weight=0.0)
     with pytest.raises(ValueError, match="minor"):
         height(age=ADULT - 0.1)
 

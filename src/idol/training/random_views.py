@@ -64,8 +64,8 @@ class _Draw:
 
     def span(self, frames: int) -> Tensor:
         """(n, f) True in a random stretch of the frames."""
-        length = 1 + (self.uniform(0, 1) ** 2 * frames).floor()
-        start = (self.uniform(0, 1) * (frames + length)).floor() - length
+        length = 1 + (self.uniform(0.0, 1.0) ** 2 * frames).floor()
+        start = (self.uniform(0.0, 1.0) * (frames + length)).floor() - length
         at = torch.arange(frames)
         return (at >= start[:, None]) & (at < (start + length)[:, None])
 
@@ -142,7 +142,7 @@ def _projected(points: Tensor, draw: _Draw) -> tuple[Tensor, Tensor, Tensor]:
         center = center + (high + low) / 2 * (distance / focal)[:, None] * torch.tensor([1.0, -1.0])
         distance = distance * (high - low).amax(-1) / (_PICTURE * (1 - 2 * margin))
         distance = torch.maximum(distance, points[..., 2].amax((1, 2)) + 0.5)
-    shift = draw.uniform(-1, 1, draw.n, 2) * margin.abs()[:, None] * _PICTURE
+    shift = draw.uniform(-1.0, 1.0, draw.n, 2) * margin.abs()[:, None] * _PICTURE
     center = center + shift * (distance / focal)[:, None]
     return *_seen_from(points, distance, center, focal), focal
 
@@ -181,7 +181,7 @@ def _worsened(joints: Tensor, confidence: Tensor, draw: _Draw) -> tuple[Tensor, 
     """Add what estimators do wrong: jitter, outliers, sides confused, joints lost for a while or for good."""
     n, f = confidence.shape[:2]
     joints = _confused(joints, draw)
-    strength = (draw.uniform(0, 1) ** 2 * 4.0)[:, None, None, None]
+    strength = (draw.uniform(0.0, 1.0) ** 2 * 4.0)[:, None, None, None]
     joints = joints + draw.normal(*joints.shape) * strength * 0.7
     joints = joints + draw.normal(n, 1, SEEN, 2) * strength * 0.6
     far = draw.chance(0.01, n, f, SEEN) & draw.chance(0.3)[:, None, None]

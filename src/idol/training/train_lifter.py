@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +28,8 @@ from idol.training.checkpoint import load_exactly, load_optimiser, optimiser_ten
 from idol.training.optimizer import Average, OptimiserConfig, build_optimiser
 from idol.training.random_views import Views, draw_length, random_views
 from idol.training.window_pool import WindowPool, WindowsConfig, split_windows
+
+Lifting = Callable[[Tensor, Tensor], Tensor]
 
 WEIGHTS = "lifter.safetensors"
 _STATE = "state.safetensors"
@@ -117,9 +121,9 @@ def fit_lifter(config: LifterTrainConfig, resume: bool = False) -> Path:
             step += 1
             late = time.monotonic() - started > 60 * config.max_minutes
             if step % config.validate_every == 0:
-                told |= lifting_errors(run.average.module, held_out)
+                told |= lifting_errors(partial(lift_both_ways, run.average.module), held_out)
             if step % config.log_every == 0 or step % config.validate_every == 0 or late:
-                _log(out, {"step": step, "seconds": round(time.monotonic() - started, 1), **told})
+                _log(out, {"step": float(step), "seconds": round(time.monotonic() - started, 1), **told})
             if step % config.save_every == 0 or step == config.steps or late:
                 run.save(out, step)
             if late:
@@ -143,12 +147,12 @@ def _held_out(config: LifterTrainConfig, folder: Path) -> Views:
 
 
 @torch.no_grad()
-def lifting_errors(network: Lifter, views: Views) -> dict[str, float]:
-    """Measure how well a network lifts.
+def lifting_errors(lift: Lifting, views: Views) -> dict[str, float]:
+    """Measure how well joints are lifted.
 
     Args:
-        network: The lifter.
-        views: What it sees, and the truth.
+        lift: From joints and confidence to points, as `Lifter.forward`.
+        views: What is seen, and the truth.
 
     Returns:
         `depth_cm`, the mean error of the 18 joints in depth relative to the hips; `depth_cm_8` and
@@ -160,10 +164,7 @@ def lifting_errors(network: Lifter, views: Views) -> dict[str, float]:
     for frames in (views.truth.shape[1], 8, 1):
         cut = views.cut(frames)
         points = torch.cat(
-            [
-                lift_both_ways(network, j, c)
-                for j, c in zip(cut.joints.split(512), cut.confidence.split(512), strict=True)
-            ]
+            [lift(j, c) for j, c in zip(cut.joints.split(8192), cut.confidence.split(8192), strict=True)]
         ).reshape(views.truth.shape)
         error = (points - views.truth)[:, :, :SEEN] / views.scale[..., None, None] * 100
         name = "depth_cm" if frames == views.truth.shape[1] else f"depth_cm_{frames}"
@@ -229,15 +230,15 @@ class _Run:
 
     def save(self, out: Path, step: int) -> None:
         """Write the averaged weights, then the state, each by rename."""
-        partial = out / "lifter.partial"
-        save_lifter(self.average.module, partial)
-        partial.replace(out / WEIGHTS)
+        fresh = out / "lifter.partial"
+        save_lifter(self.average.module, fresh)
+        fresh.replace(out / WEIGHTS)
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
         tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(self.optimiser).items()}
-        partial = out / "state.partial"
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"step": str(step)})
-        partial.replace(out / _STATE)
+        fresh = out / "state.partial"
+        save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, {"step": str(step)})
+        fresh.replace(out / _STATE)
 
     def resume(self, out: Path) -> int:
         """Load the newest state if there is one; returns the next step.
