@@ -145,8 +145,10 @@ class Avatar:
         """
         camera = camera or self.photo_camera
         camera = camera.resized(height or camera.height, width or camera.width)
-        frames = range(len(poses.rotation))
-        return Drawn.of([self.painter.draw_frame(*self.posed(poses, k), camera) for k in frames])
+        drawn = Drawn.empty(len(poses.rotation), camera.height, camera.width)
+        for k in range(len(poses.rotation)):
+            self.painter.draw_into(drawn.frame(k), *self.posed(poses, k), camera)
+        return drawn
 
 
 def _textured(mesh: SkinMesh, texture: Texture, layers: list[SoftLayer], photo: np.ndarray) -> TexturedMesh:

@@ -18,13 +18,14 @@ Backend = Literal["auto", "gl", "numpy"]
 class Painter(Protocol):
     """Draws one mesh, frame after frame."""
 
-    def draw_frame(
+    def draw_into(
         self,
+        frame: DrawnFrame,
         vertices: Float32[np.ndarray, "n 3"],
         normals: Float32[np.ndarray, "n 3"],
         camera: PinholeCamera,
-    ) -> DrawnFrame:
-        """Return the picture of the mesh whose vertices are there."""
+    ) -> None:
+        """Draw the mesh whose vertices are there into an empty frame of the camera's size."""
 
 
 class NumpyPainter:
@@ -37,14 +38,15 @@ class NumpyPainter:
     def __init__(self, mesh: TexturedMesh) -> None:
         self._mesh = mesh
 
-    def draw_frame(
+    def draw_into(
         self,
+        frame: DrawnFrame,
         vertices: Float32[np.ndarray, "n 3"],
         normals: Float32[np.ndarray, "n 3"],
         camera: PinholeCamera,
-    ) -> DrawnFrame:
-        """Return the picture; the arguments are those of `idol.body.draw_numpy.draw_frame`."""
-        return draw_numpy.draw_frame(self._mesh, vertices, normals, camera)
+    ) -> None:
+        """Draw one frame; the arguments are those of `idol.body.draw_numpy.draw_into`."""
+        draw_numpy.draw_into(frame, self._mesh, vertices, normals, camera)
 
 
 def make_painter(mesh: TexturedMesh, backend: Backend = "auto") -> Painter:

@@ -17,7 +17,6 @@ from idol.body.textured_mesh import (
     SLIVER_FACING,
     DrawnFrame,
     TexturedMesh,
-    empty_frame,
     picture_box,
 )
 
@@ -28,11 +27,11 @@ _VERTEX = """#version 330
 in vec3 place; in vec3 normal;
 in vec2 own; in vec2 other; in vec3 guess; in vec3 share; in float label; in float soft;
 uniform vec4 lens; uniform vec2 span;
-out vec2 own_at; out vec2 other_at; out vec3 guessed; out vec3 shares; out vec3 turned; out float distance_z;
+out vec2 own_at; out vec2 other_at; out vec3 guessed; out vec3 shares; out vec3 turned;
 flat out float name; flat out float is_soft;
 void main() {
   float z = -place.z;
-  own_at = own; other_at = other; guessed = guess; shares = share; turned = normal; distance_z = z;
+  own_at = own; other_at = other; guessed = guess; shares = share; turned = normal;
   name = label; is_soft = soft;
   // rows of the picture grow downward, and so do those of the texture that is drawn into
   gl_Position = vec4(lens.x * place.x + lens.y * z, lens.w * z - lens.z * place.y,
@@ -40,10 +39,10 @@ void main() {
 }"""
 
 _FRAGMENT = f"""#version 330
-in vec2 own_at; in vec2 other_at; in vec3 guessed; in vec3 shares; in vec3 turned; in float distance_z;
+in vec2 own_at; in vec2 other_at; in vec3 guessed; in vec3 shares; in vec3 turned;
 flat in float name; flat in float is_soft;
 uniform sampler2D photo; uniform ivec2 origin;
-layout(location = 0) out vec4 color; layout(location = 1) out vec2 data; layout(location = 2) out vec4 normal;
+layout(location = 0) out vec4 color; layout(location = 1) out vec4 info;
 const float thresholds[4] = float[](0.125, 0.625, 0.875, 0.375);
 void main() {{
   vec4 texel = texture(photo, own_at);
@@ -53,34 +52,38 @@ void main() {{
   if (is_soft > 0 && alpha <= thresholds[k.y * {BLOCK} + k.x]) discard;
   vec3 mixed = shares.x * texel.rgb + shares.z * guessed;
   if (shares.y > 0) mixed += shares.y * texture(photo, other_at).rgb;
-  color = vec4(mixed, 1); data = vec2(distance_z, name); normal = vec4(turned * 0.5 + 0.5, 1);
+  color = vec4(mixed, 1); info = vec4(turned * 0.5 + 0.5, name / 255);
 }}"""
 
 _SCREEN = """#version 330
 in vec2 corner; void main() { gl_Position = vec4(corner, 0, 1); }"""
 
 _RESOLVE = f"""#version 330
-uniform sampler2D colors; uniform sampler2D datas; uniform sampler2D normals;
-layout(location = 0) out vec4 color; layout(location = 1) out float depth; layout(location = 2) out vec4 info;
+uniform sampler2D colors; uniform sampler2D infos; uniform sampler2D depths;
+layout(location = 0) out vec4 color; layout(location = 1) out vec4 info; layout(location = 2) out float depth;
 void main() {{
   ivec2 base = ivec2(gl_FragCoord.xy) * {BLOCK};
-  vec3 sum = vec3(0), turned = vec3(0); float count = 0, z = 0, fronts = 0, nearest = 1e9, name = 0;
-  vec2 data[{BLOCK * BLOCK}];
+  float z[{BLOCK * BLOCK}]; float nearest = 1; int first = 0;
   for (int k = 0; k < {BLOCK * BLOCK}; k++) {{
-    data[k] = texelFetch(datas, base + ivec2(k % {BLOCK}, k / {BLOCK}), 0).rg;
-    if (data[k].x > 0 && data[k].x < nearest) {{ nearest = data[k].x; name = data[k].y; }}
+    z[k] = texelFetch(depths, base + ivec2(k % {BLOCK}, k / {BLOCK}), 0).r;
+    if (z[k] < nearest) {{ nearest = z[k]; first = k; }}
   }}
-  if (nearest > 1e8) discard;
+  if (nearest >= 1) discard;
+  vec3 sum = vec3(0), turned = vec3(0); float count = 0, total = 0, fronts = 0, name = 0;
+  float limit = {_NEAR * _FAR} / ({_FAR} - nearest * {_FAR - _NEAR}) + {SAME_SURFACE};
   for (int k = 0; k < {BLOCK * BLOCK}; k++) {{
+    if (z[k] >= 1) continue;
     ivec2 at = base + ivec2(k % {BLOCK}, k / {BLOCK});
-    if (data[k].x <= 0) continue;
     count += 1; sum += texelFetch(colors, at, 0).rgb;
-    if (data[k].x > nearest + {SAME_SURFACE}) continue;
-    fronts += 1; z += data[k].x; turned += texelFetch(normals, at, 0).rgb * 2 - 1;
+    float meters = {_NEAR * _FAR} / ({_FAR} - z[k] * {_FAR - _NEAR});
+    if (meters > limit) continue;
+    vec4 label = texelFetch(infos, at, 0);
+    fronts += 1; total += meters; turned += label.rgb * 2 - 1;
+    if (k == first) name = label.a;
   }}
   color = vec4(sum / count, count / {BLOCK * BLOCK});
-  depth = z / fronts;
-  info = vec4(normalize(turned) * 0.5 + 0.5, name / 255);
+  info = vec4(normalize(turned) * 0.5 + 0.5, name);
+  depth = total / fronts;
 }}"""
 
 _ATTRIBUTES = "2f 2f 3f 3f f f"
@@ -92,14 +95,14 @@ class _Screen:
     """Textures to draw into, for pictures of one size."""
 
     def __init__(self, gl: Any, height: int, width: int) -> None:
-        samples = (width * BLOCK, height * BLOCK)
-        self.sampled = [gl.texture(samples, 4), gl.texture(samples, 2, dtype="f4"), gl.texture(samples, 4)]
+        samples, size = (width * BLOCK, height * BLOCK), (width, height)
+        self.sampled = [gl.texture(samples, 4), gl.texture(samples, 4), gl.depth_texture(samples)]
+        self.sampled[2].compare_func = ""  # it is read as numbers
         for texture in self.sampled:
             texture.filter = (gl.NEAREST, gl.NEAREST)
-        self.samples = gl.framebuffer(self.sampled, gl.depth_renderbuffer(samples))
-        size = (width, height)
+        self.samples = gl.framebuffer(self.sampled[:2], self.sampled[2])
         self.finished = gl.framebuffer(
-            [gl.texture(size, 4), gl.texture(size, 1, dtype="f4"), gl.texture(size, 4)]
+            [gl.texture(size, 4), gl.texture(size, 4), gl.texture(size, 1, dtype="f4")]
         )
 
 
@@ -138,28 +141,22 @@ class GlPainter:
             if hasattr(self, name):
                 getattr(self, name).release()
 
-    def draw_frame(
+    def draw_into(
         self,
+        frame: DrawnFrame,
         vertices: Float32[np.ndarray, "n 3"],
         normals: Float32[np.ndarray, "n 3"],
         camera: PinholeCamera,
-    ) -> DrawnFrame:
-        """Return the picture; the arguments are those of `idol.body.draw_numpy.draw_frame`."""
-        seen = camera.project(vertices)
-        frame = empty_frame(camera.height, camera.width)
-        box = picture_box(seen, camera.height, camera.width)
-        if box is None or seen[:, 2].min() <= 0:
-            return frame
+    ) -> None:
+        """Draw one frame; the arguments are those of `idol.body.draw_numpy.draw_into`."""
+        box = picture_box(camera.project(vertices), camera.height, camera.width)
+        if box is None or vertices[:, 2].max() >= 0:
+            return
         self._moving.write(np.hstack([vertices, normals]).astype(np.float32, copy=False).tobytes())
-        x0, y0, x1, y1 = box
         screen = _screen(camera.height, camera.width)
         self._draw_samples(screen, camera, box)
         self._draw_pixels(screen, box)
-        window, size = np.s_[y0:y1, x0:x1], (y1 - y0, x1 - x0)
-        values = [_read(screen.finished, box, k, size) for k in range(3)]
-        for whole, part in zip(frame, _as_frame(*values), strict=True):
-            whole[window] = part
-        return frame
+        _fill(frame, box, *(_read(screen.finished, box, k) for k in range(3)))
 
     def _draw_samples(self, screen: _Screen, camera: PinholeCamera, box: tuple[int, int, int, int]) -> None:
         gl, program = self._gl, self._program
@@ -182,7 +179,7 @@ class GlPainter:
         screen.finished.scissor = (*box[:2], *_size(box))
         screen.finished.clear(0, 0, 0, 0)
         for unit, (name, texture) in enumerate(
-            zip(("colors", "datas", "normals"), screen.sampled, strict=True)
+            zip(("colors", "infos", "depths"), screen.sampled, strict=True)
         ):
             texture.use(unit)
             self._resolve[name] = unit
@@ -207,21 +204,24 @@ def _screen(height: int, width: int) -> _Screen:
     return _Screen(gl_context(), height, width)
 
 
-def _read(finished: Any, box: tuple[int, int, int, int], attachment: int, size: tuple[int, int]) -> np.ndarray:
-    """One of the finished pictures, within the box."""
-    count, kind = (1, "f4") if attachment == 1 else (4, "f1")
+def _read(finished: Any, box: tuple[int, int, int, int], attachment: int) -> np.ndarray:
+    """One of the finished pictures within the box, a row per pixel."""
+    count, kind, dtype = (1, "f4", np.float32) if attachment == 2 else (4, "f1", np.uint8)
     data = finished.read((*box[:2], *_size(box)), count, attachment=attachment, alignment=1, dtype=kind)
-    return np.frombuffer(data, np.float32 if attachment == 1 else np.uint8).reshape(*size, count)
+    return np.frombuffer(data, dtype).reshape(-1, count)
 
 
-def _as_frame(color: np.ndarray, depth: np.ndarray, info: np.ndarray) -> DrawnFrame:
-    alpha = color[..., 3] * np.float32(1 / 255)
-    alpha = np.rint(alpha * BLOCK**2) / BLOCK**2
-    nothing = color[..., 3] == 0
-    normals = info[..., :3] * np.float32(2 / 255) - 1
-    normals /= np.maximum(np.sqrt(np.einsum("yxc,yxc->yx", normals, normals)), 1e-9)[..., None]
-    normals[nothing] = 0
-    part, source = np.divmod(info[..., 3], _SOURCE_BITS)
-    return DrawnFrame(
-        color[..., :3], np.where(nothing, np.inf, depth[..., 0]), normals, part, source, alpha
-    )
+def _fill(
+    frame: DrawnFrame, box: tuple[int, int, int, int], color: np.ndarray, info: np.ndarray, depth: np.ndarray
+) -> None:
+    """Write finished pixels into the box of a frame, in place; most pixels show nothing."""
+    shown = np.flatnonzero(color[:, 3])
+    y, x = np.divmod(shown, box[2] - box[0])
+    at = y + box[1], x + box[0]
+    color, info = color[shown], info[shown]
+    frame.color[at] = color[:, :3]
+    frame.alpha[at] = np.rint(color[:, 3] * np.float32(BLOCK**2 / 255)) / BLOCK**2
+    frame.depth[at] = depth[shown, 0]
+    normals = info[:, :3] * np.float32(2 / 255) - 1
+    frame.normals[at] = normals / np.sqrt(np.einsum("nc,nc->n", normals, normals))[:, None]
+    frame.part[at], frame.source[at] = np.divmod(info[:, 3], _SOURCE_BITS)

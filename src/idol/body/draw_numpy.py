@@ -13,7 +13,6 @@ from idol.body.textured_mesh import (
     SLIVER_FACING,
     DrawnFrame,
     TexturedMesh,
-    empty_frame,
     picture_box,
 )
 from idol.body.zbuffer import Hits, find_hits
@@ -22,25 +21,26 @@ from idol.body.zbuffer import Hits, find_hits
 _THRESHOLDS = (np.array([[0, 2], [3, 1]]) + 0.5) / 4
 
 
-def draw_frame(
+def draw_into(
+    frame: DrawnFrame,
     mesh: TexturedMesh,
     vertices: Float32[np.ndarray, "n 3"],
     normals: Float32[np.ndarray, "n 3"],
     camera: PinholeCamera,
-) -> DrawnFrame:
-    """Return the picture of a mesh.
+) -> None:
+    """Draw a mesh.
 
     Args:
+        frame: Of the camera's size, empty; it is written into.
         mesh: What is drawn.
         vertices: Where its vertices are, meters before the camera.
         normals: Unit vectors.
         camera: What sees it.
     """
     seen = camera.project(vertices.astype(np.float64))
-    frame = empty_frame(camera.height, camera.width)
     box = picture_box(seen, camera.height, camera.width)
     if box is None or seen[:, 2].min() <= 0:
-        return frame
+        return
     x0, y0, x1, y1 = box
     samples = np.column_stack([(seen[:, :2] - (x0, y0) + 0.5) * BLOCK - 0.5, seen[:, 2]])
     shape = ((y1 - y0) * BLOCK, (x1 - x0) * BLOCK)
@@ -54,7 +54,6 @@ def draw_frame(
     window = np.s_[y0:y1, x0:x1]
     for whole, part in zip(frame, _resolved(_front(layers)), strict=True):
         whole[window] = part
-    return frame
 
 
 class _Samples(dict[str, np.ndarray]):

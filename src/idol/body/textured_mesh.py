@@ -85,15 +85,28 @@ class Drawn:
     alpha: Float32[np.ndarray, "f h w"]
 
     @classmethod
-    def of(cls, frames: list[DrawnFrame]) -> Drawn:
-        """Return the frames as one record."""
-        color = np.stack([frame.color.transpose(2, 0, 1) for frame in frames])
-        normals = np.stack([frame.normals.transpose(2, 0, 1) for frame in frames])
-        depth, part, source, alpha = (
-            np.stack([getattr(frame, name) for frame in frames])
-            for name in ("depth", "part", "source", "alpha")
+    def empty(cls, frames: int, height: int, width: int) -> Drawn:
+        """Return frames that show nothing, to be drawn into."""
+        shape = (frames, height, width)
+        return cls(
+            np.zeros((frames, 3, height, width), np.uint8),
+            np.full(shape, np.inf, np.float32),
+            np.zeros((frames, 3, height, width), np.float32),
+            np.zeros(shape, np.uint8),
+            np.zeros(shape, np.uint8),
+            np.zeros(shape, np.float32),
         )
-        return cls(color, depth, normals, part, source, alpha)
+
+    def frame(self, number: int) -> DrawnFrame:
+        """Return one frame, channels last; what is written into it is written here."""
+        return DrawnFrame(
+            self.color[number].transpose(1, 2, 0),
+            self.depth[number],
+            self.normals[number].transpose(1, 2, 0),
+            self.part[number],
+            self.source[number],
+            self.alpha[number],
+        )
 
     def over(self, background: UInt8[np.ndarray, "*g 3 h w"]) -> UInt8[np.ndarray, "f 3 h w"]:
         """Return the person before a background.
@@ -104,19 +117,6 @@ class Drawn:
         alpha = self.alpha[:, None]
         mixed = self.color * alpha + background * (1 - alpha)
         return np.rint(mixed).clip(0, 255).astype(np.uint8)
-
-
-def empty_frame(height: int, width: int) -> DrawnFrame:
-    """Return a frame that shows nothing."""
-    shape = (height, width)
-    return DrawnFrame(
-        np.zeros((*shape, 3), np.uint8),
-        np.full(shape, np.inf, np.float32),
-        np.zeros((*shape, 3), np.float32),
-        np.zeros(shape, np.uint8),
-        np.zeros(shape, np.uint8),
-        np.zeros(shape, np.float32),
-    )
 
 
 def picture_box(
