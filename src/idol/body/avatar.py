@@ -19,6 +19,7 @@ from idol.body.soft_layers import SoftLayer, cut_layers, layer_parts, uncovered_
 from idol.body.texture import Texture, find_strange, find_texture, photo_atlas
 from idol.body.textured_mesh import CUT_OUT, SLIVER, SOURCES, Drawn, TexturedMesh, as_triangles
 from idol.body.zbuffer import find_hits
+from idol.clip import Pose
 
 _OUTSIDE = 0.5  # share of a part's vertices outside the photo from which on it is called cut off
 
@@ -56,8 +57,9 @@ class Avatar:
         cls,
         image: UInt8[np.ndarray, "3 h w"],
         mask: Bool[np.ndarray, "h w"],
-        points: Float[np.ndarray, "22 3"],
+        pose: Pose,
         *,
+        points: Float[np.ndarray, "22 3"] | None = None,
         camera: PinholeCamera | None = None,
         mesh: SkinMesh | None = None,
         config: FitConfig | None = None,
@@ -68,18 +70,27 @@ class Avatar:
         Args:
             image: The photo, sRGB, about as large as the frames to be drawn: colors are not filtered down.
             mask: The person in it.
-            points: The person's 22 points in meters before the camera; see `idol.body.bones_from_points`.
+            pose: The person's joints in the photo, one frame.
+            points: The person's 22 points in meters before the camera (see `idol.body.bones_from_points`), where
+                they are known; else the pose is lifted.
             camera: The photo's; by default the one that photos are assumed to come from.
             mesh: The body to begin with; by default the average adult.
             config: How to fit it.
             backend: What draws; see `idol.body.draw.make_painter`.
 
         Raises:
-            ValueError: If the mask is empty or not of the photo's size.
+            ValueError: If the mask is empty or not of the photo's size, or the pose not of this photo.
         """
+        if pose.frames != 1 or (pose.height, pose.width) != mask.shape:
+            found = f"{pose.frames} frames of {pose.height} x {pose.width}"
+            raise ValueError(f"pose: found {found}, expected 1 of {mask.shape[0]} x {mask.shape[1]}")
         if mask.shape != image.shape[1:] or not mask.any():
             raise ValueError(f"mask: found {mask.shape} with {int(mask.sum())} pixels, expected a person")
         camera, mesh = camera or PinholeCamera.assumed(*mask.shape), mesh or average_adult()
+        if points is None:
+            from idol.body.lift import lift
+
+            points = lift(pose, camera=camera, body=mesh.body).in_meters()[0]
         poses = PointRig(mesh.body).pose(points[None])
         offsets = fit_offsets(mesh, poses, camera, mask, config)
         vertices, _ = mesh.skinned(poses, 0, offsets)
