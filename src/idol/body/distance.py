@@ -34,11 +34,11 @@ class DistanceConfig:
         still: Meters per frame that a foot on the ground moves at most.
     """
 
-    smooth: float = 300.0
-    ground: float = 10.0
-    camera_height: float = 1.2
-    camera_height_spread: float = 1.5
-    still: float = 0.03
+    smooth: float = 10.0
+    ground: float = 2.0
+    camera_height: float = 1.5
+    camera_height_spread: float = 1.7
+    still: float = 0.1
 
 
 def bone_scale(
