@@ -107,7 +107,9 @@ def _turned(points: Tensor, draw: _Draw) -> Tensor:
     facing = torch.atan2(across[..., 2].sum(1), across[..., 0].sum(1))
     frontal = draw.chance(0.6)
     yaw = torch.where(frontal, facing + draw.uniform(-1.3, 1.3), draw.uniform(-math.pi, math.pi))
-    pitch, roll = draw.uniform(-0.2, 0.42), 0.05 * draw.normal(n)
+    # A tilt of the camera looks like a lean of the person: what cameras usually do decides.
+    pitch = torch.where(draw.chance(0.75), draw.uniform(-0.09, 0.25), draw.uniform(-0.2, 0.45))
+    roll = 0.04 * draw.normal(n)
     turn = _about(2, roll) @ _about(0, pitch) @ _about(1, yaw)
     centered = points - points[:, :, _HIPS].mean((1, 2), keepdim=True)
     return torch.einsum("nij,nfkj->nfki", turn, centered)

@@ -147,7 +147,10 @@ def make_chunks(folder: Path, config: WindowsConfig) -> None:
     """
     torch.set_num_threads(1)
     missing = [i for i in range(config.chunks) if not chunk_path(folder, i).exists()]
+    run = multiprocessing.parent_process()
     for number in missing:
+        if run is not None and not run.is_alive():
+            return  # the run was killed: nobody waits for the rest
         windows = split_windows(config, "train", number, config.chunk)
         partial = folder / f".partial-{os.getpid()}.npy"
         np.save(partial, windows)
