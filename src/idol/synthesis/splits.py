@@ -76,6 +76,8 @@ _WEIGHTS = {
     "humanoid3d_getup_faceup": 0.2,
     "humanoid3d_roll": 0.15,
 }
+# Files of two collections that hold the same take; found by comparing how their limbs bend.
+_COPIES = {"02_01": "walking_1_train"}
 _TRIAL, _PIECE = re.compile(r"(\d{2,3})_\d+"), re.compile(r"(.+?)_\d+_(?:train|test)")
 _PIECE_WEIGHT = 0.2  # pieces last a few seconds
 _ACROBATIC = {
@@ -97,11 +99,12 @@ def recording_of(name: str) -> str:
 
     The CMU database names files `<subject>_<trial>`: all trials of a subject belong together, for many were
     recorded in one go. Files named `<action>_<number>_train` or `_test` are pieces of few recordings of one
-    action. Any other file is a recording of its own.
+    action. Any other file is a recording of its own; known copies count as what they copy.
 
     Args:
         name: Name of the motion's file without its ending.
     """
+    name = _COPIES.get(name, name)
     for pattern in (_TRIAL, _PIECE):
         if found := pattern.fullmatch(name):
             return found[1]

@@ -198,7 +198,8 @@ def test_pieces_of_a_recording_stay_together(tmp_path):
     assert recording_of("walking_3_train") == recording_of("walking_40_test") == "walking"
     assert recording_of("basketball_signal_1_train") == "basketball_signal"
     assert recording_of("some_dance2") == "some_dance2"
-    for subject in range(1, 60):
+    assert split_of_motion("02_01") == split_of_motion("walking_1_train")  # the same take
+    for subject in range(3, 60):
         assert len({split_of_motion(f"{subject:02d}_{trial:02d}") for trial in range(1, 30)}) == 1
     for name in ("07.asf", "07_01.amc", "README.txt"):
         (tmp_path / name).touch()
