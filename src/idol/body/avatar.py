@@ -71,8 +71,8 @@ class Avatar:
             image: The photo, sRGB, about as large as the frames to be drawn: colors are not filtered down.
             mask: The person in it.
             pose: The person's joints in the photo, one frame.
-            points: The person's 22 points in meters before the camera (see `idol.body.bones_from_points`), where
-                they are known; else the pose is lifted.
+            points: The person's 22 points in meters before the camera, where they are known (see
+                `idol.body.bones_from_points`); else the pose is lifted.
             camera: The photo's; by default the one that photos are assumed to come from.
             mesh: The body to begin with; by default the average adult.
             config: How to fit it.
@@ -189,7 +189,6 @@ def _textured(mesh: SkinMesh, texture: Texture, layers: list[SoftLayer], photo: 
 
 
 def _cut_off(mesh: SkinMesh, seen: np.ndarray, height: int, width: int) -> tuple[str, ...]:
-    inside = (seen[:, :2] > -0.5).all(1) & (seen[:, :2] < (width - 0.5, height - 0.5)).all(1)
-    return tuple(
-        name for i, name in enumerate(PARTS) if (~inside[mesh.part == i]).mean() > _OUTSIDE
-    )
+    x, y = seen[:, 0], seen[:, 1]
+    inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+    return tuple(name for i, name in enumerate(PARTS) if (~inside[mesh.part == i]).mean() > _OUTSIDE)

@@ -2,8 +2,8 @@
 
 The points: OpenPose's 18 joints, then the bases of the second toes (left, right) and of the middle fingers.
 Frames of pelvis, chest and head are counted from the same frames of the body at rest, whose trunk leans and
-whose hips are not under its neck. `idol.body.retarget` spreads turns over spine and twists; then every limb is
-turned by the smallest rotation and stretched until its joints are where the points are.
+whose hips are not under its neck. `idol.body.retarget` spreads turns over spine and twists; then every limb
+is turned by the smallest rotation and stretched until its joints are where the points are.
 """
 
 from __future__ import annotations

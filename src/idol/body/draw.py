@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,6 +15,7 @@ from idol.body.textured_mesh import DrawnFrame, TexturedMesh
 Backend = Literal["auto", "gl", "numpy"]
 
 
+@runtime_checkable
 class Painter(Protocol):
     """Draws one mesh, frame after frame."""
 

@@ -125,9 +125,8 @@ class GlPainter:
         self._photo.filter, self._photo.repeat_x, self._photo.repeat_y = (gl.LINEAR, gl.LINEAR), False, False
         label = (mesh.part.astype(np.float32) + 1) * _SOURCE_BITS + mesh.source + 1
         size = np.array([w, h], np.float32)
-        still = np.column_stack(
-            [(mesh.own + 0.5) / size, (mesh.other + 0.5) / size, mesh.guess / 255, mesh.share, label, mesh.soft]
-        )
+        own, other = (mesh.own + 0.5) / size, (mesh.other + 0.5) / size
+        still = np.column_stack([own, other, mesh.guess / 255, mesh.share, label, mesh.soft])
         self._still = gl.buffer(still.astype(np.float32).tobytes())
         self._moving = gl.buffer(reserve=len(mesh.own) * 24, dynamic=True)
         self._array = gl.vertex_array(

@@ -141,9 +141,7 @@ def _blocks(grid: np.ndarray, h: int, w: int) -> np.ndarray:
     return split.reshape(h, w, BLOCK * BLOCK, *grid.shape[2:])
 
 
-def bilinear(
-    picture: UInt8[np.ndarray, "h w c"], at: Float[np.ndarray, "n 2"]
-) -> Float32[np.ndarray, "n c"]:
+def bilinear(picture: UInt8[np.ndarray, "h w c"], at: Float[np.ndarray, "n 2"]) -> Float32[np.ndarray, "n c"]:
     """Return colors between pixels; beyond the border those of the border.
 
     Args:

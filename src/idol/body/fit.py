@@ -1,7 +1,7 @@
 """A body made as wide as the person of a photo: its outline is drawn toward the mask's outline.
 
-First along the normals, so that a coat seen from the front is thick from the side too; then, for what remains,
-in the picture's plane. What the outline asks for is spread over the whole body and turned back to rest.
+First along the normals, so that a coat seen from the front is thick from the side too; then, for what
+remains, in the picture's plane. What the outline asks for is spread over the body and turned back to rest.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sparse
 from jaxtyping import Bool, Float, Float32
 from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 
@@ -90,7 +91,8 @@ def fit_offsets(
     config = config or FitConfig()
     offsets = np.zeros(mesh.vertices.shape, np.float32)
     differences, target = laplacian(mesh.neighbors), _Outline.of(mask)
-    reach = np.where(mesh.is_end, config.end_reach, np.where(mesh.part == HEAD, config.head_reach, config.reach))
+    reach = np.where(mesh.part == HEAD, config.head_reach, config.reach)
+    reach = np.where(mesh.is_end, config.end_reach, reach)
     for number in range(config.normal_rounds + config.plane_rounds):
         vertices, maps = mesh.skinned(poses, 0, offsets)
         meters = -vertices[:, 2] / camera.focal  # of one pixel, at each vertex
@@ -137,10 +139,11 @@ def _front_vertex(hits: Hits, mesh: SkinMesh, y: np.ndarray, x: np.ndarray) -> n
 
 
 def _along_normals(
-    vertices: np.ndarray, mesh: SkinMesh, pulls: _Pulls, differences: np.ndarray
+    vertices: np.ndarray, mesh: SkinMesh, pulls: _Pulls, differences: sparse.csr_matrix
 ) -> Float[np.ndarray, "n 3"]:
     normals = vertex_normals(vertices, mesh.triangles)
-    facing = normals[pulls.vertex, 0] * pulls.direction[:, 0] - normals[pulls.vertex, 1] * pulls.direction[:, 1]
+    right, up = normals[pulls.vertex, 0], normals[pulls.vertex, 1]
+    facing = right * pulls.direction[:, 0] - up * pulls.direction[:, 1]
     amount = pulls.move * np.clip(facing, _GRAZING, 1)
     count = np.bincount(pulls.vertex, minlength=len(vertices))
     mean = np.bincount(pulls.vertex, amount, minlength=len(vertices)) / np.maximum(count, 1)
@@ -148,11 +151,11 @@ def _along_normals(
 
 
 def _in_plane(
-    n: int, pulls: _Pulls, differences: np.ndarray, config: FitConfig
+    n: int, pulls: _Pulls, differences: sparse.csr_matrix, config: FitConfig
 ) -> Float[np.ndarray, "n 3"]:
     count = np.bincount(pulls.vertex, minlength=n)
     moves = (pulls.move[:, None] * pulls.direction).T
-    mean = np.stack([np.bincount(pulls.vertex, move, minlength=n) for move in moves], -1)
-    mean /= np.maximum(count, 1)[:, None]
+    total = np.stack([np.bincount(pulls.vertex, move, minlength=n) for move in moves], -1)
+    mean = total / np.maximum(count, 1)[:, None]
     plane = spread(differences, np.minimum(count, 1) * config.firmness, mean, config.hold)
     return np.stack([plane[:, 0], -plane[:, 1], np.zeros(n)], -1)  # rows grow downward, Y upward

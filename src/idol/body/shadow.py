@@ -20,7 +20,7 @@ _LOWEST = 40  # vertices of a frame taken for its feet
 _SLOPE_PRIOR = 0.15  # how steep, in the camera's axes, a ground may well be
 _FOOT_NOISE = 0.03  # meters
 _STANDING = 0.35  # quantile of the frames' lowest points that the ground goes through: some frames are jumps
-# Height above the ground up to which a band of the body casts its shadow, and the blur of that shadow: meters.
+# Up to which height above the ground a band of the body reaches, and the blur of its shadow: meters.
 _BANDS = ((0.25, 0.02), (0.8, 0.045), (3.0, 0.09))
 _CONTACT_HEIGHT, _CONTACT_BLUR = 0.09, 0.035
 _CONTACT_STRENGTH = 0.55

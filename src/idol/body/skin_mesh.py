@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial import cKDTree
 
 from idol.body.model import load_body
-from idol.body.model import load_body
 from idol.body.rig import Body, BonePoses, Rig
 
 PARTS = (

@@ -1,9 +1,9 @@
 """What of a person no body covers: skirts, robes, long hair, bags, and slivers along the outline.
 
-What is wide becomes a cushion, a front and a back that meet at the mask's outline, cut out by the mask. It hangs
-on the bones of the body beside it; between two legs it follows both, so that a robe stays one piece. Between an
-arm and the trunk it is parted. Slivers are flat, follow one limb, and are shown only while it faces the camera
-as it did in the photo: from elsewhere they would be rags.
+What is wide becomes a cushion, a front and a back that meet at the mask's outline, cut out by the mask. It
+hangs on the bones of the body beside it; between two legs it follows both, so that a robe stays one piece.
+Between an arm and the trunk it is parted. Slivers are flat, follow one limb, and are shown only while it
+faces the camera as it did in the photo: from elsewhere they would be rags.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _BACKWARD = 0.01  # meters behind the body's outline
 _FORWARD = 0.02  # meters before it, of slivers: along the outline they show the photo's own pixels
 _KEPT_BONES = 1e-3  # lighter bones do not count
 
-_GROUP_OF_PART = np.array([{"upperarm": 1, "forearm": 1, "thigh": 3, "shin": 3}.get(p[:-2], 0) for p in PARTS])
+_GROUPS = {"upperarm": 1, "forearm": 1, "thigh": 3, "shin": 3}
+_GROUP_OF_PART = np.array([_GROUPS.get(p[:-2], 0) for p in PARTS])
 _GROUP_OF_PART += np.array([int(p.endswith(".R")) for p in PARTS])  # 0 trunk and head, arms, legs
 _FIRST_LEG = 3
 
@@ -101,7 +102,7 @@ def cut_layers(
     made = []
     for which, is_sliver in ((left & cloth, False), ((left | rim) & ~cloth, True)):
         owner = _owners(covered, group, not is_sliver)
-        for number in np.unique(owner[which]):
+        for number in np.unique(owner[which]).tolist():
             anchors = covered & np.isin(group, _anchor_groups(number))
             made.append(_make_layer(photo, which & (owner == number), anchors, is_sliver))
     return made + ([] if strange is None else _hang_strange(photo, strange & covered, group))
@@ -114,7 +115,7 @@ def _hang_strange(photo: _Photo, strange: np.ndarray, group: np.ndarray) -> list
         return []
     y, x = distance_transform_edt(~before, return_distances=False, return_indices=True)
     owner = group[y, x]
-    numbers = np.unique(owner[strange])
+    numbers = np.unique(owner[strange]).tolist()
     return [_make_layer(photo, strange & (owner == k), before & (group == k), True) for k in numbers]
 
 
@@ -160,7 +161,7 @@ def _owners(covered: np.ndarray, group: np.ndarray, is_cloth: bool) -> np.ndarra
 
 
 def _make_layer(photo: _Photo, left: np.ndarray, anchors: np.ndarray, is_sliver: bool) -> SoftLayer:
-    lattice = _lattice(left, 0 if is_sliver else _OVERLAP)
+    lattice = _lattice(left, 0.0 if is_sliver else _OVERLAP)
     y, x = lattice.y.clip(0, left.shape[0] - 1), lattice.x.clip(0, left.shape[1] - 1)
     nearest = distance_transform_edt(~anchors, return_distances=False, return_indices=True)
     at = nearest[0][y, x], nearest[1][y, x]
@@ -265,7 +266,7 @@ def _to_rest(
 
 
 def uncovered_share(hits: Hits, mask: Bool[np.ndarray, "h w"]) -> float:
-    """Return the share of a mask that a body leaves uncovered: a third for a long dress, else a few percent."""
+    """Return the share of a mask that a body leaves uncovered: a third for a robe, else a few percent."""
     return float((mask & (hits.triangle < 0)).sum() / max(int(mask.sum()), 1))
 
 

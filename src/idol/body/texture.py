@@ -1,7 +1,8 @@
 """Where on the photo each place of a body finds its color.
 
-A vertex is seen, or shows its left-right twin, or what lies before it in the photo (through), or a color spread
-over the body from where one is known (guessed). Sources give way to one another over a few centimeters.
+A vertex is seen, or shows its left-right twin, or what lies before it in the photo (through), or a color
+spread over the body from where one is known (guessed). Sources give way to one another over some
+centimeters.
 """
 
 from __future__ import annotations
@@ -10,8 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sparse
-from jaxtyping import Bool, Float, Float32, Int, UInt8
-from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, maximum_filter, minimum_filter, spline_filter1d
+from jaxtyping import Bool, Float32, Int, UInt8
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    distance_transform_edt,
+    maximum_filter,
+    minimum_filter,
+    spline_filter1d,
+)
 
 from idol.body.draw_numpy import bilinear
 from idol.body.pinhole import PinholeCamera
@@ -64,8 +72,8 @@ def photo_atlas(
 ) -> UInt8[np.ndarray, "g w 4"]:
     """Return the colors of bodies, over the colors of layers, with the mask as alpha; g is 2 h.
 
-    A body's colors are continued outward from within the mask: its sides see the outline at a grazing angle, and
-    would be painted with pixels that mix person and background. Layers keep those pixels.
+    A body's colors are continued outward from within the mask: its sides see the outline at a grazing angle,
+    and would be painted with pixels that mix person and background. Layers keep those pixels.
 
     Args:
         image: The photo, sRGB.
@@ -111,7 +119,8 @@ def _nearest(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _sharpened(photo: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """A photo that comes out as it was where pixels are means of 2 x 2 samples between its pixels.
 
-    These weigh neighbors by 1/8, 3/4, 1/8 in each direction, as quadratic splines do: their prefilter undoes it.
+    These weigh neighbors by 1/8, 3/4, 1/8 in each direction, as quadratic splines do: their prefilter undoes
+    it.
     """
     made = photo.astype(float)
     for axis in (0, 1):
@@ -192,9 +201,7 @@ def _unhidden(photo: _Photo) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, "
     return z < distance[at] + _BEHIND, (z >= near + _BEHIND) | (z >= far + _FAR_BEHIND)
 
 
-def occluders(
-    distance: Float32[np.ndarray, "h w"], height: int
-) -> Bool[np.ndarray, "h w"]:
+def occluders(distance: Float32[np.ndarray, "h w"], height: int) -> Bool[np.ndarray, "h w"]:
     """Return where a body stands before itself, some pixels from where that ends.
 
     Args:
@@ -202,7 +209,8 @@ def occluders(
         height: Rows of the photo.
     """
     finite = np.where(np.isfinite(distance), distance, 0)
-    return finite + _FAR_BEHIND < maximum_filter(finite, 2 * _OCCLUDER_RIM * rim_pixels(height) + 1) * (finite > 0)
+    farthest = maximum_filter(finite, 2 * _OCCLUDER_RIM * rim_pixels(height) + 1)
+    return (finite > 0) & (finite + _FAR_BEHIND < farthest)
 
 
 def find_strange(

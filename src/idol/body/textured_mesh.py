@@ -37,9 +37,9 @@ class TexturedMesh:
         share: (n, 3) weights of own, other and guess; they sum to 1.
         part: (n,) part of the body, an index of `idol.body.skin_mesh.PARTS`; of a triangle's last vertex.
         source: (n,) an index of `SOURCES`, likewise.
-        soft: (n,) 0 where a surface is solid, `CUT_OUT` where the photo's alpha cuts it out, `SLIVER` where it
-            also goes as it turns away from the camera.
-        photo: (h, w, 4) colors and alpha; of a body and its layers apart, see `idol.body.texture.photo_atlas`.
+        soft: (n,) 0 where a surface is solid, `CUT_OUT` where the photo's alpha cuts it out, `SLIVER` where
+            it also goes as it turns away from the camera.
+        photo: (h, w, 4) colors and alpha, of body and layers apart: see `idol.body.texture.photo_atlas`.
     """
 
     triangles: Int32[np.ndarray, "t 3"]
@@ -108,20 +108,18 @@ class Drawn:
             self.alpha[number],
         )
 
-    def over(self, background: UInt8[np.ndarray, "*g 3 h w"]) -> UInt8[np.ndarray, "f 3 h w"]:
+    def over(self, background: UInt8[np.ndarray, "*g 3 #h #w"]) -> UInt8[np.ndarray, "f 3 h w"]:
         """Return the person before a background.
 
         Args:
-            background: One picture, or one per frame.
+            background: One picture or color, or one per frame.
         """
         alpha = self.alpha[:, None]
         mixed = self.color * alpha + background * (1 - alpha)
         return np.rint(mixed).clip(0, 255).astype(np.uint8)
 
 
-def picture_box(
-    seen: Float[np.ndarray, "n 3"], height: int, width: int
-) -> tuple[int, int, int, int] | None:
+def picture_box(seen: Float[np.ndarray, "n 3"], height: int, width: int) -> tuple[int, int, int, int] | None:
     """Return the window (x0, y0, x1, y1) that holds all projected points, or None if it lies outside.
 
     Args:
