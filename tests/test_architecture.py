@@ -24,6 +24,7 @@ LEVELS = [
     ["pipeline", "rendering", "synthesis"],
     ["evaluation", "model"],
     ["prepare", "data", "diffusion", "provenance"],
+    ["body"],
     ["pose"],
     ["clip"],
     ["assets", "config", "media"],

@@ -34,7 +34,9 @@ def test_one_line_on_stdout_the_same_numbers_in_the_file(clips, tmp_path):
 
 @pytest.mark.parametrize("name", ["generated", "pasted", "plate", "true"])
 def test_no_set_takes_the_name_of_another(clips, name):
-    assert f"'{name}' is the name of a column" in refused("evaluate", clips, clips, *OFF, "--other", f"{name}=bad")
+    assert f"'{name}' is the name of a column" in refused(
+        "evaluate", clips, clips, *OFF, "--other", f"{name}=bad"
+    )
 
 
 def test_names_given_twice(clips):

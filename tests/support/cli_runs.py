@@ -106,5 +106,7 @@ def save_run(folder, weights, frames=3, seed=5, audio=None, steps=2):
     inputs = RunInputs(clip.video[0], clip.mask[0], clip.pose.select([0]), clip.pose, clip.background, audio)
     pipe = load_pipeline(str(weights), "cpu")
     settings = RunSettings(str(weights), steps, 2.0, seed, 12.5, SIZE, SIZE, "cpu", torch.get_num_threads())
-    record = RunRecord(settings, frames, (), (), (), checkpoint_files(pipe), package_versions(), ("drawn",), 0.0)
+    record = RunRecord(
+        settings, frames, (), (), (), checkpoint_files(pipe), package_versions(), ("drawn",), 0.0
+    )
     return run_prepared(pipe, inputs, record, folder)

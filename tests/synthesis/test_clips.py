@@ -8,12 +8,12 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from idol.assets import sha256_of
+from idol.body.phenotype import Phenotype
 from idol.clip import Clip
 from idol.data.shards import ShardReader
 from idol.errors import UserError
 from idol.synthesis import synth
 from idol.synthesis.human import wardrobe
-from idol.synthesis.human.body import Phenotype
 from support.recorded_progress import RecordedProgress
 
 SIZE, FRAMES = 128, 3

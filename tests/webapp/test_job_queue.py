@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 
 from idol import media
+from idol.clip.video import read_video, write_video
+from idol.errors import UserError
+from idol.provenance import Provenance
 from idol.webapp import options
 from idol.webapp.job_queue import Cancelled, Desk, Job, Pace, Progress
 from idol.webapp.messages import forming_html, progress_html, said, sentence
@@ -18,9 +21,6 @@ from idol.webapp.motion_previews import motion_previews
 from idol.webapp.orbit import framed, orbit_page, packed, without_rim
 from idol.webapp.requests import Order, Result, check_order
 from idol.webapp.upload_limits import Limits, check_film, check_image, check_number
-from idol.clip.video import read_video, write_video
-from idol.errors import UserError
-from idol.provenance import Provenance
 from support.cli_runs import save_tiny_pipeline
 from support.drawn import drawn_clip
 

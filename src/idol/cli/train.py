@@ -25,7 +25,8 @@ def synth(
     frames: Annotated[int, typer.Option(help="Frames per clip.")] = 8,
     split: Annotated[str, typer.Option(help="Split of persons and motions: train, val or test.")] = "train",
     motion_dir: Annotated[
-        Path | None, typer.Option(help="Folder of more motion files: .bvh, DeepMimic .txt, .npz.")
+        Path | None,
+        typer.Option(help="Folder of more motion files: .bvh, .amc with .asf, DeepMimic .txt, .npz."),
     ] = None,
     depth: Annotated[str, typer.Option(help="Depth of the person or of the whole scene.")] = "person",
     joints: Annotated[str, typer.Option(help="Joints: body (18) or whole-body (133).")] = "body",

@@ -10,19 +10,19 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from idol.assets import asset_path
+from idol.body.motion import Motion
+from idol.body.retarget import retarget
+from idol.body.rig import BonePoses
+from idol.body.rotations import from_vector
 from idol.clip import Clip, Pose
 from idol.clip.depth import normalize_person, normalize_scene
 from idol.errors import UserError
 from idol.pose.joints import OPENPOSE_18, WHOLEBODY_133
 from idol.synthesis.choices import DepthOf, JointSet
-from idol.synthesis.human.body import BonePoses
 from idol.synthesis.human.keypoints import whole_body_points
 from idol.synthesis.human.person import SyntheticPerson, make_person
 from idol.synthesis.motion.augment import Style, is_upright, perform
-from idol.synthesis.motion.motion import Motion
 from idol.synthesis.motion.readers import read_motion
-from idol.synthesis.motion.retarget import retarget
-from idol.synthesis.motion.rotations import from_vector
 from idol.synthesis.rendering.camera import SceneCamera
 from idol.synthesis.rendering.camera_effects import CameraEffects, random_camera_effects
 from idol.synthesis.rendering.framing import frame_points
@@ -31,7 +31,7 @@ from idol.synthesis.scene.scene import Scene, add_background_depth, make_scene
 from idol.synthesis.splits import Split, generator, motion_files, split_of_motion
 
 CLIPS_PER_PERSON = 4
-_STYLES: dict[Split, Style] = {
+STYLES: dict[Split, Style] = {
     "train": Style(),
     "val": Style(mix=0.35, invent=0.1, wander=0.7),
     "test": Style(mix=0.35, invent=0.1, wander=0.7),
@@ -146,7 +146,7 @@ def make_clip(
     rasterizer.load_person(person)
     for attempt in range(_ATTEMPTS):
         rng = generator(seed, split, _CLIP, index, attempt)
-        performance = _perform(rng, person, motions, frames, _STYLES[split])
+        performance = _perform(rng, person, motions, frames, STYLES[split])
         clip = _render(rng, rasterizer, person, performance, depth, joints)
         if clip is not None:
             return replace(clip, source=f"synth {split} {seed} {index} {performance.motion.name}")

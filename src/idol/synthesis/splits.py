@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -75,6 +76,10 @@ _WEIGHTS = {
     "humanoid3d_getup_faceup": 0.2,
     "humanoid3d_roll": 0.15,
 }
+# Files of two collections that hold the same take; found by comparing how their limbs bend.
+_COPIES = {"02_01": "walking_1_train"}
+_TRIAL, _PIECE = re.compile(r"(\d{2,3})_\d+"), re.compile(r"(.+?)_\d+_(?:train|test)")
+_PIECE_WEIGHT = 0.2  # pieces last a few seconds
 _ACROBATIC = {
     f"humanoid3d_{n}"
     for n in ("backflip", "cartwheel", "crawl", "getup_facedown", "getup_faceup", "roll", "spin")
@@ -82,16 +87,33 @@ _ACROBATIC = {
 
 
 def split_of_motion(name: str) -> Split:
-    """Return the split of a motion: from the table, or else by a hash of its name (8 : 1 : 1)."""
+    """Return the split of a motion: from the table, or else by a hash of its recording's name (8 : 1 : 1)."""
     if name in MOTION_SPLITS:
         return MOTION_SPLITS[name]
-    part = hashlib.sha256(name.encode()).digest()[0] % 10
+    part = hashlib.sha256(recording_of(name).encode()).digest()[0] % 10
     return "val" if part == 8 else "test" if part == 9 else "train"
+
+
+def recording_of(name: str) -> str:
+    """Return what a motion was cut from, which no two splits share.
+
+    The CMU database names files `<subject>_<trial>`: all trials of a subject belong together, for many were
+    recorded in one go. Files named `<action>_<number>_train` or `_test` are pieces of few recordings of one
+    action. Any other file is a recording of its own; known copies count as what they copy.
+
+    Args:
+        name: Name of the motion's file without its ending.
+    """
+    name = _COPIES.get(name, name)
+    for pattern in (_TRIAL, _PIECE):
+        if found := pattern.fullmatch(name):
+            return found[1]
+    return name
 
 
 def motion_weight(name: str) -> float:
     """Return the relative sampling frequency of a motion."""
-    return _WEIGHTS.get(name, 1.0)
+    return _WEIGHTS.get(name, _PIECE_WEIGHT if _PIECE.fullmatch(name) else 1.0)
 
 
 def is_acrobatic(name: str) -> bool:
@@ -115,7 +137,7 @@ def motion_files(folders: list[Path]) -> list[Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            known = path.suffix.lower() in (".bvh", ".txt", ".npz")
+            known = path.suffix.lower() in (".bvh", ".amc", ".txt", ".npz")
             if known and not path.name.startswith(("laikago", "README")):
                 found.setdefault(path.stem, path)
     return [found[name] for name in sorted(found)]

@@ -12,6 +12,7 @@ from idol.progress import SILENT, ProgressCallback
 from idol.training.config import TrainConfig
 from idol.training.train import fit
 from idol.training.train_autoencoder import AutoencoderConfig, fit_autoencoder
+from idol.training.train_lifter import LifterTrainConfig, fit_lifter
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,12 @@ class TrainedStage:
 
     Attributes:
         config: The resolved config.
-        checkpoint: Folder of the newest checkpoint, or of the autoencoder; None of a dry run.
+        checkpoint: Folder of the newest checkpoint or of the autoencoder, or the file of the lifter; None of a
+            dry run.
         weights: The exported pipeline folder; None if none was asked for.
     """
 
-    config: TrainConfig | AutoencoderConfig
+    config: TrainConfig | AutoencoderConfig | LifterTrainConfig
     checkpoint: Path | None = None
     weights: Path | None = None
 
@@ -38,7 +40,7 @@ def train(
     export: str | Path | None = None,
     progress: ProgressCallback = SILENT,
 ) -> TrainedStage:
-    """Train one stage; a config of stage `autoencoder` goes to `train_autoencoder`.
+    """Train one stage: of the diffusion model, the autoencoder, or the lifter of joints.
 
     Args:
         config: YAML file of the stage, such as `configs/mini/video.yaml`.
@@ -53,10 +55,14 @@ def train(
             a pipeline.
     """
     config = Path(config)
-    if read_config(config).get("stage") == "autoencoder":
-        if export is not None:
-            raise UserError("export", "an autoencoder alone generates nothing", "export a later stage")
+    kind = read_config(config).get("stage")
+    if kind in ("autoencoder", "lifter") and export is not None:
+        raise UserError("export", f"the {kind} alone generates nothing", "export another stage")
+    if kind == "autoencoder":
         return train_autoencoder(config, overrides, resume=resume, dry_run=dry_run, progress=progress)
+    if kind == "lifter":
+        lifter = load_config(LifterTrainConfig, config, list(overrides))
+        return TrainedStage(lifter, None if dry_run else fit_lifter(lifter, resume, progress))
     stage = load_config(TrainConfig, config, list(overrides))
     weights = None if export is None else Path(export)
     if weights is not None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from idol.console import user_mistake
+from idol.errors import UserError
 from idol.webapp import options
 from idol.webapp.job_queue import Cancelled, Desk, Progress
 from idol.webapp.layout import COLOR, EMPTY, FPS, FRAMES, IMAGE, OWN
@@ -15,8 +17,6 @@ from idol.webapp.layout import FILMED as FILM
 from idol.webapp.messages import done_html, forming_html, progress_html, said, sentence, told_html
 from idol.webapp.orbit import framed
 from idol.webapp.requests import Order, Result
-from idol.console import user_mistake
-from idol.errors import UserError
 
 _log = logging.getLogger(__name__)
 

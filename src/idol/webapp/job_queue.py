@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from idol.webapp.requests import Order, Result, check_order, make
-from idol.webapp.upload_limits import Limits
 from idol.errors import UserError
 from idol.progress import Preview
 from idol.provenance import Provenance
+from idol.webapp.requests import Order, Result, check_order, make
+from idol.webapp.upload_limits import Limits
 
 if TYPE_CHECKING:
     from idol.pipeline.pipeline import IdolPipeline

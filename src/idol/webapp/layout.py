@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from idol.webapp import options
-from idol.webapp.upload_limits import Limits
 from idol.errors import UserError
 from idol.provenance import Provenance
+from idol.webapp import options
+from idol.webapp.upload_limits import Limits
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -92,8 +92,8 @@ def open_page(
     if find_spec("gradio") is None:
         hint = "pip install 'idol-diffusion[app]'"
         raise UserError("idol app", "needs gradio, which is not installed", hint)
-    from idol.webapp.job_queue import Desk
     from idol.generation.environment import load_pipeline
+    from idol.webapp.job_queue import Desk
 
     limits = limits or Limits()
     pipe = load_pipeline(weights, device)

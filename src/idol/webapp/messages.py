@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from idol.errors import UserError
 from idol.webapp.job_queue import Progress
 from idol.webapp.requests import Result
-from idol.errors import UserError
 
 _NAMES = {
     "person": "The photo",

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from idol.webapp import options
 from idol.clip.video import read_video
 from idol.pose.skeleton import draw
 from idol.prepare import builtin_motions
+from idol.webapp import options
 
 SIDE, FPS, LONGEST = 160, 10, 20
 

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, get_args
 
 import torch
 
-from idol.webapp import options
-from idol.webapp.orbit import orbit_page
-from idol.webapp.upload_limits import Limits, check_film, check_image, check_number
 from idol.clip.video import write_video
 from idol.errors import UserError
 from idol.generation.generate import facts_of, new_record, run_prepared
@@ -24,6 +21,9 @@ from idol.pose.skeleton import draw
 from idol.progress import ProgressCallback
 from idol.provenance import Facts, Provenance
 from idol.provenance.credentials import sidecar
+from idol.webapp import options
+from idol.webapp.orbit import orbit_page
+from idol.webapp.upload_limits import Limits, check_film, check_image, check_number
 
 if TYPE_CHECKING:
     from idol.pipeline.pipeline import IdolPipeline

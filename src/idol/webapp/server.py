@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from idol.webapp.layout import Page, look, open_page
-from idol.webapp.upload_limits import Limits
 from idol.errors import UserError
 from idol.provenance import Provenance
+from idol.webapp.layout import Page, look, open_page
+from idol.webapp.upload_limits import Limits
 
 HOST, PORT = "127.0.0.1", 7860
 

@@ -5,13 +5,15 @@ import pytest
 from scipy.ndimage import binary_dilation
 from scipy.spatial import ConvexHull, Delaunay
 
+from idol.body.motion import Motion
+from idol.body.phenotype import Phenotype
+from idol.body.retarget import retarget
+from idol.body.rig import Body
 from idol.clip import Clip, Pose
 from idol.pose.joints import COCO_17, OPENPOSE_18, WHOLEBODY_133, body_18, mirrored
 from idol.synthesis.clips import read_motions, visible_joints
-from idol.synthesis.human.body import Body, Phenotype, base_mesh, rig, shape_body
+from idol.synthesis.human.body import base_mesh, rig, shape_body
 from idol.synthesis.human.keypoints import FACE_VERTICES, FINGERTIPS, whole_body_points
-from idol.synthesis.motion.motion import Motion
-from idol.synthesis.motion.retarget import retarget
 from idol.synthesis.rendering.camera import SceneCamera, look_at
 from idol.synthesis.rendering.rasterizer import Rendering
 

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from idol.body import motion as motion_module
+from idol.body.motion import INDEX, PARENTS, SEGMENTS, Motion, from_rotations, joint_positions
+from idol.body.rotations import from_vector, shortest, swing_twist, transpose
 from idol.errors import UserError
-from idol.synthesis.motion import motion as motion_module
 from idol.synthesis.motion.augment import Style, arms_enter_body, mix_limbs, perform, wandered, window
 from idol.synthesis.motion.bvh import joint_poses, parse_bvh
-from idol.synthesis.motion.motion import INDEX, PARENTS, SEGMENTS, Motion, from_rotations, joint_positions
 from idol.synthesis.motion.readers import read_motion
-from idol.synthesis.motion.rotations import from_vector, shortest, swing_twist, transpose
 from idol.synthesis.splits import MOTION_SPLITS, SPLITS, generator, motion_files, split_of_motion
 
 STANDING = {  # x, y, z of the joints of somebody who stands with hanging arms, facing +Z

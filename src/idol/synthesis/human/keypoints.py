@@ -23,8 +23,9 @@ from functools import lru_cache
 import numpy as np
 import scipy.sparse as sparse
 
+from idol.body.rig import Body, PointSet
 from idol.pose.joints import WHOLEBODY_133
-from idol.synthesis.human.body import Body, PointSet, keypoint_means, rig
+from idol.synthesis.human.body import keypoint_means, rig
 
 FACE_VERTICES = (
     870, 868, 5097, 5242, 895, 893, 891, 914, 5225, 7616, 7593, 7595, 7597, 11851, 11712, 7573, 7575,
@@ -52,16 +53,16 @@ def whole_body_points(body: Body) -> PointSet:
     Args:
         body: Any body at rest.
     """
-    points = PointSet.of(_vertex_means(), rig().weights, body.vertices)
-    rows, bones = _knuckles()
+    points = PointSet.of(vertex_means(), rig().weights, body.vertices)
+    rows, bones = knuckle_bones()
     points.share[rows, bones] = 1
     points.place[rows, bones] = body.heads[bones]
     return points
 
 
 @lru_cache(1)
-def _vertex_means() -> sparse.csr_matrix:
-    """(133, v): joints as weighted means of vertices; rows of the joints that lie on bones are empty."""
+def vertex_means() -> sparse.csr_matrix:
+    """Return (133, v) joints as weighted means of vertices; rows of joints that lie on bones are empty."""
     named = keypoint_means(WHOLEBODY_133[:_FEET_END])
     vertex = dict(enumerate(FACE_VERTICES, start=_FEET_END))
     for side, tips in FINGERTIPS.items():
@@ -78,8 +79,8 @@ def _vertex_means() -> sparse.csr_matrix:
 
 
 @lru_cache(1)
-def _knuckles() -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the joints where finger bones start, and the bones, (30,) each."""
+def knuckle_bones() -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of the joints where finger bones start, and the bones, (30,) each."""
     pairs = [
         (
             WHOLEBODY_133.index(f"{side}_hand_{finger}_{joint}"),

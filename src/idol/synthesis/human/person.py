@@ -9,20 +9,17 @@ import numpy as np
 import scipy.sparse as sparse
 
 from idol.assets import asset_path
+from idol.body.phenotype import ADULT, Phenotype
+from idol.body.rig import Body, BonePoses, PointSet
+from idol.body.rotations import unit
 from idol.synthesis.human import wardrobe
 from idol.synthesis.human.body import (
-    ADULT,
     SKIN_VERTICES,
-    Body,
-    BonePoses,
-    Phenotype,
-    PointSet,
     base_mesh,
     rig,
     shape_body,
 )
 from idol.synthesis.human.proxies import Proxy, read_proxy, read_texture
-from idol.synthesis.motion.rotations import unit
 
 Material = Literal["skin", "cloth", "shoe", "hair", "eye"]
 _MATERIALS: dict[str, Material] = {"eyes": "eye", "hair": "hair", "eyebrows": "hair", "eyelashes": "hair"}
@@ -106,7 +103,7 @@ def make_person(rng: np.random.Generator, subject: str) -> SyntheticPerson:
     """
     female = bool(rng.uniform() < 0.5)
     race = str(rng.choice(_RACES))
-    phenotype = _phenotype(rng, female, race)
+    phenotype = random_phenotype(rng, female, race)
     body = shape_body(phenotype)
     outfit = wardrobe.choose_outfit(rng, female)
     pieces: list[_Piece] = []
@@ -120,7 +117,14 @@ def make_person(rng: np.random.Generator, subject: str) -> SyntheticPerson:
     return _merge(subject, body, pieces, tuple(f"{kind}/{name}" for kind, name in outfit))
 
 
-def _phenotype(rng: np.random.Generator, female: bool, race: str) -> Phenotype:
+def random_phenotype(rng: np.random.Generator, female: bool, race: str) -> Phenotype:
+    """Return the shape of a random adult.
+
+    Args:
+        rng: Source of randomness.
+        female: Which end of the gender axis.
+        race: The shape model's "african", "asian" or "caucasian".
+    """
     share = dict.fromkeys(_RACES, 0.03) | {race: 1.0}
     old = rng.uniform() < 0.12
     return Phenotype(

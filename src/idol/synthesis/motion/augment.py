@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from idol.synthesis.motion.motion import (
+from idol.body.motion import (
     ARMS,
     INDEX,
     LEGS,
@@ -22,7 +22,7 @@ from idol.synthesis.motion.motion import (
     to_global,
     to_local,
 )
-from idol.synthesis.motion.rotations import from_vector, interpolate, shortest, transpose, unit
+from idol.body.rotations import from_vector, interpolate, shortest, transpose, unit
 from idol.synthesis.splits import is_acrobatic, motion_weight
 
 _FPS = np.array([6.0, 8.0, 10.0, 12.5, 15.0, 25.0, 30.0])

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from idol.synthesis.motion.from_joints import Tracks, from_tracks
-from idol.synthesis.motion.motion import Motion
-from idol.synthesis.motion.rotations import unit
+from idol.body.from_joints import Tracks, from_tracks
+from idol.body.motion import Motion
+from idol.body.rotations import unit
 
 _FPS = 30.0
 # Names that skeletons give to a joint, likeliest first; "%" stands for Left/Right or L/R.
@@ -137,6 +137,9 @@ def read_bvh(path: Path) -> Motion:
 
 
 def _find_joints(names: list[str]) -> dict[str, int]:
+    """Positions of the joints that a person has; a prefix of all names (`mixamorig:`) is ignored."""
+    prefix = next((name[: -len("Hips")] for name in names if name.endswith("Hips")), "")
+    names = [name.removeprefix(prefix) for name in names]
     number: dict[str, int] = {}
     for joint, spellings in _NAMES.items():
         sides = {"": [""]} if joint in _MIDDLE else {".L": ["Left", "L"], ".R": ["Right", "R"]}

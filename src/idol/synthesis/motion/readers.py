@@ -1,4 +1,4 @@
-"""Motion files: DeepMimic text, BVH, Isaac Lab npz -> `Motion`."""
+"""Motion files: DeepMimic text, BVH, ASF/AMC, joint positions, Isaac Lab npz -> `Motion`."""
 
 from __future__ import annotations
 
@@ -8,27 +8,36 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from idol.body.from_joints import Tracks, from_tracks
+from idol.body.motion import INDEX, SEGMENTS, Motion, from_rotations
 from idol.errors import UserError
+from idol.synthesis.motion.asf_amc import read_asf_amc
 from idol.synthesis.motion.bvh import read_bvh
-from idol.synthesis.motion.from_joints import Tracks, from_tracks
-from idol.synthesis.motion.motion import INDEX, SEGMENTS, Motion, from_rotations
+from idol.synthesis.motion.joint_tracks import read_joint_positions
 
 FPS = 30.0
 
 
 def read_motion(path: Path) -> Motion:
-    """Read any known motion file, by its ending (.bvh, .txt, .npz).
+    """Read any known motion file, by its ending (.bvh, .amc, .txt, .npz).
 
     Raises:
         UserError: If the file is of another kind, or broken.
     """
-    readers = {".bvh": read_bvh, ".txt": read_deepmimic, ".npz": read_isaaclab}
+    readers = {".bvh": read_bvh, ".amc": read_asf_amc, ".txt": read_deepmimic, ".npz": _read_npz}
     if path.suffix.lower() not in readers:
         raise UserError(str(path), "is not a motion file", f"use one of {', '.join(readers)}")
     try:
         return readers[path.suffix.lower()](path)
     except (ValueError, KeyError, IndexError, OSError) as error:
         raise UserError(str(path), f"cannot be read as motion ({error})", "check the file") from error
+
+
+def _read_npz(path: Path) -> Motion:
+    """Read joint positions or an Isaac Lab motion, whichever arrays the file holds."""
+    with np.load(path, allow_pickle=False) as data:
+        names = set(data.files)
+    return read_joint_positions(path) if "positions" in names else read_isaaclab(path)
 
 
 # Where each joint's numbers start in a frame (duration and root position come first), and its parent.

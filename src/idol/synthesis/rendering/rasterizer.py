@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from idol.body.gl_context import gl_context
 from idol.errors import UserError
 from idol.synthesis.human.person import Material, SyntheticPerson
 from idol.synthesis.rendering import shaders
@@ -293,16 +293,13 @@ class _Screen:
         self._square.render(self._mode)
 
 
-@lru_cache(1)
 def _context() -> Any:
-    """Create the one OpenGL context of the process: of several only the latest would be drawn into."""
-    import moderngl
-
+    """Return the one OpenGL context of the process: of several only the latest would be drawn into."""
     try:
-        return moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
-    except Exception as error:
+        return gl_context()
+    except RuntimeError as error:
         hint = "install EGL (Debian: libegl1 libgl1-mesa-dri)"
-        raise UserError("synth", f"no OpenGL context through EGL ({error})", hint) from error
+        raise UserError("synth", str(error), hint) from error
 
 
 def _plain(texture: Any) -> Any:

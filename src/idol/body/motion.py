@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
-from idol.synthesis.motion.rotations import interpolate, transpose
+from idol.body.rotations import interpolate, transpose
 
 SEGMENTS = (
     "pelvis",

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from idol.synthesis.motion.motion import SEGMENTS, Motion, from_rotations
-from idol.synthesis.motion.rotations import (
+from idol.body.motion import SEGMENTS, Motion, from_rotations
+from idol.body.rotations import (
     bone_frame,
     mean_rotation,
     shortest,

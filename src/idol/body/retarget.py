@@ -6,13 +6,11 @@ which the body's own limb is bent at rest, so any source skeleton will do.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
-from idol.synthesis.human.body import Body, BonePoses, relative, rig
-from idol.synthesis.motion.motion import INDEX, Motion
-from idol.synthesis.motion.rotations import (
+from idol.body.motion import INDEX, Motion
+from idol.body.rig import Body, BonePoses, relative
+from idol.body.rotations import (
     IDENTITY,
     bone_frame,
     from_vector,
@@ -119,16 +117,12 @@ def _fingers(wrist: np.ndarray, body: Body, side: str, curl: float) -> dict[str,
     return bones
 
 
-@lru_cache(1)
-def _parents_by_bone() -> tuple[tuple[str, int], ...]:
-    return tuple(zip(rig().bones, rig().parents, strict=True))
-
-
 def _chain(bones: dict[str, np.ndarray], body: Body, hips: np.ndarray) -> BonePoses:
     """Put the bones together: those without a rotation of their own follow their parents."""
-    frames, count = len(hips), len(rig().bones)
+    rig = body.rig
+    frames, count = len(hips), len(rig.bones)
     rotation, heads = np.zeros((frames, count, 3, 3)), np.zeros((frames, count, 3))
-    for i, (name, parent) in enumerate(_parents_by_bone()):
+    for i, (name, parent) in enumerate(zip(rig.bones, rig.parents, strict=True)):
         if parent < 0:
             rotation[:, i], heads[:, i] = bones.get(name, IDENTITY), hips
             continue

@@ -1,0 +1,252 @@
+"""How well joints are lifted to three dimensions: `python benchmarks/lifting.py --motion-dir FOLDER`.
+
+People of the synthetic test split perform recordings that no training has seen, before the cameras that
+synthetic clips are shot with; joints that the body or the image's edge hides are not given. Nothing is
+drawn but the naked body's depth. Errors are those of the 18 joints in depth, relative to the middle of the
+hips, in centimeters at their distance; intervals are over recordings. The flat baseline has no depth at all.
+A tilt of the camera cannot be told from a lean of the person by joints alone: `untilted_cm` is what is left when
+each clip is turned about the image's horizontal axis by the one angle that fits best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from idol.body.bones_from_points import PointRig
+from idol.body.distance import bone_scale
+from idol.body.lift import LiftConfig, default_lifter, lift
+from idol.body.lifter import SEEN, Lifter, load_lifter
+from idol.body.limb_depths import limb_reach
+from idol.body.model import load_body
+from idol.body.motion import Motion
+from idol.body.pinhole import PinholeCamera
+from idol.body.retarget import retarget
+from idol.body.rotations import from_vector
+from idol.body.zbuffer import find_hits
+from idol.clip import Pose
+from idol.evaluation.bootstrap import drawn_counts, spread
+from idol.synthesis.clips import STYLES, read_motions, visible_joints
+from idol.synthesis.human.person import random_phenotype
+from idol.synthesis.motion.augment import perform
+from idol.synthesis.rendering.framing import frame_points
+from idol.synthesis.rendering.rasterizer import Rendering
+from idol.synthesis.splits import Split, generator, recording_of
+
+SIZE = 256
+_STREAM = 3  # kind of random stream, beside people, clips and windows
+_RACES = ("african", "asian", "caucasian")
+_BENT = 8.0  # cm of depth from which on a limb counts as pointing somewhere
+_TILTS = np.arange(-20.0, 20.5, 0.5)  # degrees
+_DRAWS = 2000
+_FEWEST = 4  # recordings: of fewer there is no interval worth printing
+
+
+@dataclass(frozen=True)
+class Case:
+    """A performance as it is seen, and the truth.
+
+    Attributes:
+        recording: What was performed.
+        pose: The joints that are seen.
+        points: (f, 22, 3) as `idol.body.lift.Lifted.points`.
+        scale: (f,) pixels per meter at the hips.
+        camera: That saw it.
+    """
+
+    recording: str
+    pose: Pose
+    points: np.ndarray
+    scale: np.ndarray
+    camera: PinholeCamera
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--motion-dir", type=Path, help="more motion beside the packages'")
+    parser.add_argument("--clips", type=int, default=240)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument("--noise", type=float, default=0.0, help="jitter of the joints, pixels of 256")
+    parser.add_argument("--weights", type=Path, help="other weights than the package's")
+    parser.add_argument("--length-share", type=float, default=LiftConfig.length_share)
+    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    options = parser.parse_args()
+    network = load_lifter(options.weights) if options.weights else default_lifter()
+    motions = read_motions(options.split, options.motion_dir)
+    cases = [
+        make_case(motions, options.split, i, options.frames, options.noise) for i in range(options.clips)
+    ]
+    scores = [score(case, network, LiftConfig(length_share=options.length_share)) for case in cases]
+    table = tabulate([case.recording for case in cases], scores)
+    print(as_text(table))
+    if options.json:
+        options.json.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def make_case(motions: Sequence[Motion], split: Split, index: int, frames: int, noise: float) -> Case:
+    """Return performance number `index` of a split; the same arguments give the same one.
+
+    Args:
+        motions: Of the split.
+        split: Whose style of performing.
+        index: From 0 on.
+        frames: How many.
+        noise: Standard deviation of the joints' jitter, pixels.
+    """
+    rng = generator(0, split, _STREAM, index)
+    model = load_body()
+    body = model.shaped(random_phenotype(rng, bool(rng.uniform() < 0.5), str(rng.choice(_RACES))))
+    motion = perform(rng, motions, frames, STYLES[split])
+    poses = retarget(motion, body, (0.5, 0.5))
+    facing = poses.rotation[:, 0, :, 2].mean(0)
+    turn = rng.uniform(-0.9, 0.9) if rng.uniform() < 0.65 else rng.uniform(-np.pi, np.pi)
+    poses = poses.turned(from_vector(np.array([0.0, turn - np.arctan2(facing[0], facing[2]), 0.0])))
+    skin = model.posed(body, poses)
+    up = motion.clearance * float(body.head("upperleg01.L")[1]) - skin[..., 1].min(1)
+    poses = poses.moved(np.stack([np.zeros(frames), up, np.zeros(frames)], -1))
+    skin = model.posed(body, poses)
+    camera = frame_points(rng, skin[:, ::40].reshape(-1, 3), SIZE)
+    rig = PointRig(body)
+    joints = rig.joints.posed(poses)
+    extra = poses.heads(body)[
+        :, [body.rig.number(b) for b in ("toe2-1.L", "toe2-1.R", "finger3-1.L", "finger3-1.R")]
+    ]
+    margin = float(rng.uniform(0.18, 0.45))
+    keypoints = np.stack(
+        [
+            visible_joints(camera, joints[k], _depth(camera, skin[k], model.triangles), margin)
+            for k in range(frames)
+        ]
+    )
+    seen = keypoints[..., 2:] > 0
+    keypoints[..., :2] += np.float32(noise) * rng.standard_normal(keypoints[..., :2].shape).astype(np.float32)
+    at = camera.project(np.concatenate([joints, extra], 1))
+    hips = at[:, [8, 11], 2].mean(1)[:, None]
+    points = np.concatenate([at[..., :2], ((hips - at[..., 2]) * camera.focal / hips)[..., None]], -1)
+    middle = (SIZE - 1) / 2
+    return Case(
+        recording_of(motion.name.split("+")[0]),
+        Pose(np.where(seen, keypoints, 0).astype(np.float32), SIZE, SIZE),
+        points,
+        camera.focal / hips[:, 0],
+        PinholeCamera(camera.focal, middle, middle, SIZE, SIZE),
+    )
+
+
+def _depth(camera, skin: np.ndarray, triangles: np.ndarray) -> Rendering:
+    """The naked body as an image of distances."""
+    hits = find_hits(camera.project(skin.astype(float)), triangles, SIZE, SIZE)
+    return Rendering(np.zeros((SIZE, SIZE, 3), np.uint8), hits.distance, hits.triangle >= 0)
+
+
+def score(case: Case, network: Lifter, config: LiftConfig) -> dict[str, float]:
+    """Return errors of one case.
+
+    Args:
+        case: The performance.
+        network: The lifter.
+        config: How to lift.
+    """
+    # The camera of a photo is not known: the assumed one, as in generation.
+    lifted = lift(case.pose, network=network, config=config)
+    away = np.abs(lifted.points - case.points)[:, :SEEN] / case.scale[:, None, None] * 100
+    deep = np.abs(case.points[:, :SEEN, 2]) / case.scale[:, None] * 100
+    reach, true = limb_reach(lifted.points), limb_reach(case.points)
+    counts = np.abs(true) / case.scale[:, None] * 100 > _BENT
+    raw, _ = bone_scale(
+        lifted.points - [(SIZE - 1) / 2, (SIZE - 1) / 2, 0],
+        PointRig(load_body().average).rest,
+        lifted.camera.focal,
+    )
+    return {
+        "depth_cm": float(away[..., 2].mean()),
+        "untilted_cm": _untilted(lifted.points[:, :SEEN], case) * 100,
+        "flat_cm": float(deep.mean()),
+        "plane_cm": float(np.linalg.norm(away[..., :2], axis=-1).mean()),
+        "bent_right": float((np.sign(reach) == np.sign(true))[counts].mean()) if counts.any() else np.nan,
+        "scale_wobble": float(np.std(np.log(lifted.pixels_per_meter / case.scale))),
+        "scale_wobble_bones": float(np.std(np.log(raw / case.scale))),
+        "scale_wobble_constant": float(np.std(np.log(case.scale))),
+    }
+
+
+def _untilted(points: np.ndarray, case: Case) -> float:
+    """Mean error in depth, meters, at the best tilt of the clip."""
+    hips = points[:, [8, 11]].mean(1, keepdims=True)
+    y, z = (points - hips)[..., 1], points[..., 2]
+    truth, scale = case.points[:, :SEEN, 2], case.scale[:, None]
+    errors = [
+        (np.abs(np.cos(angle) * z + np.sin(angle) * y - truth) / scale).mean() for angle in np.radians(_TILTS)
+    ]
+    return float(min(errors))
+
+
+def tabulate(recordings: list[str], scores: list[dict[str, float]]) -> dict[str, dict[str, list[float]]]:
+    """Return mean, lower and upper end of the 95 % interval of each number, of all, dances, and recordings.
+
+    Args:
+        recordings: Of each case.
+        scores: Of each case.
+    """
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for i, name in enumerate(recordings):
+        kinds["all"].append(i)
+        kinds["dances" if "dance" in name else "other than dances"].append(i)
+    for name in sorted(set(recordings)):
+        kinds[f"  {name}"] = [i for i, other in enumerate(recordings) if other == name]
+    return {
+        kind: {
+            "clips": [float(len(at))],
+            **{
+                key: _interval([scores[i][key] for i in at], [recordings[i] for i in at]) for key in scores[0]
+            },
+        }
+        for kind, at in kinds.items()
+    }
+
+
+def _interval(values: list[float], recordings: list[str]) -> list[float]:
+    numbers = np.array(values)
+    known = np.isfinite(numbers)
+    numbers, names = numbers[known], [n for n, k in zip(recordings, known, strict=True) if k]
+    count = len(set(names))
+    if count < _FEWEST:
+        return [float(numbers.mean())] if len(numbers) else []
+    drawn = drawn_counts(len(numbers), names, _DRAWS)
+    low, high = np.percentile(
+        spread(drawn @ numbers / drawn.sum(1), float(numbers.mean()), count), [2.5, 97.5]
+    )
+    return [float(numbers.mean()), float(low), float(high)]
+
+
+def as_text(table: dict[str, dict[str, list[float]]]) -> str:
+    """Return the table for people to read.
+
+    Args:
+        table: As `tabulate` gives it.
+    """
+    keys = list(next(iter(table.values())))
+    lines = ["".join(f"{word:>24}" for word in ("", *keys))]
+    for kind, row in table.items():
+        cells = [_cell(row[key]) for key in keys]
+        lines.append(f"{kind:<24}" + "".join(f"{cell:>24}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _cell(numbers: list[float]) -> str:
+    if not numbers:
+        return "-"
+    ends = f" [{numbers[1]:.3g}, {numbers[2]:.3g}]" if len(numbers) == 3 else ""
+    return f"{numbers[0]:.3g}{ends}"
+
+
+if __name__ == "__main__":
+    main()
