@@ -34,12 +34,14 @@ def test_one_line_on_stdout_the_same_numbers_in_the_file(clips, tmp_path):
 
 @pytest.mark.parametrize("name", ["generated", "pasted", "plate", "true"])
 def test_no_set_takes_the_name_of_another(clips, name):
-    assert f"'{name}' is the name of a column" in refused("evaluate", clips, clips, *OFF, "--other", f"{name}=bad")
+    assert f"'{name}' is the name of a column" in refused(
+        "evaluate", clips, clips, *OFF, "--other", f"{name}=bad"
+    )
 
 
 def test_names_given_twice(clips):
     named = ("--other", f"bad={clips}", "--other", "bad=elsewhere")
-    assert "bad is named twice" in refused("evaluate", clips, clips, *OFF, *named)
+    assert "the name bad occurs twice" in refused("evaluate", clips, clips, *OFF, *named)
 
 
 def test_a_place_that_cannot_be_written(clips):

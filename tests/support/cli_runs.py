@@ -1,4 +1,4 @@
-"""For the tests of the verbs: a tiny checkpoint, a small run folder, the command line called in process."""
+"""For the tests of the commands: a tiny checkpoint, a small run folder, the command line called in process."""
 
 import contextlib
 import io
@@ -7,11 +7,13 @@ import signal
 from dataclasses import dataclass
 
 import torch
+from typer.main import get_command
 
-from idol.cli import main
+from idol.cli import main, program
 from support.drawn import drawn_clip
 
 SIZE = 64
+COMMANDS = {command.name: command for command in get_command(program).commands.values()}
 
 
 @dataclass
@@ -106,5 +108,7 @@ def save_run(folder, weights, frames=3, seed=5, audio=None, steps=2):
     inputs = RunInputs(clip.video[0], clip.mask[0], clip.pose.select([0]), clip.pose, clip.background, audio)
     pipe = load_pipeline(str(weights), "cpu")
     settings = RunSettings(str(weights), steps, 2.0, seed, 12.5, SIZE, SIZE, "cpu", torch.get_num_threads())
-    record = RunRecord(settings, frames, (), (), (), checkpoint_files(pipe), package_versions(), ("drawn",), 0.0)
+    record = RunRecord(
+        settings, frames, (), (), (), checkpoint_files(pipe), package_versions(), ("drawn",), 0.0
+    )
     return run_prepared(pipe, inputs, record, folder)

@@ -1,4 +1,4 @@
-"""Small moving images of the motions, for the page's gallery."""
+"""Small animations of the motions, for the page's gallery."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from idol.webapp import options
 from idol.clip.video import read_video
 from idol.pose.skeleton import draw
 from idol.prepare import builtin_motions
+from idol.webapp import options
 
 SIDE, FPS, LONGEST = 160, 10, 20
 
 
 def motion_previews(folder: Path) -> dict[str, Path]:
-    """Draws a looping WebP of each motion of `choices.motions()`: skeletons, and films as they are.
+    """Write a looping WebP of each motion of `options.motions()`: a skeleton, or the video itself.
 
     Args:
-        folder: Where they are put.
+        folder: Folder to write them to.
 
     Returns:
-        The images by the motion's name.
+        The files by the motion's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = {}
