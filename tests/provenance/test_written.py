@@ -83,7 +83,7 @@ def test_all_that_a_visitor_takes_home_is_signed(plain, tmp_path, own):
         name: verify(home / name).files[0].credentials
         for name in ("video.mp4", "depth.mp4", "preview.png", "skeleton.mp4", "orbit.html")
     }
-    assert {(each.state, each.signer) for each in credentials.values()} == {("valid", "queue 4")}
+    assert {(each.state, each.signer) for each in credentials.values()} == {("valid", "desk 4")}
     assert credentials["skeleton.mp4"].sources == ("algorithmicMedia",)
     assert credentials["skeleton.mp4"].facts == {"kind": "skeleton"}
     assert (
@@ -119,7 +119,7 @@ def test_a_recording_is_signed_by_whom_the_user_says(marked, tmp_path, own):
     done = call("view", marked.folder, "--with", "rerun", "--save", path, *keys)
     assert done.code == 0, done.err
     credentials = verify(path).files[0].credentials
-    assert (credentials.state, credentials.signer, credentials.embedded) == ("valid", "queue 4", False)
+    assert (credentials.state, credentials.signer, credentials.embedded) == ("valid", "desk 4", False)
 
 
 def test_a_clip_is_still_a_clip(marked):
