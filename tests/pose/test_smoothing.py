@@ -3,7 +3,7 @@
 import numpy as np
 
 from idol.clip import Pose
-from idol.pose.smoothing import fill_gaps, smooth
+from idol.pose.smoothing import fill_gaps, runs, smooth
 from support.stick_figures import HEIGHT, LENGTHS, STANDING, WIDTH, build
 
 
@@ -69,3 +69,8 @@ def test_smoothing_takes_noise_off():
         ..., :2
     ]
     assert error.mean() < 0.6 * np.abs(noisy - motion.keypoints)[..., :2].mean()
+
+
+def test_runs():
+    assert runs(np.array([1, 1, 0, 0, 1, 0, 1], bool)) == [(0, 2), (4, 5), (6, 7)]
+    assert runs(np.zeros(3, bool)) == []
