@@ -1,4 +1,4 @@
-"""How the command line talks: people on stderr, machines on stdout, mistakes in one line."""
+"""Output of the command line: text on stderr, JSON on stdout, errors in one line."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from idol.progress import ProgressCallback
 if TYPE_CHECKING:
     from rich.table import Table
 
-DONE, OURS, USERS, INTERRUPTED = 0, 1, 2, 130
+DONE, BUG, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
-# Named, not imported: they live in libraries that cost seconds to load.
+_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+# By name, since importing their libraries takes seconds.
 _NETWORK = {
     "ConnectionError",
     "ConnectError",
@@ -34,35 +34,35 @@ _NETWORK = {
 
 
 def exit_code(work: Callable[[], Any], as_json: bool) -> int:
-    """Run `work` and turn however it ends into an exit code, with one line on stderr where it went wrong.
+    """Run a command; return its exit code, after one line on stderr if it failed.
 
     Args:
-        work: Returns None or its own exit code.
-        as_json: Also tell a failure as one line of JSON on stdout.
+        work: Runs the command; returns None or an exit code.
+        as_json: Also print a failure as one line of JSON on stdout.
     """
     try:
         code = work()
-        if code == INTERRUPTED:  # typer has caught Ctrl-C itself
+        if code == INTERRUPTED:  # typer caught Ctrl-C itself
             raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED, as_json)
     except Exception as error:
-        if type(error).__name__ == "Abort":  # how older typer tells of Ctrl-C
+        if type(error).__name__ == "Abort":  # how older versions of typer report Ctrl-C
             return _failed("interrupted", INTERRUPTED, as_json)
         line = user_mistake(error)
         if line is not None:
-            return _failed(line, USERS, as_json)
+            return _failed(line, USER_ERROR, as_json)
         traceback.print_exc(file=sys.stderr)
         line = " ".join(f"{type(error).__name__}: {error}".split())
-        return _failed(f"{line}; this is a fault of idol's, please report it", OURS, as_json)
+        return _failed(f"{line}; this is a bug of idol, please report it", BUG, as_json)
 
 
 def user_mistake(error: BaseException) -> str | None:
-    """The one line to show for an error that the user can mend, or None for a fault of ours."""
+    """Return the line to show for an error that the user can correct, or None for a bug."""
     if isinstance(error, UserError):
         return str(error)
-    if hasattr(error, "format_message"):  # typer's own: unknown option, missing argument, not a number
+    if hasattr(error, "format_message"):  # an error of typer: unknown option, missing argument, not a number
         return " ".join(f"{error.format_message()} See --help.".split())
     for cause in _causes(error):
         found = _from_outside(cause)
@@ -72,14 +72,14 @@ def user_mistake(error: BaseException) -> str | None:
 
 
 def _from_outside(error: BaseException) -> UserError | None:
-    """What the machine refused: disk, place, network or memory."""
+    """Return an error of the machine (disk, path, network, memory) as one that the user can correct."""
     code = getattr(error, "errno", None) if isinstance(error, OSError) else None
-    place = str(getattr(error, "filename", None) or "output")
+    path = str(getattr(error, "filename", None) or "output")
     if code in _DISK or "No space left on device" in str(error):
-        return UserError(place, "the disk is full", "free some space, or choose another folder")
-    if code in _PLACE:
+        return UserError(path, "the disk is full", "free some space, or choose another folder")
+    if code in _PATH:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        return UserError(place, f"cannot be used ({reason})", "choose another place")
+        return UserError(path, f"cannot be used ({reason})", "choose another location")
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & _NETWORK and not isinstance(error, BrokenPipeError):
         return UserError(
@@ -104,12 +104,12 @@ def _failed(line: str, code: int, as_json: bool) -> int:
 
 
 def say(text: str) -> None:
-    """One line for people, on stderr."""
+    """Print one line on stderr."""
     print(text, file=sys.stderr)
 
 
 def emit(values: dict[str, Any]) -> None:
-    """One line for machines, on stdout."""
+    """Print one line of JSON on stdout."""
     print(json.dumps(values, default=str), flush=True)
 
 
@@ -137,7 +137,7 @@ class ConsoleProgress(ProgressCallback):
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int, total: int) -> None:
-        """Move the stage's bar."""
+        """Move the stage's bar; see `ProgressCallback.step`."""
         if self._task is None:
             self._task = self._progress.add_task(self._stage, total=total)
         self._progress.update(self._task, completed=done)
@@ -161,7 +161,7 @@ def show_progress(stage: str | None = None, words: Callable[[str], str] = str) -
 
 
 def show(*tables: Table) -> None:
-    """Tables for people, on stderr; wide where nothing says how wide it is."""
+    """Print tables on stderr, 150 columns wide where it is no terminal."""
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     for table in tables:
         console.print(table)

@@ -62,9 +62,9 @@ def generate(weights, tmp_path):
         (["generate", "-o"], "-o"),
         (["synth", "--clips", "3"], "--out"),
         (["train"], "config"),
-        (["evaluate", "somewhere"], "true"),
-        (["generate", "--person", "a.jpg"], "-o"),
-        (["generate", "--person", "a.jpg", "-o", "x"], "--background"),
+        (["evaluate", "somewhere"], "reference"),
+        (["generate", "--person", "a.jpg"], "--background"),
+        (["repeat", "x"], "--out"),
         (["demo", "--frames", "0", "-o", "x"], "--frames"),
         (["evaluate", "a", "b", "--other", "c"], "--other"),
         (["import", "a", "--reference", "b"], "--out"),
@@ -79,13 +79,13 @@ def test_usage(arguments, named):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("steps", 0),
+        ("num_inference_steps", 0),
         ("frames", 0),
         ("frames", -3),
         ("fps", 0),
         ("fps", "inf"),
-        ("guidance", "nan"),
-        ("guidance", -1),
+        ("guidance_scale", "nan"),
+        ("guidance_scale", -1),
         ("height", 0),
         ("seed", -1),
         ("colormap", "blue"),
@@ -94,11 +94,11 @@ def test_usage(arguments, named):
     ],
 )
 def test_numbers(generate, option, value):
-    assert generate(**{option: value}).startswith(f"--{option}: ")
+    assert generate(**{option: value}).startswith(f"--{option.replace('_', '-')}: ")
 
 
 def test_a_json_line_tells_of_the_mistake_too(tmp_path):
-    done = call("generate", "--from", tmp_path / "none", "-o", tmp_path / "out", "--json")
+    done = call("repeat", tmp_path / "none", "-o", tmp_path / "out", "--json")
     assert done.code == 2 and done.json == {
         "ok": False,
         "exit_code": 2,
@@ -154,44 +154,43 @@ def test_a_hub_model_without_network(generate):
 # --- repeating a run
 
 
-def test_from_takes_no_other_setting(run, tmp_path):
-    told = refused("generate", "--from", run.folder, "-o", tmp_path / "out", "--seed", 3)
-    assert told.startswith("--from: ") and "--seed" in told
+def test_repeating_takes_no_other_setting(run, tmp_path):
+    assert "--seed" in refused("repeat", run.folder, "-o", tmp_path / "out", "--seed", 3)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": 3}', "\x00"])
-def test_from_something_else(tmp_path, content):
+def test_repeating_something_else(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
-    assert str(tmp_path) in refused("generate", "--from", tmp_path, "-o", tmp_path / "out")
+    assert str(tmp_path) in refused("repeat", tmp_path, "-o", tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["person.png", "background.png", "pose.json"])
-def test_from_a_run_with_changed_or_missing_inputs(run, tmp_path, name):
+def test_repeating_a_run_with_changed_or_missing_inputs(run, tmp_path, name):
     shutil.copytree(run.folder, tmp_path / "run")
     (tmp_path / "run" / name).write_bytes((tmp_path / "run" / name).read_bytes() + b" ")
-    assert "not those of the run" in refused("generate", "--from", tmp_path / "run", "-o", tmp_path / "out")
+    assert "not those of the run" in refused("repeat", tmp_path / "run", "-o", tmp_path / "out")
     (tmp_path / "run" / name).unlink()
-    assert name in refused("generate", "--from", tmp_path / "run", "-o", tmp_path / "out")
+    assert name in refused("repeat", tmp_path / "run", "-o", tmp_path / "out")
 
 
-def test_from_a_run_whose_weights_have_changed(place, tmp_path):
+def test_repeating_a_run_whose_weights_have_changed(place, tmp_path):
     weights = save_tiny_pipeline(tmp_path / "tiny")
     run = save_run(tmp_path / "run", weights)
     config = weights / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"shift": 2.0}))
-    assert "not those of the run" in refused("generate", "--from", run.folder, "-o", tmp_path / "out")
+    assert "not those of the run" in refused("repeat", run.folder, "-o", tmp_path / "out")
 
 
 # --- a photo, a background, a motion
 
 
 def test_a_photo_that_cannot_be_read(generate, tmp_path):
-    assert generate(person=tmp_path / "none.jpg").startswith("--person ")
+    assert generate(person=tmp_path / "none.jpg").startswith("--person: ")
     (tmp_path / "text.jpg").write_text("not an image")
-    assert generate(person=tmp_path / "text.jpg").startswith("--person ")
+    assert generate(person=tmp_path / "text.jpg").startswith("--person: ")
     (tmp_path / "half.jpg").write_bytes(PERSON.read_bytes()[:20000])
-    assert generate(person=tmp_path / "half.jpg").startswith("--person ")
-    assert generate(person=tmp_path).startswith("--person ")
+    assert generate(person=tmp_path / "half.jpg").startswith("--person: ")
+    assert generate(person=tmp_path).startswith("--person: ")
 
 
 @pytest.mark.assets
@@ -215,8 +214,9 @@ def test_several_people_are_told_of(weights, tmp_path):
     (note,) = [note for note in done.json["notes"] if "people" in note]
     assert "largest" in note and "--person-index" in note and f"note: {note}" in done.err
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert note in record["notes"] and str(TWO) in {source["name"] for source in record["sources"]}
-    assert call("generate", "--from", tmp_path / "out", "-o", tmp_path / "again").code == 0
+    assert note.replace("--person-index", "`person_index`") in record["notes"]
+    assert str(TWO) in {source["name"] for source in record["sources"]}
+    assert call("repeat", tmp_path / "out", "-o", tmp_path / "again").code == 0
     for name in ("frames/00001.png", "depth/00001.png"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
@@ -224,24 +224,24 @@ def test_several_people_are_told_of(weights, tmp_path):
 @pytest.mark.assets
 @pytest.mark.parametrize("background", ["no such color", "#12345", "none.jpg", "."])
 def test_backgrounds(generate, background):
-    assert generate(background=background).startswith("--background ")
+    assert generate(background=background).startswith("--background: ")
 
 
 @pytest.mark.assets
 def test_motions_that_are_not_there(generate, tmp_path):
     assert "walk" in generate(motion="builtin:flying")
-    assert generate(motion=tmp_path / "none.mp4").startswith("--motion ")
-    assert generate(motion=tmp_path).startswith("--motion ")
+    assert generate(motion=tmp_path / "none.mp4").startswith("--motion: ")
+    assert generate(motion=tmp_path).startswith("--motion: ")
 
 
 @pytest.mark.assets
 def test_videos_that_cannot_be_decoded(generate, tmp_path):
     (tmp_path / "text.mp4").write_text("not a video")
-    assert generate(motion=tmp_path / "text.mp4").startswith("--motion ")
+    assert generate(motion=tmp_path / "text.mp4").startswith("--motion: ")
     (tmp_path / "empty.mp4").touch()
-    assert generate(motion=tmp_path / "empty.mp4").startswith("--motion ")
+    assert generate(motion=tmp_path / "empty.mp4").startswith("--motion: ")
     (tmp_path / "half.mp4").write_bytes(WALK.read_bytes()[: WALK.stat().st_size // 2])
-    assert generate(motion=tmp_path / "half.mp4", frames=64).startswith("--motion ")
+    assert generate(motion=tmp_path / "half.mp4", frames=64).startswith("--motion: ")
 
 
 @pytest.mark.assets
@@ -267,7 +267,7 @@ def keypoints(folder, missing, frames=30):
 @pytest.mark.assets
 def test_gaps_in_a_motion(generate, weights, tmp_path):
     told = generate(motion=keypoints(tmp_path / "long", range(5, 25)), frames=30)
-    assert told.startswith("--motion ") and "5-24" in told
+    assert told.startswith("--motion: ") and "5-24" in told
     done = call(
         *("generate", "--person", PERSON, "--background", "gray", "--weights", weights, "--frames", 9),
         *("--motion", keypoints(tmp_path / "short", [4]), "-o", tmp_path / "out", "--json", "--no-retarget"),
@@ -374,7 +374,7 @@ def test_constant_depth_is_judged_not_refused(run, tmp_path):
 
 
 def test_one_line_on_the_real_stderr(tmp_path):
-    for arguments in (["fly"], ["generate", "--from", str(tmp_path), "-o", str(tmp_path / "out")]):
+    for arguments in (["fly"], ["repeat", str(tmp_path), "-o", str(tmp_path / "out")]):
         done = subprocess.run([sys.executable, "-m", "idol", *arguments], capture_output=True, text=True)
         assert done.returncode == 2 and not done.stdout
         assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")

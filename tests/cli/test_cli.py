@@ -1,4 +1,4 @@
-"""The verbs: what they write and print, that a run can be repeated, that nothing half-made is left."""
+"""The commands: what they write and print, that a run can be repeated, that nothing half-made is left."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ from idol import __version__
 from idol.clip import Clip
 from idol.clip.images import read_image
 from idol.clip.video import read_video
-from support.cli_runs import SIZE, call, heeds_ctrl_c, refused, save_run, save_tiny_pipeline
+from support.cli_runs import COMMANDS, SIZE, call, heeds_ctrl_c, refused, save_run, save_tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_run_folder_is_a_clip_with_its_videos_and_its_settings(run):
 
 
 def test_repeating_a_run_gives_the_same_frames(run, place):
-    done = call("generate", "--from", run.folder / "run.json", "-o", place / "again", "--json")
+    done = call("repeat", run.folder / "run.json", "-o", place / "again", "--json")
     assert done.code == 0, done.err
     assert done.json["ok"] and done.json["frames"] == 3 and done.json["seed"] == 5
     first, again = everything(run.folder), everything(place / "again")
@@ -79,11 +79,11 @@ def test_the_seed_matters(run, place, weights):
 
 
 def test_a_run_folder_can_be_named_instead_of_its_json(run, place):
-    assert call("generate", "--from", run.folder, "-o", place / "named").code == 0
+    assert call("repeat", run.folder, "-o", place / "named").code == 0
 
 
 def test_without_json_stdout_stays_empty(run, place):
-    done = call("generate", "--from", run.folder, "-o", place / "quiet")
+    done = call("repeat", run.folder, "-o", place / "quiet")
     assert done.code == 0 and not done.out
     assert str(place / "quiet" / "video.mp4") in done.err
 
@@ -95,7 +95,7 @@ def test_sound_is_kept_and_kept_again(run, place, weights):
         tone = np.sin(np.arange(16000) / 16000 * 2 * np.pi * 440) * 12000
         file.writeframes(tone.astype("<i2").tobytes())
     loud = save_run(place / "loud", weights, audio=sound)
-    assert call("generate", "--from", loud.folder, "-o", place / "loud again").code == 0
+    assert call("repeat", loud.folder, "-o", place / "loud again").code == 0
     for folder in (loud.folder, place / "loud again"):
         with av.open(str(folder / "video.mp4")) as container:
             (audio,) = container.streams.audio
@@ -105,17 +105,17 @@ def test_sound_is_kept_and_kept_again(run, place, weights):
 
 def test_an_existing_run_is_replaced_only_when_asked(run, place):
     there = place / "there"
-    assert call("generate", "--from", run.folder, "-o", there).code == 0
+    assert call("repeat", run.folder, "-o", there).code == 0
     (there / "left over").touch()
-    assert refused("generate", "--from", run.folder, "-o", there).startswith("-o: ")
+    assert refused("repeat", run.folder, "-o", there).startswith("--out: ")
     assert (there / "left over").exists()
-    assert call("generate", "--from", run.folder, "-o", there, "--overwrite").code == 0
+    assert call("repeat", run.folder, "-o", there, "--overwrite").code == 0
     assert not (there / "left over").exists() and (there / "run.json").exists()
 
 
 def test_a_run_may_replace_itself(run, place, weights):
     own = save_run(place / "own", weights)
-    assert call("generate", "--from", own.folder, "-o", own.folder, "--overwrite").code == 0
+    assert call("repeat", own.folder, "-o", own.folder, "--overwrite").code == 0
     np.testing.assert_array_equal(Clip.load(own.folder).video, run.clip.video)
 
 
@@ -123,18 +123,16 @@ def test_what_is_no_run_folder_is_never_replaced(run, place):
     precious = place / "precious"
     precious.mkdir()
     (precious / "thesis.tex").write_text("...")
-    assert "not a run folder" in refused("generate", "--from", run.folder, "-o", precious, "--overwrite")
+    assert "not a run folder" in refused("repeat", run.folder, "-o", precious, "--overwrite")
     (place / "file").write_text("...")
-    assert "not a run folder" in refused(
-        "generate", "--from", run.folder, "-o", place / "file", "--overwrite"
-    )
-    assert refused("generate", "--from", run.folder, "-o", place / "file" / "below").startswith("-o: ")
+    assert "not a run folder" in refused("repeat", run.folder, "-o", place / "file", "--overwrite")
+    assert refused("repeat", run.folder, "-o", place / "file" / "below").startswith("--out: ")
     assert (precious / "thesis.tex").exists()
 
 
 def test_an_empty_folder_is_filled(run, place):
     (place / "empty").mkdir()
-    assert call("generate", "--from", run.folder, "-o", place / "empty").code == 0
+    assert call("repeat", run.folder, "-o", place / "empty").code == 0
 
 
 @pytest.mark.parametrize(
@@ -152,7 +150,7 @@ def test_what_the_machine_refuses_is_told_and_leaves_nothing(run, tmp_path, monk
         raise error
 
     monkeypatch.setattr(idol.generation.generate, "write_run", refuse)
-    assert told in refused("generate", "--from", run.folder, "-o", tmp_path / "out")
+    assert told in refused("repeat", run.folder, "-o", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -161,7 +159,7 @@ def test_a_fault_of_ours_is_exit_code_1_and_leaves_nothing(run, tmp_path, monkey
         raise KeyError("surprise")
 
     monkeypatch.setattr(idol.generation.generate, "write_record", fail)
-    done = call("generate", "--from", run.folder, "-o", tmp_path / "out", "--json")
+    done = call("repeat", run.folder, "-o", tmp_path / "out", "--json")
     assert done.code == 1 and not done.json["ok"] and done.json["exit_code"] == 1
     assert "surprise" in done.err
     assert not list(tmp_path.iterdir())
@@ -171,7 +169,7 @@ def test_a_failed_replacement_leaves_the_old_run(run, place, weights, monkeypatc
     own = save_run(place / "kept", weights)
     before = everything(own.folder)
     monkeypatch.setattr(idol.generation.generate, "write_record", lambda *_: 1 / 0)
-    assert call("generate", "--from", run.folder, "-o", own.folder, "--overwrite").code == 1
+    assert call("repeat", run.folder, "-o", own.folder, "--overwrite").code == 1
     assert everything(own.folder) == before
 
 
@@ -192,7 +190,7 @@ def test_a_disk_that_fills_up(run, tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
-    child = process("generate", "--from", run.folder, "-o", tmp_path / "out", preexec_fn=little)
+    child = process("repeat", run.folder, "-o", tmp_path / "out", preexec_fn=little)
     out, err = child.communicate()
     assert child.returncode == 2 and not out, err
     assert err.splitlines()[-1].startswith("error: ") and "Traceback" not in err
@@ -202,10 +200,10 @@ def test_a_disk_that_fills_up(run, tmp_path):
 def test_ctrl_c_ends_at_once_with_nothing_left(place, weights, tmp_path):
     long = save_run(place / "long", weights, steps=2)
     record = json.loads((long.folder / "run.json").read_text())
-    record["settings"]["steps"] = 100_000
+    record["settings"]["num_inference_steps"] = 100_000
     (long.folder / "run.json").write_text(json.dumps(record))
 
-    child = process("generate", "--from", long.folder, "-o", tmp_path / "out", preexec_fn=heeds_ctrl_c)
+    child = process("repeat", long.folder, "-o", tmp_path / "out", preexec_fn=heeds_ctrl_c)
     for line in child.stderr:
         if line.startswith("denoising"):
             break
@@ -231,9 +229,8 @@ def test_module_and_command_are_the_same(run):
 def test_version_and_help():
     assert call("--version").out.strip() == __version__
     assert call().out == call("--help").out
-    verbs = ("demo", "generate", "synth", "train", "evaluate", "import", "benchmark", "reproduce")
-    assert all(verb in call("--help").out for verb in verbs)
-    assert all(call(verb, "--help").code == 0 for verb in verbs)
+    assert all(f"\n  {name} " in call("--help").out for name in COMMANDS)
+    assert all(call(name, "--help").code == 0 for name in COMMANDS)
 
 
 def test_dry_run_prints_a_config_that_is_read_back_to_itself(tmp_path):

@@ -41,7 +41,7 @@ def test_no_set_takes_the_name_of_another(clips, name):
 
 def test_names_given_twice(clips):
     named = ("--other", f"bad={clips}", "--other", "bad=elsewhere")
-    assert "bad is named twice" in refused("evaluate", clips, clips, *OFF, *named)
+    assert "the name bad occurs twice" in refused("evaluate", clips, clips, *OFF, *named)
 
 
 def test_a_place_that_cannot_be_written(clips):

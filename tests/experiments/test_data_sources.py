@@ -9,8 +9,8 @@ import yaml
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
 from idol.experiments.data_sources import training_clips
-from idol.experiments.plan import Plan, planned, steps_done, trained
-from idol.experiments.tables import RowConfig, ScaleConfig, StageRun
+from idol.experiments.plan import RowPlan, plan_row, steps_done, train_row
+from idol.experiments.tables import RowConfig, ScaleConfig, TrainingStage
 from idol.model.autoencoder import Autoencoder
 from support.drawn import drawn_clip
 from support.training_runs import config, make_data, settings
@@ -25,8 +25,8 @@ def place(tmp_path):
 
 
 def folder(place, *changes):
-    scale = ScaleConfig("x", (StageRun(place / "image.yaml", 2),), set=changes)
-    return planned(RowConfig("x"), scale, place, place / "runs").folder.name
+    scale = ScaleConfig("x", (TrainingStage(place / "image.yaml", 2),), set=changes)
+    return plan_row(RowConfig("x"), scale, place, place / "runs").folder.name
 
 
 def test_other_clips_make_another_folder_and_other_places_none(place):
@@ -56,12 +56,12 @@ def test_a_stage_that_ran_out_of_time_is_no_row(place):
     after = config(place, "video", frames=2, steps=1, model={"init": str(stage.out)})
     for done in (1, 2):
         with pytest.raises(UserError, match=f"stopped at step {done} of 3; run the same again"):
-            trained(Plan((stage, after)))
+            train_row(RowPlan((stage, after)))
         assert steps_done(stage) == done and not after.out.exists()
-    exported = trained(Plan((stage, after)))
+    exported = train_row(RowPlan((stage, after)))
     assert exported == after.out / "pipeline" and steps_done(stage) == 3 and steps_done(after) == 1
     # what is finished is not begun again, whatever time it would be given
-    assert trained(Plan((dataclasses.replace(stage, max_minutes=None), after))) == exported
+    assert train_row(RowPlan((dataclasses.replace(stage, max_minutes=None), after))) == exported
 
 
 def test_clips_are_counted(place):

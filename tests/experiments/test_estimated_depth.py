@@ -6,7 +6,11 @@ import numpy as np
 import torch
 
 from idol.clip import Clip
-from idol.experiments.estimated_depth import by_depth_model, by_joint_networks, with_depth
+from idol.experiments.estimated_depth import (
+    depth_model_estimator,
+    joint_network_estimator,
+    write_with_estimated_depth,
+)
 from support.drawn import drawn_clip
 from support.tiny_pipelines import mini
 
@@ -26,7 +30,9 @@ def test_joint_networks_are_given_the_video_and_leave_it(tmp_path):
     true = drawn_clip(0, 2)
     bare = without_depth(true)
     pipe = mini()
-    folder = with_depth({"a": bare}, {"a": true}, tmp_path / "made", by_joint_networks(pipe))
+    folder = write_with_estimated_depth(
+        {"a": bare}, {"a": true}, tmp_path / "made", joint_network_estimator(pipe)
+    )
     made = Clip.load(folder / "a")
     assert made.depth_kind == "person" and np.array_equal(made.video, true.video)
     output = pipe(
@@ -46,7 +52,7 @@ def test_joint_networks_are_given_the_video_and_leave_it(tmp_path):
 
 def test_a_published_estimator_gives_the_person_where_the_video_differs_from_the_plate(tmp_path):
     true = drawn_clip(0, 2)
-    made = by_depth_model(ramp)(without_depth(true), true)
+    made = depth_model_estimator(ramp)(without_depth(true), true)
     person = made > 0
     overlap = (person & true.mask).sum() / (person | true.mask).sum()
     assert overlap > 0.8
@@ -55,7 +61,7 @@ def test_a_published_estimator_gives_the_person_where_the_video_differs_from_the
     assert made.flat[columns.argmax()] == 1  # the rightmost of the person is nearest
     scene = replace(true, depth_kind="scene")
     np.testing.assert_allclose(
-        by_depth_model(ramp)(without_depth(true), scene)[0, 0],
+        depth_model_estimator(ramp)(without_depth(true), scene)[0, 0],
         np.arange(true.width) / (true.width - 1),
         rtol=1e-6,
     )
@@ -70,5 +76,5 @@ def test_finished_clips_are_kept(tmp_path):
         return true.depth
 
     for _ in range(2):
-        with_depth({"a": without_depth(true)}, {"a": true}, tmp_path / "made", estimate)
+        write_with_estimated_depth({"a": without_depth(true)}, {"a": true}, tmp_path / "made", estimate)
     assert len(calls) == 1

@@ -13,13 +13,14 @@ from idol.assets import sha256_of
 from idol.cli import main
 from idol.clip import Clip
 from idol.errors import UserError
-from idol.evaluation.clip_sets import Derived
-from idol.evaluation.evaluate import open_clips
+from idol.evaluation.clip_sets import DerivedClips, open_clips
 from idol.evaluation.external.importers import write_clips
 from idol.evaluation.metrics.clip import depth_l2
 from idol.experiments import tables
-from idol.experiments.regenerate import make_all
-from idol.experiments.study import reproduce, study
+from idol.experiments.quality_table import run_quality_table
+from idol.experiments.regenerate import make_clips
+from idol.experiments.study import plan_study
+from idol.progress import ProgressCallback
 from support.training_runs import make_data, settings
 
 pytestmark = pytest.mark.assets  # Inception and I3D
@@ -56,15 +57,22 @@ def place(tmp_path_factory):
     scale = {
         "about": "one step",
         "stages": [{"config": "image.yaml", "steps": 1}, {"config": "video.yaml", "steps": 1}],
-        "depth_estimator": {"set": ["noise.shared_times=false"]},
+        "depth_estimator": {"set": ["noise.shared_timesteps=false"]},
         "test": {"folder": str(folder / "shards")},
     }
     (folder / "tables" / "scales" / "drawn.yaml").write_text(yaml.safe_dump(scale))
     table = {"title": "Table 0", "rows": ROWS}
     (folder / "tables" / "table0.yaml").write_text(yaml.safe_dump(table))
     true = open_clips(folder / "shards")
-    write_clips(Derived(true, without_depth), folder / "theirs")
+    write_clips(DerivedClips(true, without_depth), folder / "theirs")
     return folder
+
+
+class Refusing(ProgressCallback):
+    """Fails when any work is begun."""
+
+    def stage(self, name):
+        raise AssertionError(f"{name} was begun")
 
 
 def without_depth(clip: Clip) -> Clip:
@@ -80,50 +88,50 @@ def without_depth(clip: Clip) -> Clip:
 
 
 def studied(place):
-    return study(
+    return plan_study(
         "table0", "drawn", place / "runs", given={"theirs": place / "theirs"}, folder=place / "tables"
     )
 
 
 def test_rows_are_trained_alike_made_and_judged(place):
-    this = studied(place)
-    found = reproduce(this)
+    study = studied(place)
+    found = run_quality_table(study)
     rows = {result.row.name: result for result in found.rows}
     assert list(rows) == [row["name"] for row in ROWS] and found.judged.startswith("3 clips of ")
     (learned,) = found.trained_on
     assert learned.clips == 3 and learned.sha256 == sha256_of(place / "shards" / "manifest.json")
-    assert rows["nobody's"].why_not == "made by its own code: give its clips"
+    assert rows["nobody's"].skip_reason == "made by its own code: give its clips"
     assert rows["ours"].parameters > rows["no cross-modal attention"].parameters > 0
     # what was measured is what lies on disk
     true = open_clips(place / "shards")
-    for name, plan in this.plans.items():
+    for name, plan in study.plans.items():
         folders = sorted(plan.folder.glob("clips-shards-*"))
         made = open_clips(folders[-1])
         if name == "video alone":
             bare = open_clips(folders[0])
             assert {bare[key].depth_kind for key in bare} == {"none"}
-            assert folders[1].name == f"{folders[0].name}-{this.estimator.folder.name}"
+            assert folders[1].name == f"{folders[0].name}-{study.estimator.folder.name}"
             assert all(np.array_equal(made[key].video, bare[key].video) for key in bare)
         expected = np.mean([depth_l2(made[key].depth, true[key].depth) for key in true])
-        assert rows[name].figures["depth_l2"].value == pytest.approx(expected)
-    assert "depth_l2" not in rows["theirs"].figures and rows["theirs"].figures["fid"].value > 1
+        assert rows[name].metrics["depth_l2"].value == pytest.approx(expected)
+    assert "depth_l2" not in rows["theirs"].metrics and rows["theirs"].metrics["fid"].value > 1
     for result in found.rows:
-        if result.why_not is None:
-            assert {"fid", "flicker"} <= result.figures.keys()
-            assert "fvd8_disco" not in result.figures  # four frames are no window of eight
-    alike = [plan for name, plan in this.plans.items() if name != "video alone"]
+        if result.skip_reason is None:
+            assert {"fid", "flicker"} <= result.metrics.keys()
+            assert "fvd8_disco" not in result.metrics  # four frames are no window of eight
+    alike = [plan for name, plan in study.plans.items() if name != "video alone"]
     stages = [yaml.safe_load((plan.folder / "config.yaml").read_text()) for plan in alike]
     for stage in stages:
         del stage["out"], stage["model"]["init"], stage["model"]["unet"]["cross_modal"]
     assert stages[0] == stages[1]
-    pairs = {(c.figure, c.first, c.second) for c in found.comparisons()}
+    pairs = {(c.metric, c.first, c.second) for c in found.comparisons()}
     assert ("fid", "ours", "theirs") in pairs
     assert {p for p in pairs if p[0] == "depth_l2"} == {("depth_l2", "ours", "video alone")}
-    assert this.estimated == ("video alone",) and "Depth of video alone: estimated" in found.notes[-1]
+    assert study.estimated == ("video alone",) and "Depth of video alone: estimated" in found.notes[-1]
 
     # Again: nothing is trained, made or looked at anew, and the same is said.
     files = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("*") if path.is_file()}
-    assert json.dumps(reproduce(studied(place)).to_json()) == json.dumps(found.to_json())
+    assert json.dumps(run_quality_table(studied(place)).to_json()) == json.dumps(found.to_json())
     assert {p: p.stat().st_mtime_ns for p in (place / "runs").rglob("*") if p.is_file()} == files
 
 
@@ -133,35 +141,29 @@ def test_data_that_is_not_there_is_told_before_anything_is_done(place, tmp_path)
     for stage in scale["stages"]:
         stage["config"] = str(place / "tables" / "scales" / stage["config"])
     (tmp_path / "scale.yaml").write_text(yaml.safe_dump(scale))
-    this = study("table0", str(tmp_path / "scale.yaml"), tmp_path / "runs", folder=place / "tables")
-    assert f"{tmp_path / 'nowhere'}: not drawn yet" in this.text()
-    assert all("not-named-yet" in plan.folder.name for plan in this.plans.values())
-
-    def bar(what):
-        raise AssertionError(f"{what} was begun")
+    study = plan_study("table0", str(tmp_path / "scale.yaml"), tmp_path / "runs", folder=place / "tables")
+    assert f"{tmp_path / 'nowhere'}: not drawn yet" in study.text()
+    assert all("not-named-yet" in plan.folder.name for plan in study.plans.values())
 
     with pytest.raises(UserError, match="nowhere: not drawn yet; draw it with `idol synth`"):
-        reproduce(this, bar=bar)
+        run_quality_table(study, progress=Refusing())
     assert not (tmp_path / "runs").exists()
 
 
-def refused(this, **options):
+def refused(study, **options):
     """What is said before any work is begun."""
 
-    def bar(what):
-        raise AssertionError(f"{what} was begun")
-
     with pytest.raises(UserError) as told:
-        reproduce(this, bar=bar, **options)
+        run_quality_table(study, progress=Refusing(), **options)
     return str(told.value)
 
 
 def test_what_can_be_told_at_once_is(place, tmp_path, monkeypatch):
-    this = studied(place)
-    assert refused(this, device="nowhere").startswith("--device: nowhere cannot be used")
-    gone = replace(this, given={"theirs": tmp_path / "gone"})
+    study = studied(place)
+    assert refused(study, device="nowhere").startswith("device: nowhere cannot be used")
+    gone = replace(study, given={"theirs": tmp_path / "gone"})
     assert "gone: no such folder" in refused(gone)
-    drawing = replace(this, scale=replace(this.scale, test=tables.TestClips()), out=tmp_path)
+    drawing = replace(study, scale=replace(study.scale, test=tables.HeldOutClips()), out=tmp_path)
     for package, name in (("skimage.metrics", "eval"), ("anny", "synth")):
         with monkeypatch.context() as without:
             without.setitem(sys.modules, package, None)
@@ -172,7 +174,7 @@ def test_what_can_be_told_at_once_is(place, tmp_path, monkeypatch):
 def test_given_clips_that_are_too_few_are_told_before_training(place, tmp_path):
     names = list(open_clips(place / "theirs"))
     shutil.copytree(place / "theirs" / names[0], tmp_path / "few" / names[0])
-    this = study(
+    study = plan_study(
         "table0",
         "drawn",
         tmp_path / "runs",
@@ -180,18 +182,18 @@ def test_given_clips_that_are_too_few_are_told_before_training(place, tmp_path):
         folder=place / "tables",
     )
     with pytest.raises(UserError, match=r"theirs: 2 of 3 clips are missing"):
-        reproduce(this)
+        run_quality_table(study)
     assert not (tmp_path / "runs").exists()
 
 
 def test_given_clips_of_a_row_that_is_not_asked_for_are_left_alone(place):
-    this = study("table0", "drawn", rows=("ours",), given={"theirs": "gone"}, folder=place / "tables")
-    assert not this.given and this.left_out["theirs"] == "not asked for"
+    study = plan_study("table0", "drawn", rows=("ours",), given={"theirs": "gone"}, folder=place / "tables")
+    assert not study.given and study.left_out["theirs"] == "not asked for"
 
 
 def test_given_clips_may_change_and_are_left_as_they_are(place):
     def fid():
-        this = study(
+        study = plan_study(
             "table0",
             "drawn",
             place / "runs",
@@ -199,10 +201,14 @@ def test_given_clips_may_change_and_are_left_as_they_are(place):
             folder=place / "tables",
             given={"theirs": place / "changing"},
         )
-        return next(row for row in reproduce(this).rows if row.row.name == "theirs").figures["fid"].value
+        return (
+            next(row for row in run_quality_table(study).rows if row.row.name == "theirs")
+            .metrics["fid"]
+            .value
+        )
 
     true = open_clips(place / "shards")
-    write_clips(Derived(true, without_depth), place / "changing")
+    write_clips(DerivedClips(true, without_depth), place / "changing")
     files = sorted((place / "changing").rglob("*"))
     before = fid()
     assert sorted((place / "changing").rglob("*")) == files and not list((place / "shards").glob("*.npz"))
@@ -218,8 +224,8 @@ def test_clips_that_are_there_are_kept(place):
         made.append(clip.source)
         return clip
 
-    make_all(true, place / "kept", make, count=1)
-    make_all(true, place / "kept", make)
+    make_clips(true, place / "kept", make, count=1)
+    make_clips(true, place / "kept", make)
     assert len(made) == len(true) == len(set(made))
 
 

@@ -11,16 +11,16 @@ from rich.console import Console
 from idol.evaluation.statistics import Estimate
 from idol.experiments.data_sources import TrainingClips
 from idol.experiments.report import RowResult, TableResult
-from idol.experiments.tables import Published, RowConfig
+from idol.experiments.tables import PaperMetrics, RowConfig
 
 LUCK = np.linspace(-1, 1, 401)  # of the drawn clips, the same for all rows
 
 
 def row(name, value, low, high, paper):
     return RowResult(
-        RowConfig(name, tiktok=Published(fid=paper)),
+        RowConfig(name, tiktok=PaperMetrics(fid=paper)),
         parameters=1_500_000,
-        figures={"fid": Estimate(value, low, high, 8), "silhouette_iou": Estimate(0.5, 0.4, 0.6, 8)},
+        metrics={"fid": Estimate(value, low, high, 8), "silhouette_iou": Estimate(0.5, 0.4, 0.6, 8)},
         # the last row finds hard what the others find easy
         draws={"fid": value + (high - low) / 2 * LUCK * (-1 if name.startswith("last") else 1)},
     )
@@ -34,7 +34,7 @@ def result():
         row("also second", 21, 19, 23, 4.0),
         row("no better than that", 22, 12, 32, 6.0),
         row("last, the paper's second", 40, 35, 45, 2.0),
-        RowResult(RowConfig("theirs", tiktok=Published(fid=5.0)), why_not="made by its own code"),
+        RowResult(RowConfig("theirs", tiktok=PaperMetrics(fid=5.0)), skip_reason="made by its own code"),
     )
     learned = (TrainingClips(Path("runs/data"), 1408, "0123456789abcdef" * 4),)
     judged = "8 clips of 2 people"
@@ -45,26 +45,26 @@ def result():
 
 def test_pairs_are_as_in_the_paper_the_other_way_or_undecided(result):
     verdicts = {(c.first, c.second): c.verdict for c in result.comparisons()}
-    last = "last, the paper's second"
+    last_stage = "last, the paper's second"
     assert verdicts == {
         ("best", "second"): "same",
         ("best", "also second"): "same",
-        ("best", last): "same",
+        ("best", last_stage): "same",
         ("second", "also second"): "same",  # their intervals overlap, but on every draw it is better
         **{("best", "no better than that"): "same", ("second", "no better than that"): "undecided"},
         ("also second", "no better than that"): "undecided",
-        ("no better than that", last): "opposite",
-        ("second", last): "opposite",
-        ("also second", last): "opposite",
+        ("no better than that", last_stage): "opposite",
+        ("second", last_stage): "opposite",
+        ("also second", last_stage): "opposite",
     }
-    assert {c.figure for c in result.comparisons()} == {"fid"}  # the paper has no silhouette
+    assert {c.metric for c in result.comparisons()} == {"fid"}  # the paper has no silhouette
 
 
 def test_rows_are_compared_on_one_dataset_of_the_papers(result):
     """What it gives for one row on TikTok and for another on NTU120 says nothing of the two."""
     tiktok, elsewhere, both = result.rows[0], result.rows[1], result.rows[2]
-    elsewhere = replace(elsewhere, row=RowConfig("second", ntu120=Published(fid=0.5)))
-    both = replace(both, row=RowConfig("both", tiktok=Published(fid=2.0), ntu120=Published(fid=0.1)))
+    elsewhere = replace(elsewhere, row=RowConfig("second", ntu120=PaperMetrics(fid=0.5)))
+    both = replace(both, row=RowConfig("both", tiktok=PaperMetrics(fid=2.0), ntu120=PaperMetrics(fid=0.1)))
     found = replace(result, rows=(tiktok, elsewhere, both)).comparisons()
     verdicts = {(c.first, c.second): c.verdict for c in found}
     # better here than "both": so on TikTok, where it is compared first; the other way on NTU120
@@ -89,8 +89,8 @@ def test_all_that_was_measured_and_published_is_in_the_json(result):
 def test_one_person_decides_nothing():
     alone = [
         RowResult(
-            RowConfig(name, tiktok=Published(fid=paper)),
-            figures={"fid": Estimate(value, -np.inf, np.inf, 4)},
+            RowConfig(name, tiktok=PaperMetrics(fid=paper)),
+            metrics={"fid": Estimate(value, -np.inf, np.inf, 4)},
             draws={"fid": np.full(1, np.nan)},
         )
         for name, value, paper in (("one", 1.0, 1.0), ("two", 9.0, 2.0))

@@ -16,6 +16,7 @@ from idol.errors import UserError
 from idol.model import PoseAdapter, PoseControlNet
 from idol.model.encoders import CLIPForeground
 from idol.model.unet_encoder import Control
+from idol.pipeline import image_inputs
 from idol.pipeline.config import GenerationConfig
 from idol.pipeline.pipeline import IdolPipeline
 from idol.pipeline.sampler import overlapping_windows
@@ -46,8 +47,8 @@ def literal(pipe, inputs, poses, steps, scale, f, spans=(slice(None),)):
     image = torch.stack([torch.tensor(c.image) / 255 for c in crops])
     mask = torch.stack([torch.tensor(c.mask).float()[None] for c in crops])
     joints = torch.stack([torch.tensor(draw(c.pose, 32, 32, **how))[0] / 255 for c in crops])
-    plate = codec.encode_image(torch.tensor(inputs["background"]) / 255 * 2 - 1)
-    z = torch.stack([torch.randn(m, f, *plate.shape[1:], generator=g) for g in noise(b)])
+    background = codec.encode_image(torch.tensor(inputs["background"]) / 255 * 2 - 1)
+    z = torch.stack([torch.randn(m, f, *background.shape[1:], generator=g) for g in noise(b)])
     if hasattr(pipe.scheduler, "set_begin_index"):
         pipe.scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)])
     else:
@@ -70,12 +71,12 @@ def literal(pipe, inputs, poses, steps, scale, f, spans=(slice(None),)):
             case None:
                 control = None
         if pipe.background_control is not None:
-            own = pipe.background_control(z, t.expand(b), tokens, plate[:, None].repeat(1, n, 1, 1, 1))
+            own = pipe.background_control(z, t.expand(b), tokens, background[:, None].repeat(1, n, 1, 1, 1))
             poses_too = control.down is not None
             down = [x + y for x, y in zip(own.down, control.down, strict=True)] if poses_too else own.down
             mid = own.mid + control.mid if poses_too else own.mid
             control = Control(tuple(down), mid, control.intrablock)
-        return pipe.unet(z, t.expand(b), tokens, plate, control).sample
+        return pipe.unet(z, t.expand(b), tokens, background, control).sample
 
     for t in pipe.scheduler.timesteps:
         total, weights = torch.zeros_like(z), torch.zeros(f, 1, 1, 1)
@@ -88,7 +89,7 @@ def literal(pipe, inputs, poses, steps, scale, f, spans=(slice(None),)):
                 total[:, :, frame] += weight * guided[:, :, i]
                 weights[frame] += weight
         z = pipe.scheduler.step(total / weights, t, z).prev_sample
-    images = codec.decode(z, plate)
+    images = codec.decode(z, background)
     return z, images
 
 
@@ -219,25 +220,25 @@ def test_every_form_of_image_gives_the_same_clip(small):
     inputs = clip_inputs(b=1)
     reference = small(**inputs, generator=noise(1)).video
     image, mask = inputs["foreground"][0], inputs["foreground_mask"][0]
-    plate, skeletons = inputs["background"][0], draw(inputs["pose"][0], SIZE, SIZE, at="model")
+    background, skeletons = inputs["background"][0], draw(inputs["pose"][0], SIZE, SIZE, at="model")
     forms = [
-        dict(foreground=image, foreground_mask=mask, background=plate, pose=inputs["pose"][0]),
+        dict(foreground=image, foreground_mask=mask, background=background, pose=inputs["pose"][0]),
         dict(
             foreground=Image.fromarray(image.transpose(1, 2, 0)),
             foreground_mask=Image.fromarray(mask),
-            background=Image.fromarray(plate.transpose(1, 2, 0)),
+            background=Image.fromarray(background.transpose(1, 2, 0)),
             pose=torch.tensor(skeletons) / 255,
         ),
         dict(
             foreground=torch.tensor(image) / 255,
             foreground_mask=torch.tensor(mask)[None].float(),
-            background=[plate.transpose(1, 2, 0)],
+            background=[background.transpose(1, 2, 0)],
             pose=skeletons[None],
         ),
         dict(
             foreground=[image],
             foreground_mask=mask.astype(np.uint8),
-            background=np.broadcast_to(plate, (1, 2, *plate.shape)),
+            background=np.broadcast_to(background, (1, 2, *background.shape)),
             pose=[inputs["pose"][0]],
         ),
     ]
@@ -260,6 +261,13 @@ def test_backgrounds_are_resized_to_cover(small):
     out = small(**{**inputs, "background": wide}, generator=noise(1))
     white = np.full((3, 50, 50), 255, np.uint8)
     assert_close(out.video, small(**{**inputs, "background": white}, generator=noise(1)).video)
+
+
+def test_a_still_background_is_converted_once(small, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(image_inputs, "cover", lambda images, *size: sizes.append(size) or images)
+    small(**clip_inputs(f=7), window=3, overlap=1, decode_chunk=2, detail="restore")
+    assert sizes == [(SIZE, SIZE)]
 
 
 def test_one_background_and_pose_serve_all(small):
@@ -298,8 +306,8 @@ def test_one_modality_given(small, modality):
     out = small(**inputs, **given, guidance_scale=1.0, generator=noise(2))
     handle.remove()
     assert torch.equal(*((out.video, video) if modality == 0 else (out.depth, depth)))
-    plate = small.codec.encode_image(torch.tensor(inputs["background"]) / 255 * 2 - 1)
-    clean = small.codec.encode(video * 2 - 1, colorize_tensor(depth), plate)[:, modality]
+    background = small.codec.encode_image(torch.tensor(inputs["background"]) / 255 * 2 - 1)
+    clean = small.codec.encode(video * 2 - 1, colorize_tensor(depth), background)[:, modality]
     for sample, times in seen:
         assert_close(sample[:, modality], clean, atol=1e-4, rtol=1e-3)
         assert (times[:, modality] == 0).all() and (times[:, 1 - modality] > 0).all()
@@ -342,9 +350,9 @@ def test_frames_of_a_clip_in_windows_are_those_of_its_latents(kind):
     """Video and depth are decoded one after the other then; a network of the video alone has no depth."""
     pipe = KINDS[kind]()
     out = pipe(**clip_inputs(f=5), foreground_pose=joints(), generator=noise(2), window=3, overlap=1)
-    plate = pipe.codec.encode_image(torch.tensor(clip_inputs(f=5)["background"]) / 127.5 - 1)
+    background = pipe.codec.encode_image(torch.tensor(clip_inputs(f=5)["background"]) / 127.5 - 1)
     with torch.no_grad():
-        images = pipe.codec.decode(out.latents, plate)
+        images = pipe.codec.decode(out.latents, background)
     assert_close(out.video, (images[:, 0] + 1) / 2, atol=1e-4, rtol=1e-3)
     if pipe.unet.config["num_modalities"] == 1:
         assert out.depth is None

@@ -1,7 +1,6 @@
-"""Skeleton images against literal loops, joint orders, key point files."""
+"""Skeleton images against literal loops."""
 
 import colorsys
-import json
 import math
 import time
 
@@ -10,27 +9,13 @@ import pytest
 from PIL import Image
 
 from idol.clip import Pose
-from idol.errors import UserError
 from idol.pose import skeleton
 from idol.pose.joints import (
-    COCO_17,
-    OPENPOSE_18,
-    WHOLEBODY_133,
     body_18,
     from_coco17,
-    from_halpe26,
     from_wholebody,
-    mirrored,
 )
-from idol.pose.openpose_json import read_openpose_json, write_openpose_json
-
-
-def random_pose(seed, frames=2, size=(60, 48), missing=0.2):
-    rng = np.random.default_rng(seed)
-    xy = rng.uniform(-6, 6 + np.array(size[::-1]), (frames, 18, 2))
-    confidence = (rng.uniform(size=(frames, 18, 1)) > missing) * rng.uniform(0.3, 1, (frames, 18, 1))
-    return Pose(np.concatenate([xy, confidence], -1).astype(np.float32), *size)
-
+from support.stick_figures import random_pose
 
 # The layout written out once more, 1-based as it is usually given.
 LIMBS = [
@@ -112,99 +97,6 @@ def test_whole_body_draws_its_body():
     body = from_coco17(whole[:, :17], 60, 48)
     pose = from_wholebody(whole, 60, 48)
     assert (skeleton.draw(pose, 60, 48) == skeleton.draw(body, 60, 48)).all()
-
-
-def test_coco_becomes_openpose_by_name():
-    rng = np.random.default_rng(6)
-    coco = rng.uniform(0.1, 1, (3, 17, 3)).astype(np.float32)
-    body = from_coco17(coco, 9, 9).keypoints
-    for i, name in enumerate(OPENPOSE_18):
-        if name == "neck":
-            left, right = (coco[:, COCO_17.index(f"{s}_shoulder")] for s in ("left", "right"))
-            np.testing.assert_allclose(body[:, i, :2], (left[:, :2] + right[:, :2]) / 2, rtol=1e-6)
-            np.testing.assert_array_equal(body[:, i, 2], np.minimum(left[:, 2], right[:, 2]))
-        else:
-            np.testing.assert_array_equal(body[:, i], coco[:, COCO_17.index(name)])
-    # the order the published preparation of this layout uses, the neck put in at 1
-    assert np.delete(np.arange(18), 1).tolist() == [
-        OPENPOSE_18.index(COCO_17[j]) for j in [0, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13,
-        15, 2, 1, 4, 3]
-    ]  # fmt: skip
-
-
-def test_a_missing_shoulder_makes_no_bogus_neck():
-    coco = np.ones((1, 17, 3), np.float32)
-    coco[0, 5] = -1
-    body = from_coco17(coco, 9, 9).keypoints[0]
-    assert (body[1] == 0).all() and (body[5] == 0).all()
-    halpe = np.ones((1, 26, 3), np.float32)
-    halpe[0, 5], halpe[0, 18] = -1, (3, 4, 0.5)
-    assert from_halpe26(halpe, 9, 9).keypoints[0, 1].tolist() == [3, 4, 0.5]
-    halpe[0, 5] = 1
-    assert from_halpe26(halpe, 9, 9).keypoints[0, 1].tolist() == [1, 1, 1]
-
-
-def test_whole_body_names():
-    names = WHOLEBODY_133
-    assert len(names) == len(set(names)) == 133
-    assert (names[91], names[112], names[23], names[17]) == (
-        "left_hand_root", "right_hand_root", "face_0", "left_big_toe",
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("joints", [18, 133])
-def test_mirroring_twice_is_nothing(joints):
-    rng = np.random.default_rng(7)
-    k = np.concatenate([rng.uniform(0, 48, (2, joints, 2)), np.ones((2, joints, 1))], -1).astype(np.float32)
-    pose = Pose(k, 60, 48)
-    once = mirrored(pose)
-    np.testing.assert_allclose(mirrored(once).keypoints, k, atol=1e-5)
-    names = OPENPOSE_18 if joints == 18 else WHOLEBODY_133
-    left, right = names.index("left_wrist"), names.index("right_wrist")
-    np.testing.assert_allclose(once.keypoints[:, left, 0], 47 - k[:, right, 0], rtol=1e-6)
-    np.testing.assert_allclose(once.keypoints[:, left, 1], k[:, right, 1])
-
-
-def test_openpose_files_round_trip(tmp_path):
-    pose = random_pose(8, frames=12)
-    empty = pose.keypoints.copy()
-    empty[~pose.visible] = 0
-    empty[3] = 0
-    pose = Pose(empty, 60, 48)
-    write_openpose_json(tmp_path / "k", pose)
-    back = read_openpose_json(tmp_path / "k")
-    assert (back.height, back.width) == (60, 48)
-    np.testing.assert_array_equal(back.keypoints, pose.keypoints)
-
-
-def test_openpose_files_of_other_makers(tmp_path):
-    body25 = np.arange(75, dtype=np.float32).reshape(25, 3)
-    body25[:, 2] = 0.5
-    small = np.full((25, 3), 1.0)
-    people = [{"pose_keypoints_2d": b.reshape(-1).tolist()} for b in (small, body25)]
-    (tmp_path / "frame10.json").write_text(json.dumps({"people": people}))
-    coco = [[i, 2.0 * i, 0.9] for i in range(17)]
-    coco[4] = [-1, -1, -1]
-    (tmp_path / "frame9.json").write_text(json.dumps([{"keypoints": coco}]))
-    pose = read_openpose_json(tmp_path, 200, 100)
-    assert pose.keypoints.shape == (2, 18, 3)
-    np.testing.assert_array_equal(pose.keypoints[1, 8:14], body25[9:15])  # past the middle hip
-    np.testing.assert_allclose(pose.keypoints[0, 4], [10, 20, 0.9])  # right wrist
-    assert pose.keypoints[0, 16, 2] == 0  # right ear was missing
-
-
-def test_broken_key_point_folders_are_told(tmp_path):
-    with pytest.raises(UserError, match=r"no \.json"):
-        read_openpose_json(tmp_path)
-    (tmp_path / "a.json").write_text(json.dumps({"people": []}))
-    with pytest.raises(UserError, match="canvas_height"):
-        read_openpose_json(tmp_path)
-    (tmp_path / "b.json").write_text(json.dumps({"people": [{"pose_keypoints_2d": [1, 2, 3]}]}))
-    with pytest.raises(UserError, match=r"b\.json.*1 joints"):
-        read_openpose_json(tmp_path, 9, 9)
-    (tmp_path / "b.json").write_text('{"people": [')
-    with pytest.raises(UserError, match="JSON"):
-        read_openpose_json(tmp_path, 9, 9)
 
 
 def whole_body(seed=0, size=96):

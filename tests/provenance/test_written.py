@@ -14,7 +14,7 @@ from idol.generation.run_folder import read_inputs, read_record
 from idol.progress import SILENT
 from idol.provenance import Provenance, verify
 from idol.provenance.watermark import Marker
-from idol.webapp.requests import JobRequest, make
+from idol.webapp.requests import JobRequest, fulfill
 from support.cli_runs import SIZE, call, refused, save_run, save_tiny_pipeline
 
 
@@ -42,8 +42,8 @@ def test_frames_bear_the_mark_and_depth_does_not(plain, marked):
 
 
 def test_run_json_says_so_and_the_run_can_be_repeated(plain, marked, tmp_path):
-    note_sentence = json.loads((marked.folder / "run.json").read_text())["settings"]
-    assert note_sentence["watermark"] is True
+    credentials = json.loads((marked.folder / "run.json").read_text())["settings"]
+    assert credentials["watermark"] is True
     assert json.loads((plain.folder / "run.json").read_text())["settings"]["watermark"] is False
     again = repeat(marked.folder, tmp_path / "again")
     assert np.array_equal(again.clip.video, marked.clip.video)
@@ -71,26 +71,26 @@ def test_views_are_marked_and_signed_in_themselves_or_beside(marked, tmp_path):
 
 def test_all_that_a_visitor_takes_home_is_signed(plain, tmp_path, own):
     request = JobRequest(
-        frames=3, fps=10.0, steps=2, seed=4, detail="none", person="man-standing", motion="walk"
+        frames=3, fps=10.0, num_inference_steps=2, seed=4, detail="none", person="man-standing", motion="walk"
     )
     weights = read_record(plain.folder).settings.weights
     studio = Provenance(certificate=own / "chain.pem", private_key=own / "key.pem")
-    made = make(load_pipeline(weights, "cpu"), weights, request, tmp_path, studio, SILENT)
+    made = fulfill(load_pipeline(weights, "cpu"), weights, request, tmp_path, studio, SILENT)
     with zipfile.ZipFile(made.archive) as archive:
         archive.extractall(tmp_path / "home")
     home = tmp_path / "home" / "idol"
-    note_sentence = {
+    credentials = {
         name: verify(home / name).files[0].credentials
         for name in ("video.mp4", "depth.mp4", "preview.png", "skeleton.mp4", "orbit.html")
     }
-    assert {(each.state, each.signer) for each in note_sentence.values()} == {("valid", "queue 4")}
-    assert note_sentence["skeleton.mp4"].sources == ("algorithmicMedia",)
-    assert note_sentence["skeleton.mp4"].facts == {"kind": "skeleton"}
+    assert {(each.state, each.signer) for each in credentials.values()} == {("valid", "desk 4")}
+    assert credentials["skeleton.mp4"].sources == ("algorithmicMedia",)
+    assert credentials["skeleton.mp4"].facts == {"kind": "skeleton"}
     assert (
-        note_sentence["orbit.html"].sources == ("trainedAlgorithmicMedia",)
-        and not note_sentence["orbit.html"].embedded
+        credentials["orbit.html"].sources == ("trainedAlgorithmicMedia",)
+        and not credentials["orbit.html"].embedded
     )
-    assert note_sentence["orbit.html"].facts == {**note_sentence["video.mp4"].facts, "kind": "orbit"}
+    assert credentials["orbit.html"].facts == {**credentials["video.mp4"].facts, "kind": "orbit"}
 
 
 def test_the_mark_of_views_can_be_switched_off(marked, tmp_path):
@@ -118,8 +118,8 @@ def test_a_recording_is_signed_by_whom_the_user_says(marked, tmp_path, own):
     keys = ("--certificate", own / "chain.pem", "--private-key", own / "key.pem")
     done = call("view", marked.folder, "--with", "rerun", "--save", path, *keys)
     assert done.code == 0, done.err
-    note_sentence = verify(path).files[0].credentials
-    assert (note_sentence.state, note_sentence.signer, note_sentence.embedded) == ("valid", "queue 4", False)
+    credentials = verify(path).files[0].credentials
+    assert (credentials.state, credentials.signer, credentials.embedded) == ("valid", "desk 4", False)
 
 
 def test_a_clip_is_still_a_clip(marked):

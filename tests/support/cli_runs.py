@@ -1,4 +1,4 @@
-"""For the tests of the verbs: a tiny checkpoint, a small run folder, the command line called in process."""
+"""For the tests of the commands: a tiny checkpoint, a small run folder, the command line called in process."""
 
 import contextlib
 import io
@@ -7,11 +7,13 @@ import signal
 from dataclasses import dataclass
 
 import torch
+from typer.main import get_command
 
-from idol.cli import main
+from idol.cli import main, program
 from support.drawn import drawn_clip
 
 SIZE = 64
+COMMANDS = {command.name: command for command in get_command(program).commands.values()}
 
 
 @dataclass

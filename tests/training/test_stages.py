@@ -68,7 +68,7 @@ def test_stages_go_on_from_one_another(runs):
 def test_a_normalization_is_of_its_own_colors(runs):
     handed = {"model": {"init": str(runs / "image")}, "autoencoder": {"normalization": "init"}}
     gray = config(runs, "gray", steps=1, data={"images": {"colormap": "gray"}}, **handed)
-    with pytest.raises(UserError, match="colormap: gray, while .* hot"):
+    with pytest.raises(UserError, match="colormap: gray, but .* hot"):
         fit(gray)
 
 

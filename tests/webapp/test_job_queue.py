@@ -15,116 +15,118 @@ from idol.clip.video import read_video, write_video
 from idol.errors import UserError
 from idol.provenance import Provenance
 from idol.webapp import options
-from idol.webapp.job_queue import Cancelled, Desk, Job, Pace, Progress
-from idol.webapp.messages import forming_html, progress_html, said, sentence
+from idol.webapp.job_queue import Cancelled, DurationEstimate, Job, JobProgress, JobQueue
+from idol.webapp.messages import error_sentence, note_sentence, preview_html, progress_html
 from idol.webapp.motion_previews import motion_previews
-from idol.webapp.orbit import framed, orbit_page, packed, without_rim
-from idol.webapp.requests import Order, Result, check_order
-from idol.webapp.upload_limits import Limits, check_film, check_image, check_number
+from idol.webapp.orbit import flatten_rim, orbit_iframe, orbit_page, side_by_side
+from idol.webapp.requests import JobRequest, JobResult, check_request
+from idol.webapp.upload_limits import Limits, check_image, check_number, check_video
 from support.cli_runs import save_tiny_pipeline
 from support.drawn import drawn_clip
 
 LIMITS = Limits()
-ORDER = Order(frames=3, fps=10.0, steps=2, seed=0, detail="none", person="man-standing", motion="walk")
+REQUEST = JobRequest(
+    frames=3, fps=10.0, num_inference_steps=2, seed=0, detail="none", person="man-standing", motion="walk"
+)
 
 
 def _with(**changes):
-    return Order(**{**vars(ORDER), **changes})
+    return JobRequest(**{**vars(REQUEST), **changes})
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory):
+def queue(tmp_path_factory):
     from idol.generation.environment import load_pipeline
 
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("queue")
     pipe = load_pipeline(str(save_tiny_pipeline(folder / "weights")), "cpu")
-    desk = Desk(pipe, "tiny", folder / "jobs", Limits(waiting=1), Provenance())
-    yield desk
-    desk.close()
+    queue = JobQueue(pipe, "tiny", folder / "jobs", Limits(waiting=1), Provenance())
+    yield queue
+    queue.close()
     assert not (folder / "jobs").exists()
 
 
-def _folders(desk):
-    return list(desk._folder.iterdir())
+def _folders(queue):
+    return list(queue._folder.iterdir())
 
 
-def test_a_job_is_made_and_forgotten(desk):
-    *progress, result = desk.serve(ORDER, "someone")
-    assert all(isinstance(news, Progress) for news in progress) and isinstance(result, Result)
+def test_a_job_is_made_and_forgotten(queue):
+    *progress, result = queue.serve(REQUEST, "someone")
+    assert all(isinstance(news, JobProgress) for news in progress) and isinstance(result, JobResult)
     for path in (result.video, result.depth, result.skeleton):
         assert len(read_video(path).frames) == 3
-    desk.forget("someone else")
+    queue.forget("someone else")
     assert result.archive.is_file()
-    desk.forget("someone")
-    assert not _folders(desk)
+    queue.forget("someone")
+    assert not _folders(queue)
 
 
-def test_a_image_forms_while_it_denoises(desk, monkeypatch):
+def test_a_image_forms_while_it_denoises(queue, monkeypatch):
     monkeypatch.setattr("idol.webapp.job_queue.TICK", 0.002)
     monkeypatch.setattr("idol.webapp.job_queue.IMAGE_EVERY", 0.0)
-    *news, result = desk.serve(_with(frames=32, steps=3), "someone")
-    size, seen = desk.pipe.defaults.height, [progress.image for progress in news]
+    *news, result = queue.serve(_with(frames=32, num_inference_steps=3), "someone")
+    size, seen = queue.pipe.defaults.height, [progress.image for progress in news]
     images = [image for image in seen if image is not None]
-    assert isinstance(result, Result) and seen[0] is None and images
+    assert isinstance(result, JobResult) and seen[0] is None and images
     assert all(p.shape == (3, size, 2 * size) and p.dtype == np.uint8 for p in images)
     assert len({p.tobytes() for p in images}) in (1, 2)  # after the first two steps; a look may miss one
-    assert all(job.progress(0).image is None for _, job in desk._jobs)  # the result is in its place
-    desk.forget("someone")
+    assert all(job.progress(0).image is None for _, job in queue._jobs)  # the result is in its place
+    queue.forget("someone")
 
 
 def test_images_are_decoded_once_in_a_while(tmp_path):
-    job, shades = Job(ORDER, tmp_path, Pace()), iter(range(5))
+    job, shades = Job(REQUEST, tmp_path, DurationEstimate()), iter(range(5))
     for _ in range(4):
         job.preview(lambda: np.full((3, 4, 8), next(shades), np.uint8))
     assert next(shades) == 1 and (job.progress(0).image == 0).all()
 
 
-def test_a_job_ends_at_the_next_step(desk):
-    order, seen = _with(steps=LIMITS.steps, frames=64), []
+def test_a_job_ends_at_the_next_step(queue):
+    request, seen = _with(num_inference_steps=LIMITS.num_inference_steps, frames=64), []
     with pytest.raises(Cancelled):
-        for news in desk.serve(order, "someone"):
+        for news in queue.serve(request, "someone"):
             seen.append(news.done)
             if news.done:
-                desk.cancel("someone")
-    assert 0 < seen[-1] < LIMITS.steps
-    assert not _folders(desk)
+                queue.cancel("someone")
+    assert 0 < seen[-1] < LIMITS.num_inference_steps
+    assert not _folders(queue)
 
 
-def test_closing_the_iterator_calls_the_job_off(desk):
-    news = desk.serve(_with(steps=LIMITS.steps, frames=64), "someone")
+def test_closing_the_iterator_calls_the_job_off(queue):
+    news = queue.serve(_with(num_inference_steps=LIMITS.num_inference_steps, frames=64), "someone")
     next(news)
     news.close()
-    assert not _folders(desk)
-    assert isinstance(list(desk.serve(ORDER, "someone"))[-1], Result)  # the worker is free again
-    desk.forget("someone")
+    assert not _folders(queue)
+    assert isinstance(list(queue.serve(REQUEST, "someone"))[-1], JobResult)  # the worker is free again
+    queue.forget("someone")
 
 
-def test_others_wait_and_too_many_are_turned_away(desk):
-    long = _with(steps=LIMITS.steps, frames=64)
-    first, second, third = (desk.serve(long, name) for name in "abc")
+def test_others_wait_and_too_many_are_turned_away(queue):
+    long = _with(num_inference_steps=LIMITS.num_inference_steps, frames=64)
+    first, second, third = (queue.serve(long, name) for name in "abc")
     assert next(first).ahead == 0 and next(second).ahead == 1
     with pytest.raises(UserError, match="too many jobs are waiting"):
         next(third)
-    desk.cancel("b")  # before it has begun
+    queue.cancel("b")  # before it has begun
     with pytest.raises(Cancelled):
         list(second)
     first.close()
-    assert not _folders(desk)
+    assert not _folders(queue)
 
 
-def test_a_photo_without_a_person_is_told_in_a_sentence(desk):
+def test_a_photo_without_a_person_is_told_in_a_sentence(queue):
     with pytest.raises(UserError) as refused:
-        list(desk.serve(_with(person="", photo=media.path("palace.jpg")), "someone"))
-    told = sentence(refused.value)
+        list(queue.serve(_with(person="", photo=media.path("palace.jpg")), "someone"))
+    told = error_sentence(refused.value)
     assert told == "The photo: no person found. Please give a photo in which a person is clearly visible."
-    assert not _folders(desk)
+    assert not _folders(queue)
 
 
-def test_results_are_removed_after_their_time(desk):
-    assert isinstance(list(desk.serve(ORDER, "someone"))[-1], Result)
-    (old,) = _folders(desk)
-    desk._jobs[0][1].started = time.monotonic() - 60 * desk.limits.keep_minutes - 1
-    news = desk.serve(ORDER, "someone else")
+def test_results_are_removed_after_their_time(queue):
+    assert isinstance(list(queue.serve(REQUEST, "someone"))[-1], JobResult)
+    (old,) = _folders(queue)
+    queue._jobs[0][1].started = time.monotonic() - 60 * queue.limits.keep_minutes - 1
+    news = queue.serve(REQUEST, "someone else")
     next(news)
     assert not old.exists()
     news.close()
@@ -146,7 +148,7 @@ def test_results_are_removed_after_their_time(desk):
 def test_a_text_is_a_name_on_the_list_or_refused(name):
     for change in ({"person": name}, {"background": name}, {"motion": name}):
         with pytest.raises(UserError):
-            check_order(_with(**change), LIMITS)
+            check_request(_with(**change), LIMITS)
 
 
 def test_names_on_the_list_are_taken():
@@ -161,13 +163,20 @@ def test_names_on_the_list_are_taken():
 
 @pytest.mark.parametrize(
     "change",
-    [{"frames": 1}, {"frames": 65}, {"fps": 0.0}, {"fps": float("nan")}, {"steps": 0}, {"steps": 101}]
+    [
+        {"frames": 1},
+        {"frames": 65},
+        {"fps": 0.0},
+        {"fps": float("nan")},
+        {"num_inference_steps": 0},
+        {"num_inference_steps": 101},
+    ]
     + [{"seed": -1}, {"seed": 2**32}, {"detail": "best"}],
 )
 def test_numbers_have_their_range(change):
     with pytest.raises(UserError):
-        check_order(_with(**change), LIMITS)
-    check_order(ORDER, LIMITS)
+        check_request(_with(**change), LIMITS)
+    check_request(REQUEST, LIMITS)
 
 
 def test_images_are_checked_by_what_they_are(tmp_path):
@@ -188,10 +197,10 @@ def test_films_are_checked_before_they_are_decoded(tmp_path):
     playlist.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
     write_video(long, np.zeros((20, 3, 64, 64), np.uint8), 2.0)
     with pytest.raises(UserError, match="not a video"):  # a list of other files must not be opened
-        check_film(playlist, "motion", LIMITS)
+        check_video(playlist, "motion", LIMITS)
     with pytest.raises(UserError, match="10 seconds long"):
-        check_film(long, "motion", Limits(video_seconds=9.0))
-    check_film(media.path("walk.mp4"), "motion", LIMITS)
+        check_video(long, "motion", Limits(video_seconds=9.0))
+    check_video(media.path("walk.mp4"), "motion", LIMITS)
     for bad in (float("nan"), float("inf"), 0.5):
         with pytest.raises(UserError):
             check_number("frames", bad, 1.0, 2.0)
@@ -199,7 +208,7 @@ def test_films_are_checked_before_they_are_decoded(tmp_path):
 
 def test_the_film_of_the_orbit_holds_color_and_depth(tmp_path):
     clip = drawn_clip(3)
-    film = packed(clip)
+    film = side_by_side(clip)
     w, right = clip.width, film[..., clip.width :]
     np.testing.assert_array_equal(film[..., :w], clip.video)
     assert (right == right[:, :1]).all()
@@ -216,12 +225,12 @@ def test_the_rim_is_as_deep_as_the_inside():
     y, x = np.mgrid[:48, :48]
     away = 16 - np.hypot(y - 24, x - 24)
     depth = np.where(away > 0, np.where(away > 2, 0.8, 0.2 + 0.2 * away), 0).astype(np.float32)
-    mended = without_rim(depth)
+    mended = flatten_rim(depth)
     np.testing.assert_array_equal(mended > 0, depth > 0)
     np.testing.assert_allclose(mended[depth > 0], 0.8)
     thin = np.zeros((16, 16), np.float32)
     thin[8] = 0.5
-    np.testing.assert_array_equal(without_rim(thin), thin)
+    np.testing.assert_array_equal(flatten_rim(thin), thin)
 
 
 def test_the_page_of_the_orbit_needs_nothing_else():
@@ -230,7 +239,7 @@ def test_the_page_of_the_orbit_needs_nothing_else():
         "__" not in page.replace("__proto__", "")[:2000] and "http://" not in page and "https://" not in page
     )
     assert "src=" not in page.replace("film.src=", "") and "import " not in page.split("<script>")[1]
-    frame = framed(page)
+    frame = orbit_iframe(page)
     assert 'sandbox="allow-scripts"' in frame and frame.count('"') == 8  # all of the page is escaped
 
 
@@ -243,34 +252,34 @@ def test_every_motion_moves(tmp_path):
 
 
 def test_the_time_left_is_learned():
-    pace, order = Pace(), _with(frames=10, steps=4)
-    assert pace.left(order, 0, 1.0) is None
+    estimate, request = DurationEstimate(), _with(frames=10, num_inference_steps=4)
+    assert estimate.left(request, 0, 1.0) is None
     for phase, seconds in enumerate((8.0, 40.0, 2.0, 1.0)):
-        pace.learn(order, phase, seconds)
-    assert pace.left(order, 0, 3.0) == pytest.approx(5 + 40 + 2 + 1)
-    assert pace.left(order, 1, 30.0, 0.5) == pytest.approx(
+        estimate.learn(request, phase, seconds)
+    assert estimate.left(request, 0, 3.0) == pytest.approx(5 + 40 + 2 + 1)
+    assert estimate.left(request, 1, 30.0, 0.5) == pytest.approx(
         30 + 2 + 1
     )  # what is seen goes before what was learned
-    assert pace.left(_with(frames=20, steps=2), 1, 0.0) == pytest.approx(40 + 4 + 2)
-    assert pace.left(_with(frames=10, motion="walk-film"), 0, 0.0) is None  # a film is another matter
+    assert estimate.left(_with(frames=20, num_inference_steps=2), 1, 0.0) == pytest.approx(40 + 4 + 2)
+    assert estimate.left(_with(frames=10, motion="walk-video"), 0, 0.0) is None  # a film is another matter
 
 
 def test_words_are_for_the_page():
-    error = UserError("--motion /tmp/idol-app-x/job-1/motion", "cannot be decoded", "convert it to MP4")
-    assert sentence(error) == "The motion: cannot be decoded. Please convert it to MP4."
+    error = UserError("motion", "/tmp/idol-app-x/job-1/motion: cannot be decoded", "convert it to MP4")
+    assert error_sentence(error) == "The motion: cannot be decoded. Please convert it to MP4."
     assert (
-        sentence(UserError("motion", "cannot be fitted", "try --no-retarget"))
+        error_sentence(UserError("motion", "cannot be fitted", "try `retarget=False`"))
         == "The motion: cannot be fitted."
     )
-    note = "3 people in the photo: the largest is taken (--person-index chooses another)"
-    assert said(note) == "3 people in the photo: the largest is taken."
+    note = "3 people in the photo: the largest is taken (`person_index` chooses another)"
+    assert note_sentence(note) == "3 people in the photo: the largest is taken."
     image = np.zeros((3, 16, 32), np.uint8)
     image[:, :, :16] = 255
-    (data,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', forming_html(image))
+    (data,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', preview_html(image))
     back = np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).transpose(2, 0, 1)
     np.testing.assert_allclose(back.astype(float), image, atol=4)
-    shown = progress_html(Progress("a <b>", 0, 1, 4, 5.0, 15.0, ("<i>",)))
-    assert "about 9 min left" in progress_html(Progress("a", 0, 0, 0, 5.0, 519.0, ()))
+    shown = progress_html(JobProgress("a <b>", 0, 1, 4, 5.0, 15.0, ("<i>",)))
+    assert "about 9 min left" in progress_html(JobProgress("a", 0, 0, 0, 5.0, 519.0, ()))
     assert (
         "about 15 s left" in shown
         and "A &lt;b&gt;: 25 %" in shown

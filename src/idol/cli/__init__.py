@@ -23,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0 done, 2 the user's mistake, 1 ours, 130 interrupted.
+        The exit code: 0 success, 2 an error that the user can correct, 1 a bug, 130 interrupted.
     """
-    if not sys.warnoptions:  # what libraries tell their developers is no news to users
+    if not sys.warnoptions:  # these concern developers of libraries, not users
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]

@@ -168,12 +168,10 @@ def reproduce(
 
     Its rows are trained, generated and evaluated alike, and set beside the paper's figures.
     """
-    from idol.experiments.study import Study
-
     given = arguments(locals()) | {"clips": named_folders("clips", clips)}
     with show_progress() as progress:
         result = idol.reproduce(**given, progress=progress)
-    if isinstance(result, Study):
+    if dry_run:
         console.emit(result.to_json()) if as_json else print(result.text(), end="")
         return
     console.show(result.table())

@@ -9,6 +9,7 @@ import typer
 
 import idol
 from idol import console
+from idol.cli.option_names import note_in_options
 from idol.cli.root import (
     Certificate,
     Json,
@@ -144,6 +145,6 @@ def _tell(run: Run, as_json: bool) -> None:
     for name, path in files.items():
         console.say(f"{name:7} {path}")
     if as_json:
-        record = run.record
+        record, notes = run.record, [note_in_options(note) for note in run.record.notes]
         told = {"frames": record.frames, "seed": record.settings.seed, "seconds": round(record.seconds, 2)}
-        console.emit({"ok": True, "folder": run.folder, **files, **told, "notes": record.notes})
+        console.emit({"ok": True, "folder": run.folder, **files, **told, "notes": notes})

@@ -58,12 +58,12 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one stage from its config file."""
-    from idol.config import dump, to_dict
-
     given = arguments(locals())
     with show_progress() as progress:
         stage = idol.train(**given, progress=progress)
     if dry_run:
+        from idol.config import dump, to_dict
+
         console.emit(to_dict(stage.config)) if as_json else print(dump(stage.config), end="")
         return
     console.say(f"checkpoint {stage.checkpoint}")

@@ -105,6 +105,7 @@ class Clip:
 
     def select(self, frames: slice | Sequence[int] | np.ndarray) -> "Clip":
         """Return the clip of some frames, given by slice or by indices; at least one must remain."""
+        # A list copies the frames, a slice is a view of them.
         index = frames if isinstance(frames, slice) else list(frames)
         return replace(
             self,

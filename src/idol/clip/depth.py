@@ -184,6 +184,7 @@ def to_meters(
     values = depth.astype(np.float64)
     if kind == "person":
         values = (values - PERSON_FLOOR) / (1 - PERSON_FLOOR)
+    # Linear in disparity, so interpolate 1 / z.
     z = 1 / (1 / far + np.clip(values, 0, 1) * (1 / near - 1 / far))
     if kind == "person":
         z[depth < PERSON_FLOOR / 2] = np.inf
@@ -292,6 +293,7 @@ def align(
     x, y = prediction[counts].astype(np.float64), target[counts].astype(np.float64)
     if x.size == 0 or not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("prediction, target: found nothing finite to align under the mask")
+    # Closed form of the least-squares line through (x, y).
     spread = x - x.mean()
     variance = np.mean(spread**2)
     scale = np.mean(spread * y) / variance if variance > 1e-12 else 0.0

@@ -109,6 +109,7 @@ def flip_pose(pose: Pose) -> Pose:
     """Mirror a pose within its frame: x becomes width - 1 - x, and left and right joints are swapped."""
     keypoints = pose.keypoints[:, mirrored_joints(pose.keypoints.shape[1])]
     seen = keypoints[..., 2] > 0
+    # joints that are not visible keep their zeros
     keypoints[..., 0] = np.where(seen, pose.width - 1 - keypoints[..., 0], keypoints[..., 0])
     return dataclasses.replace(pose, keypoints=keypoints)
 

@@ -290,7 +290,8 @@ class _BatchSampler:
 
 
 def _encode(images: Tensor, encode: Encode, chunk: int) -> Tensor:
-    flat = images.flatten(0, -4)  # (b m f) k y x
+    flat = images.flatten(0, -4)  # b m f k y x -> (b m f) k y x
+    # in chunks: the autoencoder's activations are much larger than its input and output
     latents = torch.cat([encode(part.float() / 127.5 - 1) for part in flat.split(chunk)])
     return latents.unflatten(0, images.shape[:-3])
 

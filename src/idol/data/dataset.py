@@ -213,6 +213,7 @@ def choose_sample(
         window: Selection of the frames.
     """
     clips = len(lengths)
+    # a permutation per epoch, not independent draws: all clips are seen equally often
     clip = int(_order(seed, index // clips, clips)[index % clips])
     rng = generator(seed, index)
     length = int(lengths[clip])
@@ -242,6 +243,7 @@ def generator(seed: int, *numbers: int) -> Generator:
 
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, clips: int) -> np.ndarray:
+    # four numbers: independent of the generators of samples, which have two or three
     return generator(seed, epoch, clips, 1).permutation(clips)
 
 
@@ -273,6 +275,7 @@ def make_images(
     clip = _square(clip, config, rng, mirrored)
     person = clip if person is None else _square(person, config, rng, mirrored)
     frames, shown = list(frames), [nearest_visible_frame(person.mask, frame) for frame in references]
+    # the order of draws from `rng` (person, then background) is part of the result
     persons = [_person(person, frame, config, rng) for frame in shown]
     colored = None
     if config.modalities == 2:

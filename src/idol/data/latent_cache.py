@@ -88,6 +88,7 @@ def weights_sha256(module: nn.Module) -> str:
     """Return the SHA-256 of names, shapes and values of a module's state, equal on every device."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
+        # float32, so that the precision in which a model was loaded does not matter
         array = tensor.detach().float().cpu().contiguous().numpy()
         digest.update(f"{name}{array.shape}".encode())
         digest.update(array.tobytes())
@@ -128,7 +129,7 @@ class LatentCache:
         return len(self.lengths)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_open": {}}
+        return {**self.__dict__, "_open": {}}  # open files cannot be sent to worker processes
 
     def build(
         self,
@@ -182,6 +183,7 @@ class LatentCache:
         shard, start, row = self._rows[clip]
         file = self._file(self._path(self.reader.shards[shard], self.copies[copy]))
         step = frames[1] - frames[0] if len(frames) > 1 else 1
+        # safetensors slices have no step: the window is read at once, and the step taken in memory
         window = slice(start + frames[0], start + frames[-1] + 1)
         # with drafts the file has one reference per clip, otherwise one per frame
         person = row if self.config.draft else start + reference
@@ -277,6 +279,7 @@ def _encode_clip(made: SampleImages, encode: Encode, chunk: int) -> dict[str, Te
         parts = torch.from_numpy(stack).split(chunk)
         encoded = [encode(part.float() / 127.5 - 1).half().cpu() for part in parts]
         rows[name] = torch.cat(encoded).contiguous()
+    # eight pixels to a byte: otherwise masks would be as large as the latents
     bits = np.packbits(made.foreground_mask.reshape(len(made.foreground_mask), -1), axis=1)
     return rows | {
         "foreground_mask": torch.from_numpy(bits),

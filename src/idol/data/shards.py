@@ -201,7 +201,7 @@ class ShardReader:
         return (self[index] for index in range(len(self)))
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_handles": {}}
+        return {**self.__dict__, "_handles": {}}  # open files cannot be sent to worker processes
 
     def __del__(self) -> None:
         for handle in getattr(self, "_handles", {}).values():
@@ -215,6 +215,7 @@ class ShardReader:
     def files(self, index: int) -> dict[str, bytes]:
         """Return the encoded files of the clip at `index`, by their names in the clip's folder form."""
         handle = self._open(self.shards[self.positions[index][0]].name)
+        # pread has no file position, which forked processes would share
         return {
             name: os.pread(handle, size, offset) for name, (offset, size) in self.entry(index).files.items()
         }

@@ -196,7 +196,7 @@ class LatentCodec:
         """
         raw = self.denormalize(latents, reference)[:, modalities]
         images = torch.cat([decode_raw(self.vae, part) for part in raw.flatten(0, 2).split(chunk)])
-        images = images.clamp(-1, 1).unflatten(0, raw.shape[:3])
+        images = images.clamp(-1, 1).unflatten(0, raw.shape[:3])  # b p f (3 or 6) h w
         return torch.cat(images.split(3, dim=3), 1) if self.stacked else images
 
     def reconstruct(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
@@ -210,7 +210,7 @@ class LatentCodec:
             height: Of the map, pixels.
             width: Of the map, pixels.
         """
-        if (height, width) not in self._empty_depth:
+        if (height, width) not in self._empty_depth:  # encoded once for each size
             zero = torch.zeros(1, height, width, device=next(self.vae.parameters()).device)
             with torch.no_grad():
                 empty = encode_raw(self.vae, colorize_tensor(zero, self.config.colormap))
@@ -251,6 +251,7 @@ class LatentCodec:
         image = (image[:, None] if image.ndim == 4 else image)[:, None]  # b 1 (f or 1) c i j
         if like.shape[1] == 1:
             return image
+        # the reference of the video is the background, that of the depth an empty scene
         return torch.cat([image, self._empty(like).expand_as(image)], 1)
 
     def _draft_origin(self, like: Tensor) -> Tensor:
@@ -264,6 +265,7 @@ class LatentCodec:
         return self.empty_depth(like.shape[-2] * k, like.shape[-1] * k).to(like)
 
     def _per_modality(self, rows: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+        # (m, c) to (m, 1, c, 1, 1), for latents (b, m, f, c, i, j)
         return like.new_tensor(rows[: like.shape[1]], dtype=torch.float32)[:, None, :, None, None]
 
     def _row(self, row: tuple[float, ...], like: Tensor) -> Tensor:
@@ -280,6 +282,7 @@ def encode_raw(
         images: In [-1, 1].
         generator: Samples a variational autoencoder's distribution; None takes its mean.
     """
+    # weights may be bfloat16; latents are float32 all the same
     encoded = vae.encode(images.to(next(vae.parameters()).dtype))
     if isinstance(encoded, Tensor):
         return encoded.float()

@@ -15,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 
 @runtime_checkable
-class StreamFeatures(Protocol):
-    """What the consistency losses read of an up block; `idol.model.unet` calls it `BlockFeatures`."""
+class ModalityFeatures(Protocol):
+    """Features of an up block that the consistency losses read, e.g. `idol.model.blocks.BlockFeatures`."""
 
     @property
     def self_attention(self) -> Tensor:
@@ -32,10 +32,10 @@ class LossConfig:
     """Weights of Eq. 7.
 
     Attributes:
-        w_mo: Weight of motion consistency (Eq. 5); 0 leaves it out.
-        w_xattn: Weight of attention-map consistency (Eq. 6); 0 leaves it out.
+        w_mo: Weight of motion consistency (Eq. 5); 0 omits it.
+        w_xattn: Weight of attention-map consistency (Eq. 6); 0 omits it.
         tau: Temperature of the motion field (Eq. 4); None is 1/sqrt(d).
-        chunk: Source positions per piece of the motion field; None computes it whole. For large h*w.
+        chunk: Source positions of the motion field at a time, to save memory for large h*w; None is all.
     """
 
     w_mo: float = 0.01
@@ -46,7 +46,14 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The objective and its unweighted parts, scalars; the consistency terms are summed over up blocks."""
+    """The objective and its unweighted terms, scalars.
+
+    Attributes:
+        total: The objective (Eq. 7).
+        denoising: Eq. 2.
+        motion: Eq. 5, summed over up blocks.
+        attention_map: Eq. 6, summed over up blocks.
+    """
 
     total: Float[Tensor, ""]
     denoising: Float[Tensor, ""]
@@ -60,12 +67,12 @@ def denoising(
     target: Float[Tensor, "b m *rest"],
     weight: Float[Tensor, "..."] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the prediction, averaged over both modalities.
+    """Return the mean squared error of the prediction, averaged over both modalities (Eq. 2).
 
     Args:
         prediction: The network's output (b, m, f, c, h, w).
-        target: What it should be (`Schedule.target`).
-        weight: (b,) or (b, m), e.g. min-SNR or 0 for a modality given clean; or anything of more axes that
+        target: Its target (`Schedule.target`).
+        weight: (b,) or (b, m), e.g. min-SNR, or 0 for a known modality; or anything of more axes that
             broadcasts over the prediction. The sum is divided by the number of elements, not by the weights.
     """
     error = (prediction.float() - target.float()).square()
@@ -80,7 +87,9 @@ def denoising(
 def motion_field(
     a: Float[Tensor, "*n p d"], b: Float[Tensor, "*n q d"], tau: float | None = None
 ) -> Float[Tensor, "*n p q"]:
-    """Where each position of frame l goes in frame l + 1: softmax over targets of the cosine cost volume.
+    """Return where each position of frame l moves in frame l + 1 (Eqs. 3 and 4).
+
+    It is the softmax over target positions of the cosine cost volume.
 
     Args:
         a: Features of frame l.
@@ -92,6 +101,7 @@ def motion_field(
     """
     tau = a.shape[-1] ** -0.5 if tau is None else tau
     with torch.autocast(a.device.type, enabled=False):
+        # float32: with tau = 1/sqrt(d), bfloat16's rounding would show in the softmax
         a, b = F.normalize(a.float(), dim=-1), F.normalize(b.float(), dim=-1)
         return (a @ b.mT / tau).softmax(-1)
 
@@ -103,20 +113,20 @@ def motion_consistency(
     tau: float | None = None,
     chunk: int | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean squared difference of the motion fields of the two streams, over all pairs of successive frames.
+    """Return the mean squared difference of the two motion fields, over pairs of successive frames (Eq. 5).
 
     Args:
-        video: Self-attention features of the video stream, p = h*w.
-        depth: The same of the depth stream.
+        video: Self-attention features of the video, p = h*w.
+        depth: Self-attention features of the depth.
         tau: Temperature; 1/sqrt(d) when None.
-        chunk: Rows of the field at a time. Memory then grows with chunk*p instead of p*p, also backwards,
-            where the rows are computed anew; the value is the same.
+        chunk: Rows of the field at a time. Memory then grows with chunk*p instead of p*p, also in the
+            backward pass, where rows are recomputed; the value is the same.
 
     Returns:
-        Exactly 0 for identical streams and for clips of one frame.
+        Exactly 0 for identical features and for clips of one frame.
     """
     b, f, p, _ = video.shape
-    if f == 1:
+    if f == 1:  # zero, but connected to the graph: all processes must have the same gradients
         return (video.float().sum() + depth.float().sum()) * 0
     if chunk is None:
         return _squared_difference(video[:, :-1], video[:, 1:], depth[:, :-1], depth[:, 1:], tau) / (
@@ -135,7 +145,12 @@ def motion_consistency(
 def attention_map_consistency(
     video: Float[Tensor, "b f heads p n"], depth: Float[Tensor, "b f heads p n"]
 ) -> Float[Tensor, ""]:
-    """Mean squared difference of the two streams' cross-attention maps."""
+    """Return the mean squared difference of the cross-attention maps (Eq. 6).
+
+    Args:
+        video: Maps of the video to the foreground tokens; rows sum to 1.
+        depth: Maps of the depth.
+    """
     return F.mse_loss(video.float(), depth.float())
 
 
@@ -143,21 +158,21 @@ def attention_map_consistency(
 def total(
     prediction: Float[Tensor, "b m *rest"],
     target: Float[Tensor, "b m *rest"],
-    features: Sequence[StreamFeatures] | None = None,
+    features: Sequence[ModalityFeatures] | None = None,
     config: LossConfig | None = None,
     weight: Float[Tensor, "..."] | None = None,
 ) -> LossTerms:
-    """Denoising loss plus the weighted consistency losses of every up block.
+    """Return the denoising loss plus the weighted consistency losses of every up block (Eq. 7).
 
     Args:
         prediction: The network's output (b, m, f, c, h, w).
-        target: What it should be.
-        features: `UNetOutput.features`, one per up block; None or empty leaves the consistency terms out.
+        target: Its target.
+        features: `UNetOutput.features`, one per up block; None or empty omits the consistency terms.
         config: Weights; the paper's when None.
         weight: See `denoising`.
 
     Raises:
-        ValueError: If features are given for other than two modalities.
+        ValueError: If features are of other than two modalities.
     """
     config = config or LossConfig()
     motion, attention_map = _consistency(features or (), config, prediction)
@@ -167,7 +182,7 @@ def total(
 
 
 def _consistency(
-    features: Sequence[StreamFeatures], config: LossConfig, like: Tensor
+    features: Sequence[ModalityFeatures], config: LossConfig, like: Tensor
 ) -> tuple[Tensor, Tensor]:
     motion = attention_map = like.new_zeros((), dtype=torch.float32)
     for block in features:

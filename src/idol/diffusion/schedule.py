@@ -57,7 +57,7 @@ class ScheduleConfig:
 
 
 class Schedule:
-    """The forward process x -> z_t = alpha x + sigma noise (Eq. 1), with training targets and weights.
+    """The forward process x -> z_t = alpha x + sigma noise, with its training targets and weights.
 
     Args:
         config: See `ScheduleConfig`.
@@ -108,6 +108,7 @@ class Schedule:
         else:
             squared = self.alphas_cumprod.to(like.device)[timesteps.to(like.device)]
             alpha, sigma = squared.sqrt(), (1 - squared).sqrt()
+        # (b) or (b, m) to (b, 1 or m, 1, 1, 1, 1)
         shape = timesteps.shape + (1,) * (like.ndim - timesteps.ndim)
         return alpha.view(shape), sigma.view(shape)
 
@@ -219,6 +220,7 @@ def set_timesteps(scheduler: Any, steps: int, device: torch.device) -> None:
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     flow = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
+    # left to itself, the flow scheduler would end at the smallest training level instead of 1/steps
     options = (
         {"sigmas": np.linspace(1, 1 / steps, steps).tolist()} if flow else {"num_inference_steps": steps}
     )
@@ -226,6 +228,7 @@ def set_timesteps(scheduler: Any, steps: int, device: torch.device) -> None:
 
 
 def _alphas_cumprod(config: ScheduleConfig) -> Tensor:
+    # Stable Diffusion's "scaled linear" schedule: the square roots of the betas are linear
     betas = torch.linspace(config.beta_start**0.5, config.beta_end**0.5, config.steps).square()
     alphas_cumprod = (1 - betas).cumprod(0)
     if not config.zero_terminal_snr:

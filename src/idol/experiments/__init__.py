@@ -1,5 +1,5 @@
-"""The paper's tables: rows trained, generated and judged at equal data, steps and seeds, beside its figures.
+"""The paper's tables: rows trained, generated and evaluated alike, beside the paper's figures.
 
-A table is a YAML of rows, each the change of a config; a scale is a YAML of what all rows share. Everything
-can be stopped and goes on where it was.
+All rows of a table share data, steps and seeds. A table is a YAML file of rows, each a change of a config; a
+scale is a YAML file of what all rows share. Everything can be interrupted and continues where it stopped.
 """

@@ -1,4 +1,4 @@
-"""What training reads from the disk: clips and a frozen autoencoder, known by their checksums."""
+"""What training reads from disk: clips and a frozen autoencoder, identified by checksums."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class TrainingClips:
     """A folder of finished shards that rows are trained on.
 
     Attributes:
-        folder: As the config names it.
-        clips: How many it holds.
-        sha256: Of its manifest, which holds the shards' checksums.
+        folder: The folder, as the config names it.
+        clips: Number of clips.
+        sha256: SHA-256 of its manifest, which holds the shards' checksums.
     """
 
     folder: Path
@@ -30,38 +30,38 @@ class TrainingClips:
 
 
 @dataclass(frozen=True)
-class Missing:
-    """Something that a stage reads and that is not there.
+class MissingInput:
+    """An input of a stage that does not exist.
 
     Attributes:
         path: Where it should be.
-        found: What is to be said of it.
-        hint: What to do about it.
+        found: What is wrong with it.
+        remedy: What to do about it.
     """
 
     path: str
     found: str
-    hint: str
+    remedy: str
 
 
 def training_clips(folder: Path) -> TrainingClips:
-    """Count the clips of a folder by its manifest.
+    """Return the number of clips and the checksum of a folder of shards, from its manifest.
 
     Raises:
-        UserError: If it is no folder of finished shards, or a shard is missing or cut short.
+        UserError: If the folder does not hold finished shards, or a shard is missing or truncated.
     """
     clips = sum(len(shard.samples) for shard in read_manifest(folder))
     return TrainingClips(folder, clips, sha256_of(folder / MANIFEST))
 
 
 def clips_sha256(folder: Path) -> str | None:
-    """SHA-256 of a shard folder's manifest; None where there is none."""
+    """Return the SHA-256 of a shard folder's manifest; None if there is none."""
     manifest = folder / MANIFEST
     return _sha256(manifest) if manifest.is_file() else None
 
 
 def autoencoder_sha256(path: str) -> str | None:
-    """SHA-256 over the weight files of an autoencoder on this machine; None where there is none.
+    """Return a SHA-256 over the weight files of an autoencoder on this machine; None if there are none.
 
     Args:
         path: As `AutoencoderSource.path`.
@@ -72,20 +72,20 @@ def autoencoder_sha256(path: str) -> str | None:
     return hashlib.sha256("".join(map(_sha256, files)).encode()).hexdigest() if files else None
 
 
-def undrawn(folders: Iterable[Path]) -> tuple[Missing, ...]:
-    """Those of the shard folders that are not there, or not finished."""
-    hint = "draw it with `idol synth`, as the comments of the scale's file say"
-    return tuple(Missing(str(f), "not drawn yet", hint) for f in folders if clips_sha256(f) is None)
+def missing_clips(folders: Iterable[Path]) -> tuple[MissingInput, ...]:
+    """Return those of the shard folders that do not exist or are not finished."""
+    remedy = "draw it with `idol synth`, as the comments of the scale's file say"
+    return tuple(MissingInput(str(f), "not drawn yet", remedy) for f in folders if clips_sha256(f) is None)
 
 
-def check_there(missing: Iterable[Missing]) -> None:
-    """Nothing may be missing.
+def check_nothing_missing(missing: Iterable[MissingInput]) -> None:
+    """Check that nothing is missing.
 
     Raises:
-        UserError: For the first that is.
+        UserError: For the first missing input.
     """
-    for one in missing:
-        raise UserError(one.path, one.found, one.hint)
+    for missing_input in missing:
+        raise UserError(missing_input.path, missing_input.found, missing_input.remedy)
 
 
 def _sha256(file: Path) -> str:
@@ -95,5 +95,5 @@ def _sha256(file: Path) -> str:
 
 @functools.cache
 def _sha256_as_of(file: Path, _size: int, _changed: int) -> str:
-    """Many stages read the same large files."""
+    """Return a file's checksum, computed once for many stages that read the same large files."""
     return sha256_of(file)

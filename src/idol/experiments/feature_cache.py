@@ -1,64 +1,67 @@
-"""What the networks of the set metrics see of a row's clips, kept on disk: many tables ask for the same."""
+"""Features of a row's clips for the distribution metrics, cached on disk because tables share rows."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from idol.atomic_io import atomic_file
 from idol.clip import Clip
-from idol.evaluation.feature_extraction import Networks
+from idol.evaluation.feature_extraction import FeatureExtractor
+from idol.progress import SILENT, ProgressCallback
 
 Features = list[dict[str, np.ndarray]]
-"""Of each clip, (n, d) by name: see `idol.evaluation.feature_extraction.Networks`."""
+"""For each clip, features (n, d) by name; see `idol.evaluation.feature_extraction.FeatureExtractor`."""
 
 
-def kept_features(
+def cached_features(
     clips: Mapping[str, Clip],
     names: tuple[str, ...],
-    networks: Networks,
+    extractor: FeatureExtractor,
     folder: Path | None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback = SILENT,
 ) -> Features:
-    """Features of the named clips, from `folder` if they are there.
+    """Return the features of the named clips, from `folder` if they are cached there.
 
     Args:
         clips: A set of clips.
-        names: Which, in order.
-        networks: What looks.
-        folder: Belongs to us, and for good to these clips; gets a file whose name tells names and networks.
-            None: nothing is kept, as where others may change the clips.
-        progress: Told (clips done, clips).
+        names: The names of the clips, in order.
+        extractor: Networks that compute the features.
+        folder: Receives a cache file named by a hash of names and networks. Its clips must never change.
+            None: nothing is cached, for clips that others may change.
+        progress: Receives one step per clip.
     """
-    said = repr((names, sorted(networks.weights.items()), networks.stride))
-    digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+    text = repr((names, sorted(extractor.weights.items()), extractor.stride))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     file = None if folder is None else folder / f"features-{digest}.npz"
     if file is not None and file.exists():
         return _load(file, len(names))
-    found = []
+    features = []
     for done, name in enumerate(names, 1):
-        found.append(networks.look(clips[name].video))
-        if progress:
-            progress(done, len(names))
+        features.append(extractor.extract(clips[name].video))
+        progress.step(done, len(names))
     if file is not None:
-        _save(file, found)
-    return found
+        _save(file, features)
+    return features
 
 
 def _save(file: Path, features: Features) -> None:
-    arrays = {f"{number}/{name}": array for number, of in enumerate(features) for name, array in of.items()}
-    fresh = file.with_name(f".{os.getpid()}.npz")
-    np.savez(fresh, **arrays)  # type: ignore[arg-type]  # names are the keys
-    fresh.replace(file)
+    arrays = {
+        f"{index}/{name}": array
+        for index, features_of_clip in enumerate(features)
+        for name, array in features_of_clip.items()
+    }
+    with atomic_file(file) as new:
+        np.savez(new, **arrays)  # type: ignore[arg-type]  # names are the keys
 
 
 def _load(file: Path, clips: int) -> Features:
-    found: Features = [{} for _ in range(clips)]
+    features: Features = [{} for _ in range(clips)]
     with np.load(file) as arrays:
         for key in arrays.files:
-            number, _, name = key.partition("/")
-            found[int(number)][name] = arrays[key]
-    return found
+            index, _, name = key.partition("/")
+            features[int(index)][name] = arrays[key]
+    return features

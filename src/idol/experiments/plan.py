@@ -1,8 +1,8 @@
-"""A row's networks: which stages train them, in which folders, and the clips that they make.
+"""Training plan of a row: the stages of its networks, their folders, and the clips that they generate.
 
-A folder is named by everything that decides what is in it: settings, clips, the autoencoder's weights, but
-not where those lie. So rows of several tables that train alike share their runs, and nothing is ever gone on
-with under other settings or on other data. Models of the hub, and Stable Diffusion's weights, count by name.
+A folder is named by a hash of everything that determines its content: settings, clips and the autoencoder's
+weights, but not their location. So rows of several tables that train alike share their runs, and no run is
+ever continued with other settings or data. Models of the hub and Stable Diffusion's weights count by name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,139 +21,161 @@ from safetensors import safe_open
 from idol.clip import Clip
 from idol.config import load_config, to_dict
 from idol.errors import UserError
-from idol.experiments.data_sources import Missing, autoencoder_sha256, clips_sha256, undrawn
-from idol.experiments.regenerate import anew, make_all
-from idol.experiments.tables import RowConfig, ScaleConfig, StageRun
-from idol.generation.generate import load_pipeline
-from idol.training.checkpoint import checkpoints, load_state
-from idol.training.train import TrainConfig, export, fit
+from idol.experiments.data_sources import MissingInput, autoencoder_sha256, clips_sha256, missing_clips
+from idol.experiments.regenerate import make_clips, regenerate_clip
+from idol.experiments.tables import RowConfig, ScaleConfig, TrainingStage
+from idol.generation.environment import load_pipeline
+from idol.progress import SILENT, ProgressCallback
+from idol.training.checkpoint import list_checkpoints, load_state
+from idol.training.config import TrainConfig
+from idol.training.export import export
+from idol.training.train import fit
 from idol.training.train_autoencoder import AutoencoderConfig, fit_autoencoder
 
-_NOT_DECIDING = ("out", "threads", "workers", "save_every", "keep", "log_every", "max_minutes", "shard_mb")
-"""Config fields that change nothing in the weights."""
+_IRRELEVANT = (
+    "out",
+    "threads",
+    "workers",
+    "save_every",
+    "keep_checkpoints",
+    "log_every",
+    "max_minutes",
+    "shard_mb",
+)
+"""Config fields that do not affect the weights."""
 
 Stage = TrainConfig | AutoencoderConfig
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The stages of a row, in order, each in a folder of its own.
+class RowPlan:
+    """The training stages of a row in order, each in a folder of its own.
 
     Attributes:
-        stages: What trains what, resolved.
-        missing: What they read and is not there; the folders' names cannot be known yet and say so.
+        stages: The resolved configs.
+        missing: Inputs that do not exist; the names of folders depend on them and say so.
     """
 
     stages: tuple[Stage, ...]
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[MissingInput, ...] = ()
 
     @property
     def folder(self) -> Path:
-        """Of the last stage: what the row's networks are."""
+        """Folder of the last stage, which identifies the row's networks."""
         return self.stages[-1].out
 
     @property
-    def makes_depth(self) -> bool:
+    def produces_depth(self) -> bool:
         """Whether the row's networks generate depth."""
-        images = self.last.data.images
+        images = self.last_stage.data.images
         return images.stacked or images.modalities == 2
 
     @property
-    def last(self) -> TrainConfig:
-        """The stage that is generated with."""
+    def last_stage(self) -> TrainConfig:
+        """The stage whose networks generate the clips."""
         stage = self.stages[-1]
         assert isinstance(stage, TrainConfig)
         return stage
 
 
-def planned(row: RowConfig, scale: ScaleConfig, beside: Path, out: Path) -> Plan:
-    """Resolve a row's stages; trains nothing.
+def plan_row(row: RowConfig, scale: ScaleConfig, scale_folder: Path, out: Path) -> RowPlan:
+    """Resolve a row's stages, without training anything.
 
     Args:
-        row: What differs.
-        scale: What does not.
-        beside: Folder that the scale's paths start from.
+        row: How the row differs.
+        scale: What all rows share.
+        scale_folder: Folder that paths in the scale's file are relative to.
         out: Folder of all runs.
 
     Raises:
-        UserError: If a config or an override of it cannot be used.
+        UserError: If a config or an override cannot be used.
     """
     stages: list[Stage] = []
-    own: list[str] = []
-    made: Path | None = None
+    row_overrides: list[str] = []
+    row_autoencoder: Path | None = None
     if row.stacked:
-        assert scale.stacked_autoencoder is not None, "asked for by ScaleConfig.why_not"
-        first = _autoencoder(scale.stacked_autoencoder, scale.autoencoder, beside, out)
+        assert scale.stacked_autoencoder is not None, "asked for by ScaleConfig.skip_reason"
+        first = _autoencoder(scale.stacked_autoencoder, scale.autoencoder, scale_folder, out)
         stages.append(first)
-        made = first.out / "autoencoder"
-        own += [f"autoencoder.path={made}", f"autoencoder.kind={first.kind}"]
-    own += row.set
-    before: Path | None = None
+        row_autoencoder = first.out / "autoencoder"
+        row_overrides += [f"autoencoder.path={row_autoencoder}", f"autoencoder.kind={first.kind}"]
+    row_overrides += row.set
+    previous: Path | None = None
     pretraining = row.pretraining or scale.pretraining
-    alone = [] if pretraining == "none" else [getattr(scale, pretraining)]
-    for run in [*alone, *scale.stages]:
+    pretraining_stages = [] if pretraining == "none" else [getattr(scale, pretraining)]
+    for stage_run in [*pretraining_stages, *scale.stages]:
         # pre-training is of frames alone, for all rows alike: in their own autoencoder, without depth
-        joint = [] if run in alone else own
-        last = row.video if run is scale.stages[-1] else ()
-        overrides = [f"steps={run.steps}", *scale.set, *joint, *last, f"model.init={before or 'null'}"]
-        config = load_config(TrainConfig, beside / run.config, overrides)
-        config = dataclasses.replace(config, out=out / _folder_name(config, made))
+        of_row = [] if stage_run in pretraining_stages else row_overrides
+        of_last = row.video if stage_run is scale.stages[-1] else ()
+        overrides = [
+            f"steps={stage_run.steps}",
+            *scale.set,
+            *of_row,
+            *of_last,
+            f"model.init={previous or 'null'}",
+        ]
+        config = load_config(TrainConfig, scale_folder / stage_run.config, overrides)
+        config = dataclasses.replace(config, out=out / _folder_name(config, row_autoencoder))
         stages.append(config)
-        before = config.out
-    missing = (one for stage in stages for one in _missing(stage, made))
-    return Plan(tuple(stages), tuple(dict.fromkeys(missing)))
+        previous = config.out
+    missing = (missing_input for stage in stages for missing_input in _missing(stage, row_autoencoder))
+    return RowPlan(tuple(stages), tuple(dict.fromkeys(missing)))
 
 
-def trained(plan: Plan) -> Path:
-    """Run the stages that are not finished; the pipeline folder of the last one.
+def train_row(plan: RowPlan, progress: ProgressCallback = SILENT) -> Path:
+    """Train a row's unfinished stages and return the pipeline folder of the last one.
+
+    Args:
+        plan: The row's stages.
+        progress: Receives the steps of each stage.
 
     Raises:
-        UserError: If a stage stops before its last step, as its `max_minutes` may have it, or cannot be run.
+        UserError: If a stage stops before its last step (because of `max_minutes`) or cannot be run.
     """
     exported = plan.folder / "pipeline"
     if not exported.exists():
         threads = torch.get_num_threads()
         try:
             for stage in plan.stages:
-                _finish(stage)
+                _finish(stage, progress)
         finally:
             torch.set_num_threads(threads)  # a stage's are its own, not those of what comes after
         export(plan.folder, exported)
     return exported
 
 
-def remade(
-    plan: Plan,
+def regenerate_test_clips(
+    plan: RowPlan,
     clips: Mapping[str, Clip],
     key: str,
     device: str,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback = SILENT,
 ) -> Path:
-    """Folder of the clips that the row's networks, trained already, make anew.
+    """Return the folder of the test clips as the row's networks regenerate them.
 
     Args:
-        plan: Of the row.
-        clips: The true ones.
-        key: Names them: other clips go into another folder.
+        plan: The row's stages.
+        clips: The reference clips.
+        key: Identifies the reference clips; other clips get another folder.
         device: Where to generate.
-        progress: Told (clips done, clips).
+        progress: Receives one step per clip.
     """
     folder = plan.folder / f"clips-{key}"
     if not all((folder / name).exists() for name in clips):
-        pipe = load_pipeline(str(trained(plan)), device)
-        make_all(clips, folder, lambda true: anew(pipe, true), progress)
+        pipe = load_pipeline(str(train_row(plan, progress)), device)
+        make_clips(clips, folder, lambda true: regenerate_clip(pipe, true), progress)
     return folder
 
 
-def folders_of(stage: Stage) -> tuple[Path, ...]:
-    """Folders of the clips that a stage learns from."""
+def training_folders(stage: Stage) -> tuple[Path, ...]:
+    """Return the folders of the clips that a stage is trained on."""
     return (stage.data,) if isinstance(stage, AutoencoderConfig) else stage.data.folders
 
 
 def steps_done(stage: Stage) -> int:
-    """Steps that a stage has behind it, as saved in its folder."""
+    """Return the number of finished steps of a stage, as saved in its folder."""
     if isinstance(stage, TrainConfig):
-        saved = checkpoints(stage.out / "checkpoints")
+        saved = list_checkpoints(stage.out / "checkpoints")
         return load_state(saved[-1]).step if saved else 0
     state = stage.out / "state.safetensors"
     if not state.exists():
@@ -162,12 +184,12 @@ def steps_done(stage: Stage) -> int:
         return int(file.metadata()["step"])
 
 
-def _finish(stage: Stage) -> None:
+def _finish(stage: Stage, progress: ProgressCallback) -> None:
     if steps_done(stage) < stage.steps:
         if isinstance(stage, AutoencoderConfig):
-            fit_autoencoder(stage, resume=True)
+            fit_autoencoder(stage, resume=True, progress=progress)
         else:
-            fit(stage, resume=True)
+            fit(stage, resume=True, progress=progress)
     done = steps_done(stage)
     if done < stage.steps:
         raise UserError(
@@ -175,53 +197,66 @@ def _finish(stage: Stage) -> None:
         )
 
 
-def _autoencoder(run: StageRun, changes: tuple[str, ...], beside: Path, out: Path) -> AutoencoderConfig:
-    config = load_config(AutoencoderConfig, beside / run.config, [f"steps={run.steps}", *changes])
+def _autoencoder(
+    stage_run: TrainingStage, changes: tuple[str, ...], scale_folder: Path, out: Path
+) -> AutoencoderConfig:
+    config = load_config(
+        AutoencoderConfig, scale_folder / stage_run.config, [f"steps={stage_run.steps}", *changes]
+    )
     return dataclasses.replace(config, out=out / _folder_name(config, None))
 
 
-def _folder_name(config: Stage, made: Path | None) -> str:
-    said = json.dumps(_decided_by(config, made), sort_keys=True)
-    known = "" if not _missing(config, made) else "not-named-yet-"
-    return f"{config.stage}-{known}{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+def _folder_name(config: Stage, row_autoencoder: Path | None) -> str:
+    text = json.dumps(_determining_values(config, row_autoencoder), sort_keys=True)
+    prefix = "" if not _missing(config, row_autoencoder) else "not-named-yet-"
+    return f"{config.stage}-{prefix}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _decided_by(config: Stage, made: Path | None) -> dict[str, Any]:
-    """What decides a stage's weights: its config, and in place of each path what lies there.
+def _determining_values(config: Stage, row_autoencoder: Path | None) -> dict[str, Any]:
+    """Return what determines a stage's weights: its config, with paths replaced by what they hold.
 
     Args:
         config: The stage; its `out` does not matter.
-        made: Folder of the autoencoder that the row trains itself, whose run's name says what it is.
+        row_autoencoder: Folder of the autoencoder that the row trains itself, identified by the name of its
+            run.
     """
-    values = _deciding(to_dict(config))
+    values = _relevant(to_dict(config))
     if isinstance(config, AutoencoderConfig):
         return {**values, "data": clips_sha256(config.data) or str(config.data)}
-    folders = [clips_sha256(folder) or str(folder) for folder in folders_of(config)]
+    folders = [clips_sha256(folder) or str(folder) for folder in training_folders(config)]
     values["data"] |= {"folders": folders, "cache": config.data.cache is not None}
     path, init = config.autoencoder.path, config.model.init
-    named = made.parent.name if made is not None and _is_made(path, made) else autoencoder_sha256(path)
-    values["autoencoder"]["path"] = named or path
+    autoencoder = (
+        row_autoencoder.parent.name
+        if row_autoencoder is not None and _is_same(path, row_autoencoder)
+        else autoencoder_sha256(path)
+    )
+    values["autoencoder"]["path"] = autoencoder or path
     values["model"]["init"] = None if init is None else init.name  # of the stage before
     return values
 
 
-def _missing(config: Stage, made: Path | None) -> tuple[Missing, ...]:
-    clips = undrawn(folders_of(config))
+def _missing(config: Stage, row_autoencoder: Path | None) -> tuple[MissingInput, ...]:
+    clips = missing_clips(training_folders(config))
     if isinstance(config, AutoencoderConfig):
         return clips
-    path, hint = config.autoencoder.path, "train it, or name another in autoencoder.path"
-    there = config.autoencoder.kind == "kl" or _is_made(path, made) or autoencoder_sha256(path) is not None
-    return (*clips, *(() if there else [Missing(path, "not trained yet", hint)]))
+    path, remedy = config.autoencoder.path, "train it, or name another in autoencoder.path"
+    available = (
+        config.autoencoder.kind == "kl"
+        or _is_same(path, row_autoencoder)
+        or autoencoder_sha256(path) is not None
+    )
+    return (*clips, *(() if available else [MissingInput(path, "not trained yet", remedy)]))
 
 
-def _is_made(path: str, made: Path | None) -> bool:
-    return made is not None and Path(path) == made
+def _is_same(path: str, row_autoencoder: Path | None) -> bool:
+    return row_autoencoder is not None and Path(path) == row_autoencoder
 
 
-def _deciding(values: dict[str, Any]) -> dict[str, Any]:
-    """What is left of a config without what changes nothing."""
+def _relevant(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a config without the fields that do not affect the weights."""
     return {
-        key: _deciding(value) if isinstance(value, dict) else value
+        key: _relevant(value) if isinstance(value, dict) else value
         for key, value in values.items()
-        if key not in _NOT_DECIDING
+        if key not in _IRRELEVANT
     }

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from idol.atomic_io import check_file, write_json, write_text
 from idol.experiments.cost.methods import Precision
-from idol.experiments.cost.table7 import CostTable, costs
+from idol.experiments.cost.table7 import CostTable, measure_cost_table
+from idol.experiments.quality_table import run_quality_table
 from idol.experiments.report import TableResult
-from idol.experiments.study import Study, run_table, study
+from idol.experiments.study import Study, plan_study
 from idol.progress import SILENT, ProgressCallback
 
 
@@ -52,14 +53,14 @@ def reproduce(
     name = f"{Path(table).stem}_{Path(scale).stem}"
     if out is not None and not dry_run:
         check_file(Path(out) / f"{name}.json")
-    plan = study(table, scale, runs, given=clips, rows=tuple(rows))
+    study = plan_study(table, scale, runs, given=clips, rows=tuple(rows))
     if dry_run:
-        return plan
+        return study
     result: CostTable | TableResult
-    if plan.table.kind == "cost":
-        progress.stage("measuring")
-        result = costs(
-            plan,
+    if study.table.kind == "cost":
+        progress.stage("measuring costs")
+        result = measure_cost_table(
+            study,
             num_inference_steps=num_inference_steps,
             repeat=repeat,
             device=device,
@@ -68,7 +69,7 @@ def reproduce(
         )
     else:
         weights = None if resnet3d is None else Path(resnet3d)
-        result = run_table(plan, device=device, resnet3d=weights, progress=progress)
+        result = run_quality_table(study, device=device, resnet3d=weights, progress=progress)
     if out is not None:
         write_json(Path(out) / f"{name}.json", result.to_json())
         write_text(Path(out) / f"{name}.md", result.markdown())

@@ -1,4 +1,4 @@
-"""What the paper's tables hold, and the scale at which their rows are run here: two kinds of YAML."""
+"""Config files of the paper's tables, and of the scales at which their rows are run."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ Joints = Literal["body", "whole-body"]
 
 
 @dataclass(frozen=True)
-class Published:
-    """One row's figures in the paper on one dataset; None where it gives none."""
+class PaperMetrics:
+    """The paper's figures of one row on one dataset; None where it has none."""
 
     fid_vid: float | None = None
     """Printed as "FID-FVD"."""
     fvd: float | None = None
-    """Of 8-frame snippets."""
+    """FVD of 8-frame windows."""
     depth_l2: float | None = None
     fid: float | None = None
 
 
 @dataclass(frozen=True)
-class PublishedCost:
-    """One row of the paper's Table 7: eight frames with depth on a V100."""
+class PaperCost:
+    """The paper's figures of one row of Table 7: eight frames with depth on a V100."""
 
     teraflops: float
     parameters: float
-    """In thousand millions."""
+    """In billions."""
     megabytes: float
     seconds: float
 
 
 @dataclass(frozen=True)
 class RowConfig:
-    """One row of a table: how its networks differ, or whose clips it judges."""
+    """One row of a table: how its networks differ, or that its clips are given."""
 
     name: str
-    tiktok: Published = field(default_factory=Published)
-    ntu120: Published = field(default_factory=Published)
+    tiktok: PaperMetrics = field(default_factory=PaperMetrics)
+    ntu120: PaperMetrics = field(default_factory=PaperMetrics)
     set: tuple[str, ...] = ()
-    """a.b=value, applied to the joint stages' configs; one idea a row."""
+    """Overrides `a.b=value` of the joint stages' configs; one idea per row."""
     video: tuple[str, ...] = ()
-    """The same for the last stage alone: what only clips have, such as temporal layers."""
+    """Overrides of the last stage alone, for what only clips have, such as temporal layers."""
     pretraining: Pretraining | None = None
     """None takes the scale's."""
     stacked: bool = False
-    """Frame and depth in one latent: needs the scale's autoencoder of six channels."""
+    """Whether frame and depth are stacked in one latent, which needs the scale's six-channel autoencoder."""
     external: bool = False
-    """Made by the method's own code: its clips are given, never made here."""
+    """Whether the clips are made by the method's own code and given."""
     method: str | None = None
-    """Of Table 7: name in `idol.experiments.cost.METHODS`."""
-    cost: PublishedCost | None = None
+    """For Table 7: name in `idol.experiments.cost.methods.METHODS`."""
+    cost: PaperCost | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class TableConfig:
     rows: tuple[RowConfig, ...]
     kind: Literal["quality", "cost"] = "quality"
     depth: Depth = "person"
-    """Kind of the depth that the table is about."""
+    """Kind of depth of the table's clips."""
     joints: Joints = "body"
-    """Joints that its clips need."""
+    """Joints of the table's clips."""
     notes: tuple[str, ...] = ()
-    """What a reader must know; printed below."""
+    """What a reader must know, printed below the table."""
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
@@ -80,8 +80,8 @@ class TableConfig:
 
 
 @dataclass(frozen=True)
-class StageRun:
-    """One stage of training: its config, and for how long."""
+class TrainingStage:
+    """One stage of training: its config and its length."""
 
     config: Path
     """Relative to the scale's file."""
@@ -89,11 +89,11 @@ class StageRun:
 
 
 @dataclass(frozen=True)
-class TestClips:
-    """The clips that every row makes anew."""
+class HeldOutClips:
+    """The test clips that every row regenerates."""
 
     folder: Path | None = None
-    """Shards, or a folder of clips; None draws synthetic ones, as the other fields say."""
+    """Shards, or a folder of clips. None: synthetic clips are rendered, as the other fields say."""
     clips: int = 64
     split: Literal["val", "test"] = "test"
     seed: int = 20241015
@@ -103,26 +103,26 @@ class TestClips:
 
 
 @dataclass(frozen=True)
-class TableClips:
-    """The clips of tables about another depth, or that need other joints, than a scale's own."""
+class ScaleVariant:
+    """What a scale uses instead for tables with another kind of depth or other joints."""
 
     about: str
     """As `ScaleConfig.about`."""
     depth: Depth = "person"
     joints: Joints = "body"
     set: tuple[str, ...] = ()
-    """a.b=value, applied to every diffusion stage's config: `data.folders`."""
+    """Overrides `a.b=value` of every diffusion stage's config: `data.folders`."""
     autoencoder: tuple[str, ...] = ()
-    """a.b=value, applied to the config of the autoencoder of six channels: its data and depth colors."""
-    test: TestClips = field(default_factory=TestClips)
+    """Overrides of the six-channel autoencoder's config: its data and depth colors."""
+    test: HeldOutClips = field(default_factory=HeldOutClips)
 
 
 @dataclass(frozen=True)
-class DepthEstimator:
-    """What estimates the depth of rows that make none, on their finished videos."""
+class DepthEstimatorConfig:
+    """How the depth of rows that produce none is estimated on their finished videos."""
 
     set: tuple[str, ...] = ()
-    """a.b=value: joint networks, trained by the scale's stages so changed, that are given the video."""
+    """Overrides `a.b=value` of the scale's stages: joint networks are trained so, and given the video."""
     model: str | None = None
     """Or a published estimator: folder or hub id of a depth estimation model of transformers."""
 
@@ -136,30 +136,32 @@ class ScaleConfig:
     """Data, steps and sizes that all rows share, so that rows differ in their idea alone."""
 
     about: str
-    """What is trained on what, in a sentence: printed with every table."""
-    stages: tuple[StageRun, ...]
-    """Joint stages, one starting from the other."""
-    haop: StageRun | None = None
-    hap: StageRun | None = None
+    """What is trained on what, in one sentence, printed with every table."""
+    stages: tuple[TrainingStage, ...]
+    """Joint stages, each initialized from the one before."""
+    haop: TrainingStage | None = None
+    hap: TrainingStage | None = None
     pretraining: Pretraining = "none"
-    """Of rows that name none."""
-    stacked_autoencoder: StageRun | None = None
-    depth_estimator: DepthEstimator | None = None
-    """Of rows that make no depth; None leaves them without."""
-    test: TestClips = field(default_factory=TestClips)
-    clips: tuple[TableClips, ...] = ()
-    """Of tables about another depth or other joints; the scale's own have the body's joints and its depth."""
+    """Pre-training of rows that name none."""
+    stacked_autoencoder: TrainingStage | None = None
+    depth_estimator: DepthEstimatorConfig | None = None
+    """For rows that produce no depth; None leaves them without."""
+    test: HeldOutClips = field(default_factory=HeldOutClips)
+    clips: tuple[ScaleVariant, ...] = ()
+    """Variants for tables with scene depth or whole-body joints; the scale itself has person depth and body
+    joints.
+    """
     set: tuple[str, ...] = ()
-    """a.b=value, applied to every diffusion stage's config."""
+    """Overrides `a.b=value` of every diffusion stage's config."""
     autoencoder: tuple[str, ...] = ()
-    """a.b=value, applied to the config of the autoencoder of six channels."""
+    """Overrides of the six-channel autoencoder's config."""
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("stages: name at least one")
 
     def for_table(self, table: TableConfig) -> ScaleConfig | None:
-        """The scale with the clips that a table needs; None if it has none such."""
+        """Return the scale with the clips that a table needs; None if it has none."""
         if (table.depth, table.joints) == ("person", "body") or table.kind == "cost":
             return self
         for clips in self.clips:
@@ -173,8 +175,13 @@ class ScaleConfig:
                 )
         return None
 
-    def why_not(self, row: RowConfig, table: TableConfig) -> str | None:
-        """Why this scale cannot run the row; None if it can. What a row costs can always be measured."""
+    def skip_reason(self, row: RowConfig, table: TableConfig) -> str | None:
+        """Return why this scale cannot run a row; None if it can. Costs can always be measured.
+
+        Args:
+            row: The row.
+            table: The table that it is in.
+        """
         if table.kind == "cost":
             return None
         if self.for_table(table) is None:
@@ -188,21 +195,29 @@ class ScaleConfig:
 
 
 def load_table(name: str, folder: Path) -> TableConfig:
-    """The table of that name (`table4`) in `folder`, or at that path.
+    """Load a table.
+
+    Args:
+        name: A name (`table4`) in `folder`, or the path of a YAML file.
+        folder: Where tables are.
 
     Raises:
-        UserError: If there is none, or it is not a table.
+        UserError: If there is no such file, or it is not a table.
     """
-    return load_config(TableConfig, _found("TABLE", name, folder))
+    return load_config(TableConfig, _found("table", name, folder))
 
 
 def load_scale(name: str, folder: Path) -> tuple[ScaleConfig, Path]:
-    """The scale of that name (`tiny`) in `folder`/scales, or at that path; and its file's folder.
+    """Load a scale and return it with the folder of its file.
+
+    Args:
+        name: A name (`tiny`) in `folder`/scales, or the path of a YAML file.
+        folder: Where tables are.
 
     Raises:
-        UserError: If there is none, or it is not a scale.
+        UserError: If there is no such file, or it is not a scale.
     """
-    path = _found("--scale", name, folder / "scales")
+    path = _found("scale", name, folder / "scales")
     return load_config(ScaleConfig, path), path.parent
 
 

@@ -109,7 +109,7 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(context_dim or dim, dim, bias=False)
         self.to_v = nn.Linear(context_dim or dim, dim, bias=False)
         out = nn.Linear(dim, dim)
-        self.to_out = nn.ModuleList([out])
+        self.to_out = nn.ModuleList([out])  # a list, as its parameters are named `to_out.0` in diffusers
         if zero_init:
             nn.init.zeros_(out.weight)
             nn.init.zeros_(out.bias)
@@ -123,6 +123,7 @@ class Attention(nn.Module):
             axis: what a query attends to: the positions of its frame, the frames at its position, or the
                 positions of its frame in all modalities.
         """
+        # the axis attended along becomes the sequence, all others join the batch
         sizes = {**clip.sizes, "s": tokens.shape[1]}
         split = f"{FOLDED} -> {SPLIT[axis]}"
         q, k, v = (
@@ -159,6 +160,7 @@ class Attention(nn.Module):
         q = rearrange(self.to_q(tokens), f"{FOLDED} -> {ACROSS_CLIP}", **sizes)
         maps = None
         if with_map or self.maps != "own":
+            # the fused kernel returns no map: b h (m f s) n -> b h m (f s) n, where maps may be shared
             computed = attention_map(q, context.keys).unflatten(2, (clip.m, -1))
             weights = share_maps(computed, self.maps, clip.video).flatten(2, 3)
             out = weights.to(context.values.dtype) @ context.values

@@ -91,6 +91,7 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if len(patches) < channels:
             raise ValueError(f"images: found {len(patches)} patches, expected at least {channels}")
         mean = patches.mean(0)
+        # the largest eigenvalues are last
         variances, vectors = torch.linalg.eigh((patches - mean).T.cov())
         deviations = variances[-channels:].clamp_min(1e-8).sqrt()
         scale = deviations.sqrt() * deviations.mean().sqrt()  # latents have standard deviation d / scale
@@ -99,6 +100,7 @@ class Autoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.analysis.weight.copy_(basis / scale[:, None, None, None])
         self.analysis.bias = _bias(-(basis.flatten(1) @ mean) / scale)
         self.synthesis.weight.copy_(basis * scale[:, None, None, None])
+        # the transposed convolution has one bias per channel: the mean color of the patch
         self.synthesis.bias = _bias(mean.unflatten(0, (channels_per_pixel, -1)).mean(1))
 
     def _keep_variance(self) -> None:

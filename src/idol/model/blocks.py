@@ -109,6 +109,7 @@ class ResBlock(ResnetBlock2D):
             eps=1e-5,
         )
         self.over_frames = config.over_frames
+        # after the second convolution (Sec. 3.1), before the skip connection is added
         self.temporal: TemporalResidual | None = None
         if config.temporal == "handcrafted":
             self.temporal = TemporalResidual(out_channels, config.groups, 1e-5, config.over_frames)
@@ -125,6 +126,7 @@ class ResBlock(ResnetBlock2D):
             (b·m·f, out_channels, h, w).
         """
         h = self.conv1(self.nonlinearity(group_norm(self.norm1, x, clip, self.over_frames)))
+        # time and modality shift every channel of an image
         h = h + self.time_emb_proj(self.nonlinearity(time))[:, :, None, None]
         h = self.conv2(self.nonlinearity(group_norm(self.norm2, h, clip, self.over_frames)))
         if self.temporal is not None:
@@ -160,6 +162,7 @@ class TransformerBlock(nn.Module):
             foreground: keys and values of the foreground tokens.
             with_features: also return what the consistency losses need.
         """
+        # the output without the residual is the feature of Eq. 3
         attended = self.attn1.self_attention(self.norm1(tokens), clip, "space")
         tokens = tokens + attended
         if self.temporal_attn is not None:
@@ -238,6 +241,7 @@ class Block(nn.Module):
         window: frames that random-shift attention sees; None is all.
     """
 
+    # set by diffusers' `enable_gradient_checkpointing`
     gradient_checkpointing = False
     _gradient_checkpointing_func: Callable[..., Any]
 
@@ -356,8 +360,9 @@ class DownBlock(Block):
         for i in range(len(self.resnets)):
             x, _ = self.layer(i, x, time, clip, foreground, with_features=False)
             skips.append(x)
-        if residual is not None:
+        if residual is not None:  # before the skip is taken: an adapter reaches the decoder, too
             x = clip.add(x, residual)
+        # the last skip carries what the modalities have exchanged
         skips[-1] = x = self.cross_modal_attention(x, clip)
         for downsample in self.downsamplers:
             x = apply_per_modality(downsample, clip, x)
@@ -408,6 +413,7 @@ class UpBlock(Block):
         upsample: bool,
         window: int | None = None,
     ) -> None:
+        # each layer takes a skip connection beside the output of the one before
         widths = [((in_channels if i == 0 else channels) + skip, channels) for i, skip in enumerate(skips)]
         super().__init__(widths, attention, config, config.cross_modal, window)
         up = partial(Upsample2D, channels, use_conv=True)

@@ -1,4 +1,4 @@
-"""Checkpoint folders: where a name points, and whether what lies there can be loaded."""
+"""Checkpoint folders: find them by name, and check their files before anything is loaded."""
 
 import json
 import re
@@ -19,7 +19,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def find_checkpoint(name: str | Path) -> Path | str:
-    """The folder that `name` means, or `name` itself where it is a hub id.
+    """Return the folder of a checkpoint, or `name` itself where it is a hub id.
 
     Args:
         name: Name of a checkpoint that comes with the package ("mini"), a folder, or a hub id "owner/model".
@@ -56,17 +56,19 @@ def download_checkpoint(pipeline: Any, name: str, options: Mapping[str, Any]) ->
         return Path(pipeline.download(name, **options))
     except Exception as error:  # which errors come depends on the HTTP library of the installed hub client
         reason = textwrap.shorten(str(error) or type(error).__name__, 120)
-        told = f"{name} cannot be fetched ({reason})"
-        raise UserError(ARGUMENT, told, "check the name and the network, or give a folder or mini") from error
+        found = f"{name} cannot be fetched ({reason})"
+        raise UserError(
+            ARGUMENT, found, "check the name and the network, or give a folder or mini"
+        ) from error
 
 
 def check_checkpoint(folder: Path, pipeline: str, classes: Mapping[str, type]) -> None:
-    """Look at every file of a checkpoint before anything of it is loaded.
+    """Check every file of a checkpoint before any is loaded.
 
     Args:
         folder: A folder as `save_pretrained` writes it.
-        pipeline: Class name that its model_index.json must bear.
-        classes: The model classes that may be loaded, by name; schedulers are not looked into.
+        pipeline: Class name that its model_index.json must have.
+        classes: The model classes that may be loaded, by name; schedulers are not checked.
 
     Raises:
         UserError: If the folder is of another pipeline, or a file is missing, truncated, not safetensors, or
@@ -105,10 +107,10 @@ def check_component(folder: Path, model: Any) -> None:
     wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
     if wrong:
         key = wrong[0]
-        told = f"{key} is {found.get(key, 'missing')} instead of {expected.get(key, 'nothing')}"
+        difference = f"{key} is {found.get(key, 'missing')} instead of {expected.get(key, 'nothing')}"
         raise UserError(
             ARGUMENT,
-            f"{folder}: {told} ({len(wrong)} such)",
+            f"{folder}: {difference} ({len(wrong)} such)",
             "give weights of the architecture in config.json",
         )
 
@@ -130,8 +132,8 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(path, framework="pt") as file:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        told = f"{path} is truncated or not safetensors ({error})"
-        raise UserError(ARGUMENT, told, "copy or download it again") from error
+        found = f"{path} is truncated or not safetensors ({error})"
+        raise UserError(ARGUMENT, found, "copy or download it again") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -130,12 +130,12 @@ class PoseControlNet(UNetEncoder):
             pose_embedding_channels=pose_embedding_channels,
             shared=config["coupling"] == "shared",
         )
-        weights = unet.state_dict()
+        weights = unet.state_dict()  # new tensors may replace entries: the U-Net keeps its own
         for name in [name for name in weights if name.startswith("conv_in.")]:
             if name.endswith(".weight"):
                 # With a concatenated background the first convolution has more inputs than the control sees.
                 weights[name] = weights[name][:, : config["in_channels"]]
-            if pose_input == "latent":
+            if pose_input == "latent":  # latents are read as the noisy sample is
                 weights[name.replace("conv_in", "controlnet_cond_embedding")] = weights[name]
         transfer(control, weights)
         return control
@@ -214,6 +214,7 @@ class PoseControlNet(UNetEncoder):
             pose_embedded = self.embed_pose(pose)
 
         time = self._embed_time(timestep, clip, modality)
+        # the pose is added after the first convolution, as in ControlNet
         x = clip.add(apply_per_modality(self.conv_in, clip, sample.flatten(0, 2)), pose_embedded)
         x, skips = self._encode(x, time, clip, kv, None)
         down = (
@@ -291,6 +292,7 @@ def _zero_convolution(channels: int) -> nn.Module:
 def _encode_pose(encoder: nn.Module, pose: Tensor) -> Any:
     """Encode poses (b, f, ...) by an encoder or each copy of it: to a tensor (b, k, f, ...), or several."""
     copies = list(encoder.copies) if isinstance(encoder, PerModality) else [encoder]
+    # (b f) c y x for each of the k copies
     encoded = [copy(pose.flatten(0, 1)) for copy in copies]
 
     def stack(parts: Sequence[Tensor]) -> Tensor:

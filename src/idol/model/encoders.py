@@ -103,6 +103,7 @@ class CLIPForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self._encode(black).expand_as(tokens)
 
     def _encode(self, pixels: Tensor) -> Tensor:
+        # CLIP is frozen: without gradients, and at its full precision
         with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
             hidden = self.vision_model(pixels.to(self.vision_model.dtype)).last_hidden_state
             hidden = self.vision_model.post_layernorm(hidden)
@@ -167,6 +168,7 @@ class LatentForeground(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"pose: found {tuple(pose.shape)}, expected {patch} times {tuple(latents.shape)}"
             )
         pixels = F.pixel_unshuffle(torch.cat([pose, mask], 1), patch)  # b (4 patch^2) h w
+        # b n (c + 4 patch^2), one token per latent position
         tokens = self.embed(torch.cat([latents, pixels.to(latents.dtype)], 1).flatten(2).mT)
         tokens = tokens + self._positions(latents.shape[-2], latents.shape[-1]).flatten(2).mT
         for layer in self.layers:

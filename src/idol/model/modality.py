@@ -148,7 +148,7 @@ def map_copies(layer: nn.Module, function: Callable[[Any], Any]) -> Any:
 
 def _select(x: Any, clip: ClipShape, m: int) -> Any:
     match x:
-        case Tensor():
+        case Tensor():  # (b m f) ... -> (b f) ...
             return clip.unfold(x)[:, m].flatten(0, 1)
         case ClipShape():
             return replace(clip, m=1)
@@ -161,8 +161,8 @@ def _joined(parts: list[Any], clip: ClipShape) -> Any:
     match parts[0]:
         case None:
             return None
-        case Tensor():
+        case Tensor():  # (b f) ... each -> (b m f) ...
             return torch.stack([x.unflatten(0, (clip.b, clip.f)) for x in parts], 1).flatten(0, 2)
-        case tuple():
+        case tuple():  # e.g. output and skip connections: join each
             return tuple(_joined(list(column), clip) for column in zip(*parts, strict=True))
     return parts[0].concatenate(parts)

@@ -27,6 +27,7 @@ def group_norm(norm: nn.Module, x: Tensor, clip: ClipShape, over_frames: bool) -
         return norm.run(clip, group_norm, x, clip, over_frames)
     if not over_frames or clip.f == 1:
         return norm(x)
+    # frames become part of the image, so that each channel group has one mean over all of them
     y = norm(rearrange(x, "(n f) c h w -> n c f h w", f=clip.f))
     return rearrange(y, "n c f h w -> (n f) c h w")
 
@@ -106,6 +107,7 @@ def motion_module(
         positional_embeddings="sinusoidal",
         num_positional_embeddings=max_frames,
     )
+    # the module's last layer is added to its input: it starts as the identity
     nn.init.zeros_(module.proj_out.weight)
     nn.init.zeros_(module.proj_out.bias)
     return module

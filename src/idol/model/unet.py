@@ -125,6 +125,7 @@ class UnifiedUNet(UNetEncoder):
         check_maps(cross_attention_maps, num_modalities, coupling)
         widths = list(block_out_channels)
         config = self.block_config
+        # noisy latents, then the background's, then the draft's
         inputs = in_channels * (1 + (background == "concat") + draft)
         self.conv_in = config.per_modality(partial(nn.Conv2d, inputs, widths[0], kernel_size=3, padding=1))
         self._build_encoder(widths, layers_per_block, attention, num_modalities, config)
@@ -132,6 +133,7 @@ class UnifiedUNet(UNetEncoder):
             self.mid_block.motion_modules = nn.ModuleList()
         self._build_decoder(widths, layers_per_block, attention, config)
         self.conv_norm_out = config.per_modality(partial(nn.GroupNorm, norm_num_groups, widths[0], eps=1e-5))
+        # "mixed" adds p and q, one channel each
         outputs = out_channels + (2 if output == "mixed" else 0)
         self.conv_out = config.per_modality(partial(nn.Conv2d, widths[0], outputs, kernel_size=3, padding=1))
 
@@ -146,6 +148,7 @@ class UnifiedUNet(UNetEncoder):
             groups=c["norm_num_groups"],
             depth=c["transformer_depth"],
             temporal=c["temporal"],
+            # separate networks exchange nothing but by random-shift attention
             cross_modal=c["cross_modal"] and c["num_modalities"] > 1 and c["coupling"] == "shared",
             over_frames=c["norm_over_frames"],
             motion_heads=c["motion_heads"],
@@ -155,6 +158,11 @@ class UnifiedUNet(UNetEncoder):
             random_shift=c["coupling"] == "random_shift" and c["num_modalities"] > 1,
             maps=c["cross_attention_maps"],
         )
+
+    @property
+    def produces_depth(self) -> bool:
+        """Whether depth is one of the modalities."""
+        return self.config["num_modalities"] > Modality.DEPTH
 
     @classmethod
     def from_unet2d(
@@ -197,6 +205,7 @@ class UnifiedUNet(UNetEncoder):
             coupling=coupling,
             cross_attention_maps=cross_attention_maps,
         )
+        # what neither source has (temporal layers, cross-modal attention, labels) is initialized to zero
         weights = unet2d.state_dict() | ({} if motion_adapter is None else motion_adapter.state_dict())
         transfer(unet, for_copies(weights, unet), strict=True)
         return unet
@@ -248,6 +257,7 @@ class UnifiedUNet(UNetEncoder):
         x = self._with_draft(sample, self._with_background(sample, background), draft)
         x = apply_per_modality(self.conv_in, clip, x.flatten(0, 2))  # (b m f) c h w
         x, skips = self._encode(x, time, clip, kv, control.intrablock)
+        # a ControlNet enters the skip connections and the bottom, an adapter has entered the down blocks
         if control.down is not None:
             skips = [clip.add(s, r) for s, r in zip(skips, control.down, strict=True)]
         if control.mid is not None:
@@ -258,17 +268,12 @@ class UnifiedUNet(UNetEncoder):
             x, block_features = block(x, skips, time, clip, block_kv, return_features)
             features += [] if block_features is None else [block_features]
         x = silu(group_norm(self.conv_norm_out, x, clip, self.config["norm_over_frames"]))
-        predicted = clip.unfold(apply_per_modality(self.conv_out, clip, x))
+        predicted = clip.unfold(apply_per_modality(self.conv_out, clip, x))  # b m f c h w
         if self.config["output"] == "mixed":
             predicted = _mixed(predicted, background, draft)
         if self.config["output"] != "prediction":
             predicted = _velocity(predicted, sample, timestep)
         return UNetOutput(predicted, tuple(features) if return_features else None)
-
-    @property
-    def produces_depth(self) -> bool:
-        """Whether depth is one of the modalities."""
-        return self.config["num_modalities"] > Modality.DEPTH
 
     def _shift(self, timestep: Tensor) -> float:
         """Return a number in [0, 1) that is a fixed random function of the timestep: runs are repeatable.
@@ -303,7 +308,7 @@ class UnifiedUNet(UNetEncoder):
         kind: Background = self.config["background"]
         if kind == "controlnet" or (background is None and kind == "add"):
             return sample
-        if background is None:
+        if background is None:  # the first convolution still has its inputs
             return torch.cat([sample, torch.zeros_like(sample)], dim=3)
         per_frame = background if background.ndim == 5 else background[:, None]
         shared = per_frame[:, None]  # b 1 (f or 1) c h w: the same for every modality
@@ -355,5 +360,6 @@ def _mixed(predicted: Tensor, background: Tensor | None, draft: Tensor | None) -
 def _velocity(clean: Tensor, noisy: Tensor, timestep: Tensor) -> Tensor:
     """Return the flow (b, m, f, c, h, w) from the noisy latents to the clean ones, float32."""
     sigma = (timestep.float() / FLOW_STEPS).clamp_min(LEAST_SIGMA)
+    # (b) or (b, m) to (b, 1 or m, 1, 1, 1, 1)
     sigma = sigma.reshape(*sigma.shape, *(1,) * (noisy.ndim - sigma.ndim)).to(noisy.device)
     return (noisy.float() - clean.float()) / sigma

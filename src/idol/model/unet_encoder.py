@@ -104,6 +104,7 @@ class UNetEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Return the embedding of time and modality of every image of the folded batch (b·m·f, time_dim)."""
         if timestep.ndim == 1:
             timestep = timestep[:, None].expand(clip.b, clip.m)
+        # (b m) d: in float32 until here, for timesteps do not fit into bfloat16
         sinusoid = self.time_proj(timestep.reshape(-1)).to(self.dtype)
         embedded = apply_per_modality(self.time_embedding, replace(clip, f=1), sinusoid)
         labeled = self.modality_embedding.add_to(embedded.unflatten(0, (clip.b, clip.m)), modality)  # b m d
@@ -118,7 +119,7 @@ class UNetEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         intrablock: tuple[Tensor, ...] | None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Apply down and middle blocks; returns the result and all skip connections."""
-        skips = [x]
+        skips = [x]  # the output of the first convolution is the first skip connection
         residuals = (None,) * len(self.down_blocks) if intrablock is None else intrablock
         for block, foreground, residual in zip(self.down_blocks, kv.down, residuals, strict=True):
             x, more = block(x, time, clip, foreground, residual)

@@ -167,18 +167,21 @@ class Denoiser:
             conditions: Of the same frames.
             return_features: Also return what the consistency losses read.
         """
+        # weights may be bfloat16 while latents are float32
         dtype, person = self.unet.dtype, conditions.foreground
         sample = sample.to(dtype)
-        control: Control | None = None
+        control: Control | None = None  # residuals of pose and background
         if isinstance(self.control, PoseAdapter):
             control = Control(intrablock=conditions.pose)
         elif self.control is not None:
             (embedded,) = conditions.pose
             control = self.control(sample, timesteps, person.control, pose_embedded=embedded)
         if self.background_control is not None:
-            embedded = conditions.background_embedding
             own = self.background_control(
-                sample, timesteps, person.background_control, pose_embedded=embedded
+                sample,
+                timesteps,
+                person.background_control,
+                pose_embedded=conditions.background_embedding,
             )
             control = own if control is None else control + own
         background = conditions.background.to(dtype)

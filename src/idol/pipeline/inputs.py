@@ -101,6 +101,7 @@ class PipelineInputs:
             UserError: If something cannot be used, or inputs do not belong together.
         """
         images, masks = as_images(foreground, "foreground"), as_masks(foreground_mask, "foreground_mask")
+        # one person or a batch of them
         images, masks = images.reshape(-1, *images.shape[-3:]), masks.reshape(-1, *masks.shape[-2:])
         size, margin = settings.foreground_size, settings.foreground_margin
         persons = crop_persons(images, masks, foreground_pose, size, margin, settings.skeleton_style)
@@ -111,6 +112,7 @@ class PipelineInputs:
         if moving and background.shape[1] != frames:
             shape = tuple(background.shape)
             raise UserError("background", f"has shape {shape}", f"give stills or {frames} frames each")
+        # of a moving background only the first frame is converted, to find mistakes before any work is done
         first = as_backgrounds(
             background[:, :1] if moving else background, b, 1, settings.height, settings.width
         )
@@ -150,6 +152,7 @@ class PipelineInputs:
         """Return the drafts of some of the frames, or None where the U-Net takes none."""
         if self.limb_warps is None:
             return None
+        # limbs are blended in 8 bits, as in the drafts that the network was trained on
         behind = ((self.backgrounds(frames) + 1) * 127.5).round().byte().cpu().numpy()
         poses = _one_per_clip(self.poses, "pose", self.b)
         made = [
@@ -189,6 +192,7 @@ def crop_persons(
     poses = [pose] * b if isinstance(pose, Pose) else list(pose)
     if len(poses) != b:
         raise UserError("foreground_pose", f"is for {len(poses)} images", f"give {b}")
+    # uint8, as in training: the crop is resized by Pillow
     pixels = (images * 255).round().byte().cpu().numpy()
     try:
         crops = [foreground_crop(pixels[i], masks[i].cpu().numpy(), poses[i], size, margin) for i in range(b)]

@@ -121,6 +121,7 @@ class IdolPipeline(DiffusionPipeline):
         """
         loaded = super().load_config(*args, **kwargs)
         index = loaded[0] if isinstance(loaded, tuple) else loaded
+        # diffusers would import the module of an entry: ours name the package alone
         names = {kind.__name__ for kind in COMPONENTS if _is_ours(kind)}
         for name, entry in index.items():
             if isinstance(entry, (list, tuple)) and len(entry) == 2 and entry[1] in names:
@@ -372,6 +373,7 @@ class IdolPipeline(DiffusionPipeline):
             settings = replace(self.defaults, **{k: v for k, v in options.items() if v is not None})
         except ValueError as error:
             raise UserError("window", str(error), "change `window` or `overlap`") from error
+        # every level of the U-Net but the last halves the latents
         multiple = self.codec.downscale * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
         for name in ("height", "width"):
             size = getattr(settings, name)

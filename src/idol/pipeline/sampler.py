@@ -1,4 +1,4 @@
-"""Sampling: guidance, overlapping windows, and the loop over the denoising steps (Sec. 3.2)."""
+"""Sampling: guidance, overlapping windows, and the loop over the denoising steps."""
 
 from __future__ import annotations
 

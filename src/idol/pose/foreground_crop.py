@@ -61,6 +61,7 @@ def foreground_crop(
     # Cut out before resizing, so that no color of the old background bleeds over the edge.
     window[target][person] = image[:, top:bottom, left:right].transpose(1, 2, 0)[person]
     inside[target][person] = 255
+    # h w 3; bicubic overshoots at the edge, which the mask below cuts off
     pixels = np.asarray(Image.fromarray(window).resize((size, size), Image.Resampling.BICUBIC))
     kept = np.asarray(Image.fromarray(inside).resize((size, size), Image.Resampling.BILINEAR)) >= 128
     crop = np.full((3, size, size), GRAY, np.uint8)
@@ -86,6 +87,7 @@ def bounding_square(mask: Bool[np.ndarray, "h w"], margin: float) -> tuple[int, 
         raise ValueError("mask: found no person, expected at least one pixel")
     height, width = int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
     side = int(np.ceil(max(height, width) * (1 + 2 * margin)))
+    # Edges lie half a pixel outside the centers of the first and last pixel, hence + 1.
     x0 = round((int(columns[0]) + int(columns[-1]) + 1 - side) / 2)
     y0 = round((int(rows[0]) + int(rows[-1]) + 1 - side) / 2)
     return x0, y0, side

@@ -57,6 +57,7 @@ def from_coco17(keypoints: Float[np.ndarray, "f 17 3"], height: int, width: int)
     body = keypoints[:, np.maximum(COCO_OF_OPENPOSE, 0)].astype(np.float32)
     left, right = keypoints[:, _SHOULDERS[0]], keypoints[:, _SHOULDERS[1]]
     body[:, _NECK, :2] = (left[:, :2] + right[:, :2]) / 2
+    # The neck is only as reliable as the weaker shoulder.
     body[:, _NECK, 2] = np.minimum(left[:, 2], right[:, 2])
     body[..., 2] = body[..., 2].clip(0, 1)
     body[body[..., 2] <= 0] = 0

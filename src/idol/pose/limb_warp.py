@@ -177,6 +177,7 @@ def body_scale(source: Float[np.ndarray, "18 3"], target: Float[np.ndarray, "18 
     if not ratios:
         return 1.0
     order = np.argsort(ratios)
+    # Weighted median: the first ratio at which half of the total length is reached.
     weights = np.asarray(lengths)[order].cumsum()
     return float(np.asarray(ratios)[order][np.searchsorted(weights, 0.5 * weights[-1])])
 
@@ -191,6 +192,7 @@ def _cut(image: np.ndarray, mask: np.ndarray, joints: np.ndarray) -> dict[BodyPa
     points = np.stack([columns, rows], -1).astype(np.float32)
     distances = np.stack([_distance(part, joints, points) - part.radius * length for part in known])
     nearest, seam = distances.min(0), _SEAM * length
+    # Every pixel belongs to the nearest parts; shares fade out over the seam, so that joints have no gap.
     shares = np.clip((nearest + seam - distances) / (0.5 * seam), 0, 1) * mask
     found = {part: _crop_part(image, share) for part, share in zip(known, shares, strict=True)}
     return {part: piece for part, piece in found.items() if piece is not None}
@@ -214,6 +216,7 @@ def _seen(part: BodyPart, joints: np.ndarray) -> np.ndarray:
 def _torso_length(joints: np.ndarray) -> float:
     """Estimate the distance from neck to hips in pixels; also from the shoulders' width and the bones."""
     seen = joints[:, 2] > 0
+    # The largest of several estimates: foreshortening only makes distances shorter.
     lengths = [1.0]
     if seen[1] and seen[list(_HIPS)].any():
         hips = joints[[h for h in _HIPS if seen[h]], :2].mean(0)
@@ -231,6 +234,7 @@ def _distance(part: BodyPart, joints: np.ndarray, points: np.ndarray) -> np.ndar
     """Measure pixels from each point (h, w, 2) to the part's bone, the torso's quadrilateral, or the head."""
     seen = _seen(part, joints)
     corners = joints[list(part.joints), :2][seen].astype(np.float32)
+    # The neck only turns the head; its distance counts from the face, where that is visible.
     if part is HEAD:
         face = corners[:-1] if seen[-1] and len(corners) > 1 else corners
         return np.linalg.norm(points - face.mean(0), axis=-1)
@@ -281,6 +285,7 @@ def _bone_map(a: np.ndarray, b: np.ndarray, to_a: np.ndarray, to_b: np.ndarray, 
     before, after = b - a, to_b - to_a
     stretch = _stretch(before, after, scale)
     old, new = _basis(before), _basis(after)
+    # Into the frame's bone basis, unscaled along and across the bone, out of the image's bone basis.
     back = old @ np.diag([1 / stretch, 1 / scale]) @ new.T
     return np.column_stack([back, (a + b) / 2 - back @ ((to_a + to_b) / 2)])
 
@@ -314,6 +319,7 @@ def _torso_map(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarra
 def _head_map(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
     """Map the head: the rotation that best fits its joints, at the body's scale."""
     old, new = before - before.mean(0), after - after.mean(0)
+    # Closed-form 2-D Procrustes: the angle of the sum of cross and dot products.
     turn = np.arctan2((old[:, 0] * new[:, 1] - old[:, 1] * new[:, 0]).sum(), (old * new).sum())
     back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
     return np.column_stack([back, before.mean(0) - back @ after.mean(0)])

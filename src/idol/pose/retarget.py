@@ -116,6 +116,7 @@ def retarget(
     shift = _placement(body, moved, person, anchor, scale)
     moved[..., :2] += shift[:, None]
     if not same:
+        # A reference in the same posture already fixes the position exactly.
         inward = _shift_inside(moved, person, frame_width)
         moved[..., 0] += inward
         shift[:, 0] += inward
@@ -141,6 +142,7 @@ def _posture_distances(body: np.ndarray, person: np.ndarray) -> tuple[np.ndarray
     count = np.maximum(both.sum(axis=1), 1)[:, None]
     weight = both[..., None]
     x, y = body[..., :2], np.broadcast_to(person[:, :2], body[..., :2].shape)
+    # Least-squares scale of the centered joints, without rotation: an upright person stays upright.
     x = (x - (x * weight).sum(axis=1, keepdims=True) / count[..., None]) * weight
     y = (y - (y * weight).sum(axis=1, keepdims=True) / count[..., None]) * weight
     scale = (x * y).sum(axis=(1, 2)) / np.maximum((x * x).sum(axis=(1, 2)), 1e-12)
@@ -208,6 +210,7 @@ def _rebuild(body: np.ndarray, ratios: dict[int, float], scale: float) -> np.nda
     moved = body.copy()
     moved[..., :2] *= scale
     for child in _PARENT:
+        # Per frame the nearest visible ancestor counts; missing joints in between are skipped.
         placed = np.zeros(len(body), bool)
         ancestor = child
         while ancestor in _PARENT:

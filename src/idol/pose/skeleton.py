@@ -115,6 +115,7 @@ def _draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, half: float, co
 
 def _draw_joint(canvas: np.ndarray, center: np.ndarray, radius: float, color: np.ndarray) -> None:
     """Fill the pixels whose centers are at most `radius` away."""
+    # Only the pixels around the joint are tested.
     rows, columns, dy, dx = _window(canvas, center[1], center[0], radius, radius)
     canvas[rows, columns][dx * dx + dy * dy <= radius * radius] = color
 
@@ -126,6 +127,7 @@ def _draw_limb(
     half = max(float(np.hypot(b[0] - a[0], b[1] - a[1])) / 2, 0.5)
     angle = np.arctan2(b[1] - a[1], b[0] - a[0])
     cos, sin = np.cos(angle), np.sin(angle)
+    # Half-extents of the axis-aligned box around a rotated ellipse.
     reach_x, reach_y = np.hypot(half * cos, stick_width * sin), np.hypot(half * sin, stick_width * cos)
     rows, columns, dy, dx = _window(canvas, (a[1] + b[1]) / 2, (a[0] + b[0]) / 2, reach_y, reach_x)
     along, across = (dx * cos + dy * sin) / half, (dy * cos - dx * sin) / stick_width

@@ -60,6 +60,7 @@ def smooth(pose: Pose, sigma: float = 1.0) -> Pose:
     keypoints = pose.keypoints.copy()
     confidence = pose.keypoints[..., 2].astype(np.float64)
     for i in range(pose.frames):
+        # Beyond 4 sigma the weights are negligible.
         near = slice(max(0, i - int(4 * sigma) - 1), i + int(4 * sigma) + 2)
         dt = frames[near] - i
         w = np.exp(-0.5 * (dt / sigma) ** 2)[:, None] * confidence[near]  # (window, joint)
@@ -78,5 +79,6 @@ def _fit_line(
     centered = dt[:, None] - mean_t
     variance = (weights * centered**2).sum(axis=0) / total
     slope = (weights[..., None] * centered[..., None] * (xy - mean_xy)).sum(axis=0) / total[:, None]
+    # A single visible frame has no variance: its slope is 0 / 1e-9 = 0.
     slope /= np.maximum(variance, 1e-9)[:, None]
     return mean_xy - slope * mean_t[:, None]

@@ -127,6 +127,7 @@ def remove_person(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[
     Returns:
         (3, h, w) uint8 sRGB.
     """
+    # A mask is rarely exact to the pixel; without the seam the outline of the person would remain.
     seam = max(3, max(mask.shape) // 60)
     hole = ndimage.distance_transform_edt(~mask) <= seam if mask.any() else mask
     return inpaint(photo, hole)

@@ -112,6 +112,7 @@ def person_mask(
     soft = mask_estimator(masker).estimate(image[None], [person])[0]
     x0, y0, x1, y1 = _extended(person.box, *image.shape[1:])
     window = np.s_[y0:y1, x0:x1]
+    # The network's mask is coarse: the guided filter moves its edge to the image's edge.
     radius = max(2, round(max(y1 - y0, x1 - x0) / 150))
     sharp = guided_filter(image[:, y0:y1, x0:x1].astype(np.float32).mean(0) / 255, soft[window], radius)
     mask = np.zeros(soft.shape, bool)
@@ -156,5 +157,6 @@ def guided_filter(guide: Float, values: Float, radius: int, epsilon: float = 1e-
         return ndimage.uniform_filter(a, 2 * radius + 1, mode="nearest")
 
     middle, level = mean(guide), mean(values)
+    # Local linear model of the values in the guide (Eqs. 5 and 6), averaged over all windows (Eq. 8).
     slope = (mean(guide * values) - middle * level) / (mean(guide * guide) - middle**2 + epsilon)
     return (mean(slope) * guide + mean(level - slope * middle)).astype(np.float32)

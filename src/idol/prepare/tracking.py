@@ -54,6 +54,7 @@ def track_people(people: list[list[PersonDetection]], patience: int) -> list[Tra
     """
     tracks: list[Track] = []
     for frame, found in enumerate(people):
+        # A track that was lost for too long is not resumed by somebody else.
         alive = [track for track in tracks if frame - track.last <= patience + 1]
         pairs = _pairs(alive, found, frame)
         for track, person in pairs:

@@ -161,9 +161,11 @@ def _perform(
     poses = retarget(motion, person.body, tuple(rng.uniform(0.1, 1.4, 2)))
     facing = poses.rotation[:, 0, :, 2].mean(0)
     turn = rng.uniform(-0.9, 0.9) if rng.uniform() < 0.65 else rng.uniform(-np.pi, np.pi)
+    # Mean heading of the root over the clip; rotation about y only.
     angle = turn - np.arctan2(facing[0], facing[2])
     poses = poses.turned(from_vector(np.array([0.0, angle, 0.0])))
     leg = float(person.body.head("upperleg01.L")[1])
+    # The lowest vertex touches the floor, or floats as far as the recording does.
     up = motion.clearance * leg - person.lowest(poses)
     poses = poses.moved(np.stack([np.zeros(frames), up, np.zeros(frames)], -1))
     joints = person.keypoints.posed(poses)
@@ -274,6 +276,7 @@ def visible_joints(
     at = camera.project(joints)
     size = camera.size
     inside = (at[:, :2] > -0.5).all(1) & (at[:, :2] < size - 0.5).all(1)
+    # Depth of the farthest of 3 x 3 pixels: at silhouettes the joint's own pixel may show the foreground.
     x, y = (np.clip(np.rint(at[:, k]), 1, size - 2).astype(int) for k in (0, 1))
     around = np.stack([rendering.z[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
     allowed = np.full(len(joints), margin)

@@ -168,6 +168,7 @@ def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
             # the fused kernel runs linearly through memory: moments need the memory layout of their parameter
             value = shard_like(value, parameter)
         state.setdefault(int(number), {})[name] = value
+    # hyperparameters are those of the present config, not of the one that was saved
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

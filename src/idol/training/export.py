@@ -100,6 +100,7 @@ def build_pipeline(
     schedule = from_dict(ScheduleConfig, ScheduleConfig.upgrade(values["schedule"]), source)
     model = from_dict(ModelConfig, values["model"], source)
     networks = build_networks(model, LatentCodec(vae, state.latents).downscale, pretrained=False)
+    # `save_weights` stores half precision; `export` casts to the requested one at the end
     ema = {name: weight.float() for name, weight in load_tensors(checkpoint, "average").items()}
     load_exactly(networks, ema, checkpoint)
     scheduler: Any = build_scheduler(schedule)

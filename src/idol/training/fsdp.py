@@ -67,8 +67,8 @@ def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     kept = {}
     for name, tensor in tensors.items():
         full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        if keep:
-            kept[name] = full.cpu() if isinstance(tensor, DTensor) else full
+        if keep:  # copied: the result is a view of the gathered buffer, which is padded to equal shards
+            kept[name] = full.to("cpu", copy=True) if isinstance(tensor, DTensor) else full
     return kept
 
 

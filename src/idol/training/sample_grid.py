@@ -97,7 +97,7 @@ def sample(
         config: Steps and guidance.
     """
     if isinstance(networks, FSDPModule):
-        networks.unshard()
+        networks.unshard()  # the parts are called one by one, which FSDP's hooks do not see
     device, whole = conditions.background.device, [slice(0, shape[2])]
     scheduler = build_scheduler(schedule.config)
     set_timesteps(scheduler, config.num_inference_steps, device)
@@ -106,6 +106,7 @@ def sample(
     unconditional = networks.foreground.unconditional(tokens) if sampler.guided else None
     background, draft = conditions.background, conditions.draft
     prepared = sampler.prepare(tokens, unconditional, background, [conditions.pose], whole, draft)
+    # drawn on the CPU: the same on all devices
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     latents = FrameStore.of([noise], shape[2], 2)
     for _ in sampler.steps(scheduler, latents, prepared):

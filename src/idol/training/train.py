@@ -79,11 +79,7 @@ def fit(config: TrainConfig, resume: bool = False, progress: ProgressCallback = 
     newest = _newest(config, resume)
 
     # 2. Data
-    source = config.autoencoder
-    vae = load_autoencoder(source.kind, autoencoder_folder(source.path)).to(accelerator.device)
-    if vae.config.in_channels != (6 if config.data.images.stacked else 3):
-        found = f"{source.path} takes {vae.config.in_channels} channels"
-        raise UserError("autoencoder.path", found, "give an autoencoder of 6 for stacked images, else of 3")
+    vae = _autoencoder(config).to(accelerator.device)
     samples = open_samples(config.data, vae, config.seed, accelerator, config.precision == "bf16", progress)
     codec = TrainingCodec(vae, _latent_config(config, newest, samples, vae))
     schedule = Schedule(config.schedule)
@@ -179,6 +175,15 @@ def _newest(config: TrainConfig, resume: bool) -> Path | None:
     if found and not resume:
         raise UserError("resume", f"{config.out} holds a run", "pass `resume=True`, or choose another `out`")
     return found[-1] if found else None
+
+
+def _autoencoder(config: TrainConfig) -> torch.nn.Module:
+    source = config.autoencoder
+    vae = load_autoencoder(source.kind, autoencoder_folder(source.path))
+    if vae.config.in_channels != (6 if config.data.images.stacked else 3):
+        found = f"{source.path} takes {vae.config.in_channels} channels"
+        raise UserError("autoencoder.path", found, "give an autoencoder of 6 for stacked images, else of 3")
+    return vae
 
 
 def _latent_config(

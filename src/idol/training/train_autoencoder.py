@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from idol.atomic_io import FolderKind, atomic_file, staged_folder
+from idol.atomic_io import FolderKind, atomic_file, staged_folder, write_text
 from idol.clip.depth import Colormap
 from idol.config import dump
 from idol.data.autoencoder_crops import AutoencoderCrops, CropBatch, CropConfig
@@ -241,6 +241,7 @@ class _Run:
     def step(self, step: int, crops: CropBatch) -> dict[str, float]:
         """Do one optimizer step and return the values to log."""
         config = self.config
+        # a new generator each step: a resumed run draws what an uninterrupted one would
         random = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         pixels = crops.pixels.to(config.device, memory_format=torch.channels_last)
         person = crops.person.to(config.device)
@@ -336,6 +337,7 @@ def _encode(model: Any, pixels: Tensor, config: AutoencoderConfig) -> _Code:
     match config.model:
         case AutoencoderSize():
             latents = model.encode(pixels)
+            # without a bound the encoder could make the fixed noise negligible by larger latents
             excess = (latents.square().mean() - 1).relu()
             return _Code(latents, config.latent_noise, config.w_latent * excess)
         case StableDiffusionAutoencoder(w_kl=w_kl):
@@ -359,7 +361,7 @@ def _gradient_l1(error: Tensor, weight: Tensor) -> Tensor:
 def _psnrs(output: Tensor, pixels: Tensor, person: Tensor) -> dict[str, Tensor]:
     """Return the PSNR of all pixels, of the person's and, of six channels, of depth."""
     squared = (output.clamp(-1, 1) - pixels).square() / 4
-    area = pixels.shape[1] * person.sum()
+    area = pixels.shape[1] * person.sum()  # values, not pixels: the mask has one channel
     values = {
         "psnr": _psnr(squared.mean()),
         "psnr_person": _psnr((squared * person).sum() / area.clamp_min(1)),

@@ -239,6 +239,7 @@ def initialize(networks: Networks, weights: Mapping[str, Tensor], source: str) -
     places = dict(networks.named_children())
     if not parts <= places.keys():
         raise UserError("model.init", f"{source} holds a {max(parts - places.keys())}", "set model.control")
+    # part by part, so that a part that the source lacks altogether is new
     new: list[str] = []
     for part, network in places.items():
         own = {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}

@@ -1,6 +1,6 @@
-"""What happens on the page, and the same job for programs.
+"""The callbacks of the page, and the same job as an API for programs.
 
-Here annotations are objects, not strings: by them gradio knows what to hand to a function.
+Annotations are objects here, not strings: gradio passes arguments by them.
 """
 
 import logging
@@ -11,24 +11,31 @@ from typing import Any
 from idol.console import user_mistake
 from idol.errors import UserError
 from idol.webapp import options
-from idol.webapp.job_queue import Cancelled, Desk, Progress
-from idol.webapp.layout import COLOR, EMPTY, FPS, FRAMES, IMAGE, OWN
-from idol.webapp.layout import FILMED as FILM
-from idol.webapp.messages import done_html, forming_html, progress_html, said, sentence, told_html
-from idol.webapp.orbit import framed
-from idol.webapp.requests import Order, Result
+from idol.webapp.job_queue import Cancelled, JobProgress, JobQueue
+from idol.webapp.messages import (
+    EMPTY,
+    done_html,
+    error_sentence,
+    message_html,
+    note_sentence,
+    preview_html,
+    progress_html,
+)
+from idol.webapp.options import COLOR, FPS, FRAMES, IMAGE, OWN, OWN_VIDEO
+from idol.webapp.orbit import orbit_iframe
+from idol.webapp.requests import JobRequest, JobResult
 
 _log = logging.getLogger(__name__)
 
 _CANCELLED = "Cancelled."
-_OURS = "Something went wrong on our side; the server's log says what."
+_OURS = "Something went wrong on the server; its log has the details."
 _QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def as_sent(component: Any) -> Any:
-    """Lets a component hand an upload on as the file it is.
+def keep_upload_as_file(component: Any) -> Any:
+    """Let a component pass an upload on as a file.
 
-    Gradio would decode an image before anything is checked, and fetch what is an address instead of a file.
+    Gradio would decode an image before anything is checked, and fetch an address given in place of a file.
     """
     import gradio as gr
 
@@ -47,7 +54,13 @@ def as_sent(component: Any) -> Any:
 
 
 def on_pick(gallery: Any, values: list[str], target: Any) -> None:
-    """Put the value of the picked thumbnail into `target`."""
+    """Set a component to the value of the picked thumbnail.
+
+    Args:
+        gallery: The thumbnails.
+        values: Their values, in the same order.
+        target: The component to set.
+    """
     import gradio as gr
 
     def pick(event: gr.SelectData) -> str:
@@ -56,15 +69,25 @@ def on_pick(gallery: Any, values: list[str], target: Any) -> None:
     gallery.select(pick, None, target, **_QUIET)
 
 
-def on_own(image: Any, gallery: Any) -> None:
-    """Once a visitor gives an image of their own, no thumbnail is picked any more."""
+def unpick_on_upload(image: Any, gallery: Any) -> None:
+    """Unpick the thumbnail once a visitor uploads an image.
+
+    Args:
+        image: The component of the upload.
+        gallery: The thumbnails.
+    """
     import gradio as gr
 
     image.input(lambda: gr.update(selected_index=-1), None, gallery, **_QUIET)
 
 
 def show_if(kind: Any, parts: dict[str, Any]) -> None:
-    """Show the part that belongs to the chosen kind."""
+    """Show the part that belongs to the chosen kind.
+
+    Args:
+        kind: The radio buttons.
+        parts: A part of the page for each of their values.
+    """
     import gradio as gr
 
     def show(chosen: str) -> list[Any]:
@@ -73,17 +96,25 @@ def show_if(kind: Any, parts: dict[str, Any]) -> None:
     kind.change(show, kind, list(parts.values()), **_QUIET)
 
 
-def connect(desk: Desk, asked: dict[str, Any], shown: dict[str, Any]) -> None:
-    """Let Generate and Cancel work."""
+def connect(queue: JobQueue, asked: dict[str, Any], shown: dict[str, Any]) -> None:
+    """Connect the buttons Generate and Cancel.
+
+    Args:
+        queue: The job queue.
+        asked: Input components by name.
+        shown: Output components by name.
+    """
     import gradio as gr
 
     names = list(asked)
 
     def press(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
-        yield from _told(desk, dict(zip(names, values, strict=True)), str(request.session_hash), shown)
+        yield from _page_updates(
+            queue, dict(zip(names, values, strict=True)), str(request.session_hash), shown
+        )
 
     def cancel(request: gr.Request) -> None:
-        desk.cancel(str(request.session_hash))
+        queue.cancel(str(request.session_hash))
 
     shown["go"].click(
         press,
@@ -96,8 +127,10 @@ def connect(desk: Desk, asked: dict[str, Any], shown: dict[str, Any]) -> None:
     shown["stop"].click(cancel, None, None, queue=False, api_name="cancel")
 
 
-def _told(desk: Desk, given: dict[str, Any], session: str, shown: dict[str, Any]) -> Iterator[dict[Any, Any]]:
-    """What changes on the page from the press of Generate to the end."""
+def _page_updates(
+    queue: JobQueue, given: dict[str, Any], session: str, shown: dict[str, Any]
+) -> Iterator[dict[Any, Any]]:
+    """Yield the updates of the page from the press of Generate to the end."""
     import gradio as gr
 
     empty = dict.fromkeys([shown["video"], shown["depth"], shown["skeleton"]])
@@ -111,99 +144,99 @@ def _told(desk: Desk, given: dict[str, Any], session: str, shown: dict[str, Any]
     yield {
         **empty,
         **waiting,
-        status: told_html("Looking at what you gave", "idle"),
+        status: message_html("Checking your files", "idle"),
         shown["orbit"]: EMPTY,
         shown["archive"]: gr.update(value=None, interactive=False),
     }
     try:
-        for news in desk.serve(_order(given), session):
-            if isinstance(news, Progress):
-                yield {status: progress_html(news), shown["forming"]: _forming(news)}
+        for news in queue.serve(_job_request(given), session):
+            if isinstance(news, JobProgress):
+                yield {status: progress_html(news), shown["forming"]: _preview_html(news)}
             else:
                 yield {**_results(news, shown), **ready, status: done_html(news)}
     except Cancelled:
-        yield {**ready, status: told_html(_CANCELLED, "idle")}
+        yield {**ready, status: message_html(_CANCELLED, "idle")}
     except Exception as error:
-        yield {**ready, status: told_html(_sentence(error))}
+        yield {**ready, status: message_html(_sentence(error))}
 
 
-def _forming(news: Progress) -> str:
-    return "" if news.image is None else forming_html(news.image)
+def _preview_html(news: JobProgress) -> str:
+    return "" if news.image is None else preview_html(news.image)
 
 
-def _results(result: Result, shown: dict[str, Any]) -> dict[Any, Any]:
+def _results(result: JobResult, shown: dict[str, Any]) -> dict[Any, Any]:
     import gradio as gr
 
     return {
         shown["video"]: str(result.video),
         shown["depth"]: str(result.depth),
         shown["skeleton"]: str(result.skeleton),
-        shown["orbit"]: framed(result.page),
+        shown["orbit"]: orbit_iframe(result.page),
         shown["archive"]: gr.update(value=str(result.archive), interactive=True),
     }
 
 
-def _order(given: dict[str, Any]) -> Order:
-    """The order that the page's components make up; what is hidden does not count."""
-    kind, film = given["background_kind"], given["motion_kind"] == FILM
+def _job_request(given: dict[str, Any]) -> JobRequest:
+    """Return the request that the input components make up; hidden ones are ignored."""
+    kind, own_video = given["background_kind"], given["motion_kind"] == OWN_VIDEO
     if kind == IMAGE and given["background_file"] is None:
-        raise UserError("background", "there is none", "give an image, or choose another kind")
-    if film and given["motion_file"] is None:
-        raise UserError("motion", "there is none", "give a video, or pick one from the list")
-    return Order(
+        raise UserError("background", "is missing", "give an image, or choose another kind of background")
+    if own_video and given["motion_file"] is None:
+        raise UserError("motion", "is missing", "give a video, or pick a motion from the list")
+    return JobRequest(
         **_numbers(given),
         detail=given["detail"],
         photo=given["photo"],
         background={OWN: options.PHOTO, COLOR: given["color"]}.get(kind, ""),
         background_file=given["background_file"] if kind == IMAGE else None,
         motion=given["motion"],
-        motion_file=given["motion_file"] if film else None,
+        motion_file=given["motion_file"] if own_video else None,
     )
 
 
 def _numbers(given: dict[str, Any]) -> dict[str, Any]:
-    """The order's numbers; an empty field is told."""
-    kinds = {"frames": int, "fps": float, "steps": int, "seed": int}
+    """Return the numbers of a request; an empty field is an error."""
+    kinds = {"frames": int, "fps": float, "num_inference_steps": int, "seed": int}
     for name in kinds:
         if given[name] is None:
-            raise UserError(name, "there is none", "give a number")
+            raise UserError(name, "is missing", "give a number")
     return {name: kind(given[name]) for name, kind in kinds.items()}
 
 
 def _sentence(error: Exception) -> str:
-    """What a visitor is told; the log gets the rest, if it is ours to mend."""
+    """Return a sentence for the visitor; an error that is not theirs goes to the log."""
     if isinstance(error, UserError):
-        return sentence(error)
+        return error_sentence(error)
     mistake = user_mistake(error)
     _log.error("a job failed", exc_info=error)
     return mistake if mistake and "/" not in mistake else _OURS
 
 
-def offer_to_programs(desk: Desk) -> None:
-    """The endpoint `/generate` of Gradio's API."""
+def add_api(queue: JobQueue) -> None:
+    """Add the endpoint `/generate` to gradio's API."""
     import gradio as gr
 
-    defaults = desk.pipe.defaults
+    defaults = queue.pipe.defaults
     inputs = [
-        as_sent(gr.File(label="photo", visible=False)),
+        keep_upload_as_file(gr.File(label="photo", visible=False)),
         gr.Textbox("", label="person", visible=False),
         gr.Textbox(options.PHOTO, label="background", visible=False),
-        as_sent(gr.File(label="background_file", visible=False)),
+        keep_upload_as_file(gr.File(label="background_file", visible=False)),
         gr.Textbox(next(iter(options.motions())), label="motion", visible=False),
-        as_sent(gr.File(label="motion_file", visible=False)),
+        keep_upload_as_file(gr.File(label="motion_file", visible=False)),
         gr.Number(FRAMES, precision=0, label="frames", visible=False),
         gr.Number(FPS, label="fps", visible=False),
-        gr.Number(defaults.num_inference_steps, precision=0, label="steps", visible=False),
+        gr.Number(defaults.num_inference_steps, precision=0, label="num_inference_steps", visible=False),
         gr.Number(0, precision=0, label="seed", visible=False),
         gr.Textbox(defaults.detail, label="detail", visible=False),
     ]
     files = [gr.File(label=name, visible=False) for name in ("video", "depth", "archive")]
     outputs = [*files, gr.Textbox(label="message", visible=False)]
     hidden = gr.Button(visible=False)
-    hidden.click(_for_programs(desk), inputs, outputs, api_name="generate", concurrency_limit=None)
+    hidden.click(_api_function(queue), inputs, outputs, api_name="generate", concurrency_limit=None)
 
 
-def _for_programs(desk: Desk) -> Callable[..., Iterator[Any]]:
+def _api_function(queue: JobQueue) -> Callable[..., Iterator[Any]]:
     import gradio as gr
 
     def generate(
@@ -216,18 +249,18 @@ def _for_programs(desk: Desk) -> Callable[..., Iterator[Any]]:
         motion_file: Any = None,
         frames: Any = FRAMES,
         fps: Any = FPS,
-        steps: Any = 1,
+        num_inference_steps: Any = 1,
         seed: Any = 0,
         detail: Any = "none",
     ) -> Iterator[Any]:
-        """Animate the person of a photo: the same job as the page's.
+        """Animate the person of a photo, as the page does.
 
-        A file goes before a name. While the job runs only `message` is given: what is being done.
+        A file takes precedence over a name. While the job runs, only `message` is given: its stage.
         """
-        numbers = {"frames": frames, "fps": fps, "steps": steps, "seed": seed}
+        numbers = {"frames": frames, "fps": fps, "num_inference_steps": num_inference_steps, "seed": seed}
         files = {"photo": photo, "background_file": background_file, "motion_file": motion_file}
         try:
-            order = Order(
+            job_request = JobRequest(
                 **_numbers(numbers),
                 **files,
                 detail=detail,
@@ -235,11 +268,11 @@ def _for_programs(desk: Desk) -> Callable[..., Iterator[Any]]:
                 background=background,
                 motion=motion,
             )
-            for news in desk.serve(order, str(request.session_hash)):
-                if isinstance(news, Progress):
+            for news in queue.serve(job_request, str(request.session_hash)):
+                if isinstance(news, JobProgress):
                     yield None, None, None, news.stage
                 else:
-                    notes = " ".join(said(note) for note in news.notes)
+                    notes = " ".join(note_sentence(note) for note in news.notes)
                     yield str(news.video), str(news.depth), str(news.archive), notes
         except Cancelled:
             raise gr.Error(_CANCELLED, print_exception=False) from None

@@ -1,4 +1,4 @@
-"""The page itself: what is asked for, and where what is made is shown."""
+"""The layout of the page: fields for the inputs, and where results are shown."""
 
 from __future__ import annotations
 
@@ -15,56 +15,71 @@ from typing import TYPE_CHECKING, Any, get_args
 from idol.errors import UserError
 from idol.provenance import Provenance
 from idol.webapp import options
+from idol.webapp.callbacks import (
+    add_api,
+    connect,
+    keep_upload_as_file,
+    on_pick,
+    show_if,
+    unpick_on_upload,
+)
+from idol.webapp.job_queue import JobQueue
+from idol.webapp.messages import EMPTY, message_html
+from idol.webapp.motion_previews import motion_previews
+from idol.webapp.options import COLOR, FPS, FRAMES, IMAGE, LISTED, OWN, OWN_VIDEO
+from idol.webapp.orbit import static
 from idol.webapp.upload_limits import Limits
 
 if TYPE_CHECKING:
     import gradio as gr
 
-    from idol.webapp.job_queue import Desk
-
-FRAMES, FPS = 24, 10
-"""What is made unless told otherwise: 2.4 seconds."""
-OWN, IMAGE, COLOR = "The photo's own", "An image", "A color"
-LISTED, FILMED = "From the list", "My video"
 
 _TITLE = "IDOL: a photo in motion, with depth"
 _MASTHEAD = """<header class="masthead"><h1>One photo, a moving person</h1>
 <p>Give a photo of a person, a background and a motion: IDOL makes a video of that person moving so,
-and its depth with it, so that you can look round them.</p>
-<p class="consent"><b>Only people who agreed:</b> take photos of yourself, or of people who said yes to this.
-What you give stays on this server, and is removed after you leave.</p></header>"""
-EMPTY = '<div class="empty">to be dragged, once it is here</div>'
-IDLE = "All is filled in: press Generate, or choose your own photo, background and motion first."
+and its depth with it, so that you can look at them from all sides.</p>
+<p class="consent"><b>Only people who agreed:</b> take photos of yourself, or of people who agreed to it.
+Your files stay on this server, and are removed after you leave.</p></header>"""
+IDLE = "Everything is filled in: press Generate, or choose your own photo, background and motion first."
 _DETAILS = {
     "composite": "The background exactly as given",
-    "restore": "As generated, with the detail put back",
+    "restore": "As generated, with its detail restored",
     "none": "As generated",
 }
 
 
 @dataclass(frozen=True)
 class Page:
-    """The page and what is behind it.
+    """The page with its job queue.
 
     Attributes:
-        blocks: What gradio launches.
-        desk: Works on the visitors' jobs.
-        folder: All that visitors send and get.
+        blocks: The gradio page.
+        queue: The jobs of all visitors.
+        folder: Temporary folder of all uploads and results.
     """
 
     blocks: gr.Blocks
-    desk: Desk
+    queue: JobQueue
     folder: Path
 
     def close(self) -> None:
-        """Call off all jobs, serve no longer, and leave nothing on the disk; twice does no harm."""
-        self.desk.close()  # first: visitors are told, and gradio waits for no answer
+        """Cancel all jobs, stop serving, and remove all files; may be called twice."""
+        self.queue.close()  # first, so that visitors see it and gradio waits for no answer
         self.blocks.close(verbose=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def build(weights: str = "mini", *, device: str | None = None, limits: Limits | None = None) -> gr.Blocks:
-    """The page's blocks, ready for `launch(**look())`; arguments and errors are those of `open_page`."""
+    """Build the page, to be launched by `launch(**launch_options())`.
+
+    Args:
+        weights: "mini", a folder, or a hub id.
+        device: "cpu", "cuda", ...; a GPU if there is one, if None.
+        limits: Limits of uploads and requests; `Limits()` if None.
+
+    Raises:
+        UserError: If gradio is not installed, or the weights cannot be used.
+    """
     return open_page(weights, device=device, limits=limits).blocks
 
 
@@ -75,61 +90,56 @@ def open_page(
     limits: Limits | None = None,
     provenance: Provenance | None = None,
 ) -> Page:
-    """The page with its weights loaded.
+    """Load the weights and build the page.
 
-    All that visitors send and get lies in one temporary folder, which is removed when the process ends.
-    Gradio is told of it by the environment variable GRADIO_TEMP_DIR, which stays set.
+    All uploads and results lie in one temporary folder, which is removed when the process ends. Gradio learns
+    of it from the environment variable GRADIO_TEMP_DIR, which stays set.
 
     Args:
         weights: "mini", a folder, or a hub id.
-        device: Where to compute; a GPU if there is one by default.
-        limits: How much a visitor may ask for.
-        provenance: Who signs what is made; this machine by default.
+        device: "cpu", "cuda", ...; a GPU if there is one, if None.
+        limits: Limits of uploads and requests; `Limits()` if None.
+        provenance: Watermark and signer; this machine signs if None.
 
     Raises:
         UserError: If gradio is not installed, or the weights cannot be used.
     """
     if find_spec("gradio") is None:
         hint = "pip install 'idol-diffusion[app]'"
-        raise UserError("idol app", "needs gradio, which is not installed", hint)
+        raise UserError("gradio", "is not installed", hint)
     from idol.generation.environment import load_pipeline
-    from idol.webapp.job_queue import Desk
 
     limits = limits or Limits()
     pipe = load_pipeline(weights, device)
     folder = Path(tempfile.mkdtemp(prefix="idol-app-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "cache")  # gradio reads this when it is imported, too
-    desk = Desk(pipe, weights, folder / "jobs", limits, provenance or Provenance())
-    page = Page(_blocks(desk, folder), desk, folder)
+    queue = JobQueue(pipe, weights, folder / "jobs", limits, provenance or Provenance())
+    page = Page(_blocks(queue, folder), queue, folder)
     atexit.register(page.close)
     return page
 
 
-def _blocks(desk: Desk, folder: Path) -> gr.Blocks:
+def _blocks(queue: JobQueue, folder: Path) -> gr.Blocks:
     import gradio as gr
 
-    from idol.webapp.callbacks import connect, offer_to_programs
-
-    age = round(60 * desk.limits.keep_minutes)
+    age = round(60 * queue.limits.keep_minutes)
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(min(600, age), age)) as blocks:
         gr.HTML(_MASTHEAD)
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
-                asked = _ask(desk, folder)
+                asked = _ask(queue, folder)
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 shown = _show()
-        connect(desk, asked, shown)
-        offer_to_programs(desk)
-        blocks.unload(_forgetting(desk))
+        connect(queue, asked, shown)
+        add_api(queue)
+        blocks.unload(_forget_on_unload(queue))
     return blocks
 
 
-def look() -> dict[str, Any]:
-    """How the page looks: arguments of `gr.Blocks.launch`. Fonts are the system's, none is fetched."""
+def launch_options() -> dict[str, Any]:
+    """Return the theme and style sheet, arguments of `gr.Blocks.launch`. Fonts are the system's own."""
     import gradio as gr
-
-    from idol.webapp.orbit import static
 
     theme = gr.themes.Soft(
         primary_hue="teal",
@@ -148,36 +158,32 @@ def look() -> dict[str, Any]:
     return {"theme": theme, "css": static("page.css")}
 
 
-def _forgetting(desk: Desk) -> Any:
+def _forget_on_unload(queue: JobQueue) -> Any:
     import gradio as gr
 
     def forget(request: Any) -> None:
-        desk.forget(request.session_hash)
+        queue.forget(request.session_hash)
 
-    forget.__annotations__["request"] = gr.Request  # by this gradio knows what to hand over
+    forget.__annotations__["request"] = gr.Request  # gradio passes arguments by their annotations
     return forget
 
 
-def _ask(desk: Desk, folder: Path) -> dict[str, Any]:
-    """The components that make up an order, by the name they have in `events`."""
-    from idol.webapp.motion_previews import motion_previews
-
+def _ask(queue: JobQueue, folder: Path) -> dict[str, Any]:
+    """Add the input fields; return their components by name."""
     asked = _ask_for_person(_copied(options.people(), folder / "people"))
     asked |= _ask_for_background(_copied(options.backgrounds(), folder / "backgrounds"))
     asked |= _ask_for_motion(motion_previews(folder / "motions"))
-    return asked | _ask_for_settings(desk)
+    return asked | _ask_for_settings(queue)
 
 
 def _copied(images: dict[str, Path], folder: Path) -> list[str]:
-    """Copies to pick from: gradio hands no file on that lies where the package is installed."""
+    """Return copies to pick from: gradio serves no file from where the package is installed."""
     folder.mkdir()
     return [str(shutil.copyfile(path, folder / path.name)) for path in images.values()]
 
 
 def _ask_for_person(known: list[str]) -> dict[str, Any]:
     import gradio as gr
-
-    from idol.webapp.callbacks import as_sent, on_own, on_pick
 
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2><span>1</span>Person</h2>")
@@ -194,14 +200,12 @@ def _ask_for_person(known: list[str]) -> dict[str, Any]:
         )
         strip = _strip([(path, None) for path in known], "people")
         on_pick(strip, known, photo)
-        on_own(photo, strip)
-    return {"photo": as_sent(photo)}
+        unpick_on_upload(photo, strip)
+    return {"photo": keep_upload_as_file(photo)}
 
 
 def _ask_for_background(known: list[str]) -> dict[str, Any]:
     import gradio as gr
-
-    from idol.webapp.callbacks import as_sent, on_own, on_pick, show_if
 
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2><span>2</span>Background</h2>")
@@ -219,41 +223,39 @@ def _ask_for_background(known: list[str]) -> dict[str, Any]:
             )
             strip = _strip([(path, None) for path in known], "backgrounds")
             on_pick(strip, known, image)
-            on_own(image, strip)
+            unpick_on_upload(image, strip)
         color = gr.ColorPicker("#8fa3b0", label="Color", visible=False)
         show_if(kind, {IMAGE: image_part, COLOR: color})
-    return {"background_kind": kind, "background_file": as_sent(image), "color": color}
+    return {"background_kind": kind, "background_file": keep_upload_as_file(image), "color": color}
 
 
 def _ask_for_motion(previews: dict[str, Path]) -> dict[str, Any]:
     import gradio as gr
 
-    from idol.webapp.callbacks import as_sent, on_pick, show_if
-
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2><span>3</span>Motion</h2>")
         kind = gr.Radio(
-            [LISTED, FILMED], value=LISTED, show_label=False, container=False, elem_id="motion-kind"
+            [LISTED, OWN_VIDEO], value=LISTED, show_label=False, container=False, elem_id="motion-kind"
         )
         names = list(previews)
         motion = gr.State(names[0])
         with gr.Column() as list_part:
             labeled = [
-                (str(path), name.removesuffix("-film").replace("-", " ")) for name, path in previews.items()
+                (str(path), name.removesuffix("-video").replace("-", " ")) for name, path in previews.items()
             ]
             on_pick(_strip(labeled, "motions"), names, motion)
-        film = gr.Video(
+        video = gr.Video(
             label="A video of one person, whole body in view",
             sources=["upload", "webcam"],
             visible=False,
             height=260,
         )
-        show_if(kind, {LISTED: list_part, FILMED: film})
-    return {"motion_kind": kind, "motion": motion, "motion_file": as_sent(film)}
+        show_if(kind, {LISTED: list_part, OWN_VIDEO: video})
+    return {"motion_kind": kind, "motion": motion, "motion_file": keep_upload_as_file(video)}
 
 
 def _strip(images: Sequence[tuple[str, str | None]], name: str) -> Any:
-    """Thumbnails to pick from, the first one picked."""
+    """Return a row of thumbnails, the first one picked."""
     import gradio as gr
 
     return gr.Gallery(
@@ -270,20 +272,20 @@ def _strip(images: Sequence[tuple[str, str | None]], name: str) -> Any:
     )
 
 
-def _ask_for_settings(desk: Desk) -> dict[str, Any]:
+def _ask_for_settings(queue: JobQueue) -> dict[str, Any]:
     import gradio as gr
 
     from idol.pipeline.compositing import Detail
 
-    limits, defaults = desk.limits, desk.pipe.defaults
+    limits, defaults = queue.limits, queue.pipe.defaults
     with gr.Accordion("Settings", open=False, elem_classes="card"):
         with gr.Row():
             frames = gr.Slider(4, limits.frames, FRAMES, step=1, label="Frames", elem_id="frames")
             fps = gr.Slider(4, 30, FPS, step=1, label="Frames per second")
         with gr.Row():
-            steps = gr.Slider(
+            num_inference_steps = gr.Slider(
                 1,
-                limits.steps,
+                limits.num_inference_steps,
                 defaults.num_inference_steps,
                 step=1,
                 label="Denoising steps",
@@ -292,27 +294,31 @@ def _ask_for_settings(desk: Desk) -> dict[str, Any]:
             seed = gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed")
         ways = [(_DETAILS[way], way) for way in get_args(Detail)]
         detail = gr.Dropdown(ways, value=defaults.detail, label="Background in the result")
-    return {"frames": frames, "fps": fps, "steps": steps, "seed": seed, "detail": detail}
+    return {
+        "frames": frames,
+        "fps": fps,
+        "num_inference_steps": num_inference_steps,
+        "seed": seed,
+        "detail": detail,
+    }
 
 
 def _show() -> dict[str, Any]:
-    """The buttons, and the components that results go to, by the name they have in `events`."""
+    """Add the buttons and the results; return their components by name."""
     import gradio as gr
-
-    from idol.webapp.messages import told_html
 
     with gr.Row(equal_height=True):
         go = gr.Button("Generate", variant="primary", size="lg", scale=3, elem_id="generate")
         stop = gr.Button("Cancel", size="lg", interactive=False, min_width=100, elem_id="cancel")
-    status = gr.HTML(told_html(IDLE, "idle"), elem_id="status")
+    status = gr.HTML(message_html(IDLE, "idle"), elem_id="status")
     forming = gr.HTML(elem_id="forming")
     with gr.Column(elem_classes="plates"):
-        video = _plate("Video", "video")
+        video = _panel("Video", "video")
         with gr.Column(min_width=120):
-            gr.HTML("<h2>From the side</h2>")
+            gr.HTML("<h2>In 3-D</h2>")
             orbit = gr.HTML(EMPTY, elem_id="orbit")
-        depth = _plate("Depth", "depth")
-        skeleton = _plate("Skeleton", "skeleton")
+        depth = _panel("Depth", "depth")
+        skeleton = _panel("Skeleton", "skeleton")
     archive = gr.DownloadButton("Download everything (zip)", interactive=False, elem_id="download")
     return {
         "go": go,
@@ -327,7 +333,7 @@ def _show() -> dict[str, Any]:
     }
 
 
-def _plate(title: str, name: str) -> Any:
+def _panel(title: str, name: str) -> Any:
     import gradio as gr
 
     with gr.Column(min_width=120):

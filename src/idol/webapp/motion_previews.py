@@ -1,4 +1,4 @@
-"""Small moving images of the motions, for the page's gallery."""
+"""Small animations of the motions, for the page's gallery."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SIDE, FPS, LONGEST = 160, 10, 20
 
 
 def motion_previews(folder: Path) -> dict[str, Path]:
-    """Draws a looping WebP of each motion of `choices.motions()`: skeletons, and films as they are.
+    """Write a looping WebP of each motion of `options.motions()`: a skeleton, or the video itself.
 
     Args:
-        folder: Where they are put.
+        folder: Folder to write them to.
 
     Returns:
-        The images by the motion's name.
+        The files by the motion's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = {}

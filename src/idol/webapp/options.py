@@ -1,4 +1,4 @@
-"""What can be picked instead of uploaded, by name; a name that is not on the list is refused."""
+"""The choices on the page: kinds of background and motion, bundled files by name. Other names are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from idol import media
 from idol.errors import UserError
 
 PHOTO = "photo"
-"""The background that is the photo's own."""
+"""Background: the photo's own."""
+OWN, IMAGE, COLOR = "The photo's own", "An image", "A color"
+"""Kinds of background."""
+LISTED, OWN_VIDEO = "From the list", "My video"
+"""Kinds of motion."""
+FRAMES, FPS = 24, 10
+"""Defaults: 2.4 seconds."""
 
 _PAIRS = re.compile(r"#([0-9a-f]{3}|[0-9a-f]{6})", re.IGNORECASE)
 _NUMBER = r"(\d+(?:\.\d*)?)"
@@ -19,29 +25,29 @@ _NUMBERS = re.compile(rf"rgba?\(\s*{_NUMBER}[\s,]+{_NUMBER}[\s,]+{_NUMBER}\s*(?:
 
 
 def people() -> dict[str, Path]:
-    """The bundled photos by name."""
+    """Return the bundled photos by name."""
     return {Path(name).stem: media.path(name) for name in media.PEOPLE}
 
 
 def backgrounds() -> dict[str, Path]:
-    """The bundled backgrounds by name."""
+    """Return the bundled backgrounds by name."""
     return {Path(name).stem: media.path(name) for name in media.BACKGROUNDS}
 
 
 def motions() -> dict[str, str]:
-    """The motions that come along: what `generate` takes as one, by name."""
+    """Return the bundled and built-in motions by name, as `idol.generate` takes them."""
     from idol.prepare import builtin_motions
 
-    return {**filmed(), **{name: f"builtin:{name}" for name in builtin_motions.names()}}
+    return {**video_motions(), **{name: f"builtin:{name}" for name in builtin_motions.names()}}
 
 
-def filmed() -> dict[str, str]:
-    """Those of `motions` that are films of people."""
-    return {f"{Path(name).stem}-film": str(media.path(name)) for name in media.MOTIONS}
+def video_motions() -> dict[str, str]:
+    """Return those of `motions` that are videos of persons."""
+    return {f"{Path(name).stem}-video": str(media.path(name)) for name in media.MOTIONS}
 
 
 def person_named(name: str | None) -> str:
-    """The path of a bundled photo.
+    """Return the path of a bundled photo.
 
     Raises:
         UserError: If there is none of that name.
@@ -50,10 +56,10 @@ def person_named(name: str | None) -> str:
 
 
 def background_named(name: str | None) -> str:
-    """What `generate` takes as a background.
+    """Return a background as `idol.generate` takes it.
 
     Args:
-        name: A bundled one, a color (a CSS name, #rgb, #rrggbb, rgb(r, g, b)), or "photo".
+        name: Name of a bundled background, a color (a CSS name, #rgb, #rrggbb, rgb(r, g, b)), or "photo".
 
     Raises:
         UserError: If it is none of these.
@@ -68,7 +74,7 @@ def background_named(name: str | None) -> str:
 
 
 def motion_named(name: str | None) -> str:
-    """What `generate` takes as a motion; "builtin:NAME" is understood, too.
+    """Return a motion as `idol.generate` takes it, from a name of `motions` or "builtin:NAME".
 
     Raises:
         UserError: If there is none of that name.

@@ -1,7 +1,7 @@
-"""The view from the side: one HTML page with everything in it, for a sandboxed frame or a browser offline.
+"""The 3-D view: one self-contained HTML page, for a sandboxed frame or a browser offline.
 
-The page holds the film (color and depth side by side in one H.264 video), the background, and
-`static/orbit.js`, a small WebGL viewer.
+The page holds an H.264 video (color and depth side by side), the background, and `static/orbit.js`, a small
+WebGL viewer.
 """
 
 from __future__ import annotations
@@ -23,40 +23,41 @@ from idol.clip import Clip
 from idol.clip.video import write_video
 
 QUALITY = 12
-"""H.264's CRF of the film."""
+"""CRF of the H.264 video; smaller is better."""
 RIM = 3
-"""Pixels from the outline within which a generated depth fades towards that of nobody."""
+"""Width in pixels of the rim along the outline where generated depth fades to 0."""
 
 
-def packed(clip: Clip) -> UInt8[np.ndarray, "f 3 h w2"]:
-    """Color on the left, depth on the right as gray of 8 bits, larger is nearer.
+def side_by_side(clip: Clip) -> UInt8[np.ndarray, "f 3 h w2"]:
+    """Return frames with color on the left and depth on the right, as 8-bit gray, larger is nearer.
 
     Args:
-        clip: With depth.
+        clip: A clip with depth.
 
     Returns:
-        (f, 3, h, 2 w) sRGB; the right half is 255 times the depth, rounded; a person's without its rim.
+        (f, 3, h, 2 w) sRGB; the right half is 255 times the depth, rounded. Depth of a person has a flat rim.
 
     Raises:
         UserError: If the clip has no depth.
     """
     depth = clip.require_depth()
     if clip.depth_kind == "person":
-        depth = np.stack([without_rim(frame) for frame in depth])
+        depth = np.stack([flatten_rim(frame) for frame in depth])
     gray = np.rint(depth * 255).astype(np.uint8)
     return np.concatenate([clip.video, np.repeat(gray[:, None], 3, axis=1)], axis=3)
 
 
-def without_rim(depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """The depth with the rim of the person as deep as what is nearest further inside.
+def flatten_rim(depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """Set the depth of the person's rim to that of the nearest pixel further inside.
 
-    Seen from the side a fading rim would trail off behind the person.
+    Seen from the side, a fading rim would trail off behind the person.
 
     Args:
-        depth: Exactly 0 where nobody is.
+        depth: In [0, 1]; exactly 0 outside the person.
 
     Returns:
-        The same outline; pixels more than `RIM` inside it, and parts too thin to have any, are as they were.
+        Depth of the same outline; pixels deeper inside than `RIM`, and parts too thin to have any, are
+        unchanged.
     """
     person = depth > 0
     inside = ndimage.distance_transform_edt(person) > RIM
@@ -67,18 +68,18 @@ def without_rim(depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]
 
 
 def orbit_page(clip: Clip) -> str:
-    """The page.
+    """Return the HTML page of a clip.
 
     Args:
-        clip: With depth; of a background that moves, the first frame stands behind the person.
+        clip: A clip with depth; of a moving background, the first frame is shown behind the person.
 
     Raises:
         UserError: If the clip has no depth.
     """
-    plate = clip.background if clip.background.ndim == 3 else clip.background[0]
+    background = clip.background if clip.background.ndim == 3 else clip.background[0]
     given = {
-        "film": base64.b64encode(_film(clip)).decode(),
-        "background": _as_url(plate),
+        "film": base64.b64encode(_video(clip)).decode(),
+        "background": _data_url(background),
         "width": clip.width,
         "height": clip.height,
         "kind": clip.depth_kind,
@@ -87,25 +88,25 @@ def orbit_page(clip: Clip) -> str:
     return page.replace("__GIVEN__", json.dumps(given))
 
 
-def framed(page: str) -> str:
-    """A frame that shows a page: it may run scripts, but not reach the page round it."""
+def orbit_iframe(page: str) -> str:
+    """Return an iframe that shows a page; its scripts cannot reach the page around it."""
     attributes = 'class="orbit" title="The person in 2.5D: drag to orbit" sandbox="allow-scripts"'
     return f'<iframe {attributes} srcdoc="{html.escape(page)}"></iframe>'
 
 
 def static(name: str) -> str:
-    """The text of a file of `static/`."""
+    """Return the text of a file in `static/`."""
     return (files("idol.webapp") / "static" / name).read_text(encoding="utf-8")
 
 
-def _film(clip: Clip) -> bytes:
+def _video(clip: Clip) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "film.mp4")
-        write_video(path, packed(clip), clip.fps, crf=QUALITY)
+        path = Path(folder, "video.mp4")
+        write_video(path, side_by_side(clip), clip.fps, crf=QUALITY)
         return path.read_bytes()
 
 
-def _as_url(image: np.ndarray) -> str:
+def _data_url(image: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "JPEG", quality=92)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

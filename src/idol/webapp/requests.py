@@ -1,4 +1,4 @@
-"""One order of a visitor's: checked, made, and packed to be taken home."""
+"""One request of a visitor's: checked, made, and side_by_side to be taken home."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from idol.provenance import Facts, Provenance
 from idol.provenance.credentials import sidecar
 from idol.webapp import options
 from idol.webapp.orbit import orbit_page
-from idol.webapp.upload_limits import Limits, check_film, check_image, check_number
+from idol.webapp.upload_limits import Limits, check_image, check_number, check_video
 
 if TYPE_CHECKING:
     from idol.pipeline.pipeline import IdolPipeline
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a visitor asks for. An uploaded file goes before a name; its own name is never used.
+class JobRequest:
+    """What a visitor asks for. An uploaded file takes precedence over a name; its own name is never used.
 
     Attributes:
-        frames: Length of the result.
+        frames: Number of frames of the result.
         fps: Frames per second.
-        steps: Denoising steps.
-        seed: Of the starting noise.
-        detail: What becomes of the background's detail (`model.detail`).
+        num_inference_steps: Denoising steps.
+        seed: Seed of the initial noise.
+        detail: How known detail is restored (`idol.pipeline.compositing`).
         photo: An uploaded photo, or None.
-        person: Name of a bundled photo (`choices.people`).
-        background: A name, a color, or "photo" (`choices.background_named`).
+        person: Name of a bundled photo (`options.people`).
+        background: A name, a color, or "photo" (`options.background_named`).
         background_file: An uploaded image, or None.
-        motion: Name of a motion (`choices.motions`).
+        motion: Name of a motion (`options.motions`).
         motion_file: An uploaded video, or None.
     """
 
     frames: int
     fps: float
-    steps: int
+    num_inference_steps: int
     seed: int
     detail: Detail
     photo: Path | None = None
@@ -60,24 +60,24 @@ class Order:
     motion_file: Path | None = None
 
     @property
-    def is_filmed(self) -> bool:
-        """Whether the motion has to be found in a film first, which takes its time."""
-        return self.motion_file is not None or self.motion in options.filmed()
+    def has_video(self) -> bool:
+        """Whether the motion has to be estimated from a video first, which takes time."""
+        return self.motion_file is not None or self.motion in options.video_motions()
 
 
 @dataclass(frozen=True)
-class Result:
-    """What is made of an order.
+class JobResult:
+    """What is made of an request.
 
     Attributes:
         video: `video.mp4` of the run folder.
-        depth: `depth.mp4` of it, colored.
-        skeleton: A video of the skeleton that drove it.
-        archive: A zip of the run folder, the skeleton and the view from the side, all of them signed.
-        page: The view from the side (`orbit.orbit_page`).
-        notes: What the visitor should know about what they gave.
-        seed: Of the starting noise.
-        seconds: Spent denoising.
+        depth: `depth.mp4` of the run folder.
+        skeleton: A video of the driving skeleton.
+        archive: A zip of the run folder, the skeleton video and the 3-D view, all signed.
+        page: HTML of the 3-D view (`orbit.orbit_page`).
+        notes: Remarks on the inputs.
+        seed: Seed of the initial noise.
+        seconds: Time spent in the pipeline.
     """
 
     video: Path
@@ -90,59 +90,65 @@ class Result:
     seconds: float
 
 
-def check_order(order: Order, limits: Limits) -> None:
-    """Refuse what cannot be made, before it waits for its turn.
+def check_request(request: JobRequest, limits: Limits) -> None:
+    """Refuse a request that cannot be fulfilled, before it is queued.
+
+    Args:
+        request: The request.
+        limits: The limits of the page.
 
     Raises:
-        UserError: Naming the argument.
+        UserError: If an argument is missing or not allowed.
     """
-    check_number("frames", float(order.frames), 2.0, float(limits.frames))
-    check_number("fps", float(order.fps), 1.0, 60.0)
-    check_number("steps", float(order.steps), 1.0, float(limits.steps))
-    check_number("seed", float(order.seed), 0.0, 2.0**32 - 1)
-    if order.detail not in get_args(Detail):
-        raise UserError("detail", f"{order.detail!r:.60}", f"choose one of {', '.join(get_args(Detail))}")
-    if order.photo is None:
-        if not order.person:
-            raise UserError("person", "there is none", "give a photo of the person")
-        options.person_named(order.person)
+    check_number("frames", float(request.frames), 2.0, float(limits.frames))
+    check_number("fps", float(request.fps), 1.0, 60.0)
+    check_number(
+        "num_inference_steps", float(request.num_inference_steps), 1.0, float(limits.num_inference_steps)
+    )
+    check_number("seed", float(request.seed), 0.0, 2.0**32 - 1)
+    if request.detail not in get_args(Detail):
+        raise UserError("detail", f"{request.detail!r:.60}", f"choose one of {', '.join(get_args(Detail))}")
+    if request.photo is None:
+        if not request.person:
+            raise UserError("person", "is missing", "give a photo of the person")
+        options.person_named(request.person)
     else:
-        check_image(order.photo, "person", limits)
-    if order.background_file is None:
-        options.background_named(order.background)
+        check_image(request.photo, "person", limits)
+    if request.background_file is None:
+        options.background_named(request.background)
     else:
-        check_image(order.background_file, "background", limits)
-    if order.motion_file is None:
-        options.motion_named(order.motion)
+        check_image(request.background_file, "background", limits)
+    if request.motion_file is None:
+        options.motion_named(request.motion)
     else:
-        check_film(order.motion_file, "motion", limits)
+        check_video(request.motion_file, "motion", limits)
 
 
-def make(
+def fulfill(
     pipe: IdolPipeline,
     weights: str,
-    order: Order,
+    request: JobRequest,
     folder: Path,
     provenance: Provenance,
     progress: ProgressCallback,
-) -> Result:
-    """Make what was ordered.
+) -> JobResult:
+    """Generate what was requested.
 
     Args:
-        pipe: The loaded weights.
-        weights: Their name, for `run.json`.
-        order: Checked.
-        folder: An empty folder of the order's own; everything is written there.
-        provenance: Who signs.
-        progress: Hears how it goes; what it raises ends the work.
+        pipe: The loaded pipeline.
+        weights: Name of its weights, for `run.json`.
+        request: A checked request.
+        folder: An empty folder; everything is written there.
+        provenance: Watermark and signer.
+        progress: Receives stages, notes, steps and previews; an exception from it ends the work.
 
     Raises:
-        UserError: If what was given cannot be used.
+        UserError: If the inputs cannot be used.
     """
-    progress.stage("looking at the photo, the motion and the background")
-    record, inputs = _prepared(pipe, weights, _given(order, folder), order, progress)
+    progress.stage("reading the photo, the motion and the background")
+    record, inputs = _prepared(pipe, weights, _sources(request, folder), request, progress)
     run = run_prepared(pipe, inputs, record, folder / "run", progress=progress, provenance=provenance)
-    progress.stage("making the view from the side")
+    progress.stage("making the 3-D view")
     skeleton, orbit, archive = (folder / name for name in ("skeleton.mp4", "orbit.html", "idol.zip"))
     pose, page = run.clip.pose, orbit_page(run.clip)
     write_video(skeleton, draw(pose, pose.height, pose.width), run.clip.fps)
@@ -150,54 +156,54 @@ def make(
     provenance.sign(skeleton, Facts(kind="skeleton", origin="drawn"))
     provenance.sign(orbit, replace(facts_of(run.record), kind="orbit"))
     pack(run.folder, (skeleton, orbit, sidecar(orbit)), archive)
-    return Result(
+    return JobResult(
         video=run.folder / "video.mp4",
         depth=run.folder / "depth.mp4",
         skeleton=skeleton,
         archive=archive,
         page=page,
         notes=run.record.notes,
-        seed=order.seed,
+        seed=request.seed,
         seconds=run.record.seconds,
     )
 
 
-def _given(order: Order, folder: Path) -> Sources:
-    """The order's sources, uploads under names of ours inside `folder`."""
+def _sources(request: JobRequest, folder: Path) -> Sources:
+    """Return the sources of a request, with uploads copied to fixed names inside `folder`."""
 
-    def ours(upload: Path, name: str) -> str:
+    def copied(upload: Path, name: str) -> str:
         return str(shutil.copyfile(upload, folder / name))
 
-    photo, background, motion = order.photo, order.background_file, order.motion_file
+    photo, background, motion = request.photo, request.background_file, request.motion_file
     return Sources(
-        ours(photo, "photo") if photo else options.person_named(order.person),
-        ours(background, "background") if background else options.background_named(order.background),
-        ours(motion, "motion") if motion else options.motion_named(order.motion),
+        copied(photo, "photo") if photo else options.person_named(request.person),
+        copied(background, "background") if background else options.background_named(request.background),
+        copied(motion, "motion") if motion else options.motion_named(request.motion),
     )
 
 
 def _prepared(
-    pipe: IdolPipeline, weights: str, given: Sources, order: Order, progress: ProgressCallback
+    pipe: IdolPipeline, weights: str, given: Sources, request: JobRequest, progress: ProgressCallback
 ) -> tuple[RunRecord, RunInputs]:
-    """As in `idol.generation.generate.generate`, with weights that are loaded already."""
+    """Prepare inputs and record as `idol.generate` does, with weights that are loaded already."""
     height, width = pipe.defaults.height, pipe.defaults.width
-    ready = prepare_inputs(given, height, width, order.frames, order.fps)
+    ready = prepare_inputs(given, height, width, request.frames, request.fps)
     for note in ready.notes:
         progress.note(note)
     settings = RunSettings(
         weights=weights,
-        steps=order.steps,
-        guidance=pipe.defaults.guidance_scale,
-        seed=order.seed,
+        num_inference_steps=request.num_inference_steps,
+        guidance_scale=pipe.defaults.guidance_scale,
+        seed=request.seed,
         fps=ready.fps,
         height=height,
         width=width,
         device=str(pipe.device),
         threads=torch.get_num_threads(),
-        detail=order.detail,
+        detail=request.detail,
         watermark=True,
     )
-    # Without the server's folders: the visitor takes run.json home.
+    # without the server's folders, since the visitor downloads run.json
     named = replace(
         given,
         person=_last(given.person),
@@ -206,7 +212,7 @@ def _prepared(
     )
     return replace(
         new_record(pipe, settings, given, ready),
-        preparation=named.listed(),
+        preparation=named.as_lines(),
         sources=tuple(FileChecksum(_last(source.name), source.sha256) for source in given.checksums()),
     ), ready.inputs
 
@@ -219,7 +225,7 @@ def pack(folder: Path, more: Iterable[Path], archive: Path) -> None:
     """Zip a folder; all is compressed already.
 
     Args:
-        folder: What is packed, files in folders too.
+        folder: What is side_by_side, files in folders too.
         more: Other files that go with it.
         archive: The zip; everything lies in one folder `idol` in it.
     """

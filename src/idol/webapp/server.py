@@ -1,15 +1,16 @@
-"""Serving the page."""
+"""Serve the page: `idol.app`."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from idol.errors import UserError
-from idol.provenance import Provenance
-from idol.webapp.layout import Page, look, open_page
+from idol.provenance import provenance_of
+from idol.webapp.layout import Page, launch_options, open_page
 from idol.webapp.upload_limits import Limits
 
 HOST, PORT = "127.0.0.1", 7860
@@ -23,7 +24,8 @@ def app(
     device: str | None = None,
     browser: bool = False,
     limits: Limits | None = None,
-    provenance: Provenance | None = None,
+    certificate: str | Path | None = None,
+    private_key: str | Path | None = None,
     block: bool = True,
     ready: Callable[[str], None] = lambda address: None,
 ) -> str:
@@ -32,12 +34,14 @@ def app(
     Args:
         weights: "mini", a folder, or a hub id.
         host: Address to listen on; 127.0.0.1 is this machine alone.
-        port: To listen on; 0 takes a free one.
-        device: Where to compute; a GPU if there is one by default.
+        port: Port to listen on; 0 takes a free one.
+        device: "cpu", "cuda", ...; a GPU if there is one, if None.
         browser: Open the page in the browser.
-        limits: How much a visitor may ask for.
-        provenance: Who signs what is made; this machine by default.
-        block: Wait; else return at once, and serve as long as the process lives.
+        limits: Limits of uploads and requests; `Limits()` if None.
+        certificate: PEM file of the certificate chain that signs the files; one of this machine's if None.
+        private_key: PEM file of the certificate's key.
+        block: Return when Ctrl-C or SIGTERM ends the page. If False, return at once; the page is served as
+            long as the process lives.
         ready: Called with the address once the page is served.
 
     Returns:
@@ -48,7 +52,7 @@ def app(
     """
     if not 0 <= port <= 65535:
         raise UserError("port", str(port), "give a number from 0 to 65535")
-    limits = limits or Limits()
+    limits, provenance = limits or Limits(), provenance_of(True, certificate, private_key)
     if block:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     page = open_page(weights, device=device, limits=limits, provenance=provenance)
@@ -60,7 +64,7 @@ def app(
 
 
 def _wait(page: Page) -> None:
-    """Until Ctrl-C; gradio's own way would talk on stdout, which belongs to machines."""
+    """Wait for Ctrl-C; gradio's own way prints on stdout, which is for machines."""
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -84,10 +88,10 @@ def _launch(blocks: Any, host: str, port: int, browser: bool, limits: Limits) ->
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
-            **look(),
+            **launch_options(),
         )
     except OSError as error:
-        raise UserError("port", f"{host}:{port} cannot be used ({error})", "choose another") from error
+        raise UserError("port", f"{host}:{port} cannot be used ({error})", "choose another `port`") from error
     return str(address)
 
 

@@ -1,4 +1,4 @@
-"""What an upload may be: checked before anything decodes it."""
+"""Limits of uploads and requests, checked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _SHORTEST_SIDE = 64
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one visitor may ask for.
+    """Limits of one visitor's request.
 
     Attributes:
-        photo_megabytes: Size of an image's file.
-        photo_megapixels: Size of an image.
-        video_megabytes: Size of a motion video's file; no upload at all may be larger.
-        video_seconds: Length of a motion video.
-        frames: Of the result.
-        steps: Of denoising.
-        waiting: Jobs that may wait; more are turned away.
-        keep_minutes: How long results stay on the server's disk.
+        photo_megabytes: Maximum size of an image file.
+        photo_megapixels: Maximum number of pixels of an image, in millions.
+        video_megabytes: Maximum size of a video file, and of any upload.
+        video_seconds: Maximum duration of a motion video.
+        frames: Maximum number of frames of the result.
+        num_inference_steps: Maximum number of denoising steps.
+        waiting: Maximum number of waiting jobs; further ones are refused.
+        keep_minutes: How long results stay on the disk, minutes.
     """
 
     photo_megabytes: float = 25.0
@@ -35,18 +35,18 @@ class Limits:
     video_megabytes: float = 100.0
     video_seconds: float = 60.0
     frames: int = 64
-    steps: int = 100
+    num_inference_steps: int = 100
     waiting: int = 16
     keep_minutes: float = 60.0
 
 
 def check_image(path: Path, argument: str, limits: Limits) -> None:
-    """Refuse what is not an image, or too large a one, by its header.
+    """Refuse a file that is no image or too large, by its header.
 
     Args:
         path: The upload.
-        argument: How an error names it.
-        limits: See there.
+        argument: Name of the argument, for errors.
+        limits: The limits.
 
     Raises:
         UserError: If it is no PNG, JPEG or WebP, or larger or smaller than allowed.
@@ -65,13 +65,13 @@ def check_image(path: Path, argument: str, limits: Limits) -> None:
         raise UserError(argument, found, f"give an image of at least {_SHORTEST_SIDE} x {_SHORTEST_SIDE}")
 
 
-def check_film(path: Path, argument: str, limits: Limits) -> None:
-    """Refuse what is not a video, or too long a one, by its first bytes and header.
+def check_video(path: Path, argument: str, limits: Limits) -> None:
+    """Refuse a file that is no video or too long, by its first bytes and header.
 
     Args:
         path: The upload.
-        argument: How an error names it.
-        limits: See there.
+        argument: Name of the argument, for errors.
+        limits: The limits.
 
     Raises:
         UserError: If it is no MP4, MOV, WebM, MKV or AVI, or larger or longer than allowed.
@@ -79,7 +79,7 @@ def check_film(path: Path, argument: str, limits: Limits) -> None:
     _check_bytes(path, argument, limits.video_megabytes)
     not_one = UserError(argument, "this file is not a video", "give an MP4, MOV, WebM, MKV or AVI")
     with path.open("rb") as file:
-        if not _is_film(file.read(12)):
+        if not _is_video_file(file.read(12)):
             raise not_one
     try:
         with av.open(str(path)) as container:
@@ -93,10 +93,10 @@ def check_film(path: Path, argument: str, limits: Limits) -> None:
         raise UserError(argument, found, f"cut it to at most {limits.video_seconds:g} seconds")
 
 
-def _is_film(start: bytes) -> bool:
-    """Whether a file is a container of its own.
+def _is_video_file(start: bytes) -> bool:
+    """Whether a file starts like a video container.
 
-    FFmpeg also takes play lists, which name other files and addresses: those must not be opened.
+    FFmpeg also opens play lists, which name other files and addresses: those must not be opened.
     """
     is_mp4 = start[4:8] == b"ftyp"
     is_matroska = start[:4] == b"\x1a\x45\xdf\xa3"
@@ -106,6 +106,12 @@ def _is_film(start: bytes) -> bool:
 
 def check_number(argument: str, value: float, low: float, high: float) -> None:
     """Refuse a number outside its range.
+
+    Args:
+        argument: Name of the argument, for errors.
+        value: The number.
+        low: Smallest allowed number.
+        high: Largest allowed number.
 
     Raises:
         UserError: If `value` is not finite or not from `low` to `high`.

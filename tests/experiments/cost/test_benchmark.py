@@ -8,9 +8,12 @@ import torch
 import yaml
 
 from idol.errors import UserError
-from idol.experiments.cost import METHODS, Cost, CostReport, DepthEstimator, benchmark, build
-from idol.experiments.cost.flops import count
+from idol.experiments.cost.flops import count_flops
+from idol.experiments.cost.measure import measure_costs
+from idol.experiments.cost.methods import METHODS, DptDepthEstimator, build_pipeline
+from idol.experiments.cost.report import CostReport, MethodCost
 from support.cli_runs import call, refused
+from support.recorded_progress import RecordedProgress
 from support.training_runs import config, settings
 
 
@@ -21,10 +24,10 @@ def stage(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(stage):
-    told = []
+    progress = RecordedProgress()
     names = ("idol", "separate", "mm-diffusion", "ldm3d", "estimate")
-    made = benchmark(stage, names, frames=2, steps=3, repeat=2, progress=lambda *x: told.append(x))
-    assert told[-1] == (10, 10) and len(told) == 10
+    made = measure_costs(stage, names, frames=2, num_inference_steps=3, repeat=2, progress=progress)
+    assert progress.steps[-1] == (10, 10) and len(progress.steps) == 10
     return made
 
 
@@ -39,7 +42,7 @@ def test_two_networks_cost_twice_what_one_stream_does(report):
 def test_a_step_is_counted_as_a_separate_count_of_the_network_does(stage, report):
     from torch.utils.flop_counter import FlopCounterMode
 
-    unet = build(stage, METHODS["estimate"]).unet
+    unet = build_pipeline(stage, METHODS["estimate"]).unet
     sample, tokens = torch.randn(1, 1, 2, 4, 4, 4), torch.randn(1, 4, 24)
     kv = unet.encode_foreground(tokens)
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # the plain formula of attention
@@ -48,14 +51,14 @@ def test_a_step_is_counted_as_a_separate_count_of_the_network_does(stage, report
 
 
 def test_a_clip_is_its_steps_and_the_rest(stage, report):
-    longer = benchmark(stage, ["idol"], frames=2, steps=5, repeat=1).costs["idol"]
+    longer = measure_costs(stage, ["idol"], frames=2, num_inference_steps=5, repeat=1).costs["idol"]
     cost = report.costs["idol"]
     assert longer.clip_flops - cost.clip_flops == 2 * cost.step_flops == 2 * longer.step_flops
     assert cost.clip_flops > 3 * cost.step_flops  # encoders and decoder
 
 
 def test_parameters_are_those_of_the_networks(stage, report):
-    pipe = build(stage, METHODS["idol"])
+    pipe = build_pipeline(stage, METHODS["idol"])
     parts = pipe.unet, pipe.control, pipe.foreground_encoder
     assert report.costs["idol"].parameters == sum(p.numel() for part in parts for p in part.parameters())
     assert report.costs["idol"].frozen == sum(p.numel() for p in pipe.vae.parameters())
@@ -68,7 +71,7 @@ def test_the_report_says_what_was_measured(report):
     for name, cost in report.costs.items():
         assert len(cost.seconds) == 2 and min(cost.seconds) > 0 and (cost.memory is None or cost.memory > 0)
         assert values["costs"][name]["median_seconds"] == statistics.median(cost.seconds)
-    cost = Cost(10**6, 10**6, 10**9, 10**10, ("float32",), (1.0, 3.0), None)
+    cost = MethodCost(10**6, 10**6, 10**9, 10**10, ("float32",), (1.0, 3.0), None)
     table = CostReport({"idol": cost}, 8, 256, 2, "x", 2, "float32", "2.13").table()
     assert table.caption == "x, threads: 2, all in float32, torch 2.13; rounds: 2; weights are random"
     cells = [list(column.cells)[0] for column in table.columns]
@@ -77,11 +80,11 @@ def test_the_report_says_what_was_measured(report):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_all_methods_compute_in_the_precision_that_is_asked_for(stage, precision):
-    report = benchmark(stage, frames=2, steps=1, repeat=1, dtype=precision)
+    report = measure_costs(stage, frames=2, num_inference_steps=1, repeat=1, dtype=precision)
     assert {name: cost.arithmetic for name, cost in report.costs.items()} == dict.fromkeys(
         METHODS, (precision,)
     )
-    pipe, estimator = build(stage, METHODS["idol"], precision), DepthEstimator(precision)
+    pipe, estimator = build_pipeline(stage, METHODS["idol"], precision), DptDepthEstimator(precision)
     networks = [*pipe.networks, estimator]
     assert {p.dtype for network in networks for p in network.parameters()} == {getattr(torch, precision)}
 
@@ -94,7 +97,7 @@ def test_other_arithmetic_than_that_of_the_weights_is_noticed():
             layer(x)
         layer(x)
 
-    counted = count(mixed)
+    counted = count_flops(mixed)
     assert counted.arithmetic == ("bfloat16", "float32") and counted.clip == 2 * (2 * 3 * 4 * 5)
 
 
@@ -102,9 +105,9 @@ def test_other_arithmetic_than_that_of_the_weights_is_noticed():
     ("asked", "told"),
     [
         ({"methods": ["gan"]}, "choose from idol"),
-        ({"repeat": 0}, "--repeat: 0"),
-        ({"frames": 0}, "--frames: 0"),
-        ({"steps": 0}, "--steps: 0"),
+        ({"repeat": 0}, "repeat: 0"),
+        ({"frames": 0}, "frames: 0"),
+        ({"num_inference_steps": 0}, "num_inference_steps: 0"),
         ({"dtype": "float8"}, "float32, bfloat16"),
         ({"device": "cuda:9"}, "cuda:9 cannot be used"),
         ({"device": "abacus"}, "abacus cannot be used"),
@@ -112,7 +115,7 @@ def test_other_arithmetic_than_that_of_the_weights_is_noticed():
 )
 def test_mistakes_are_told_before_anything_is_built(stage, asked, told):
     with pytest.raises(UserError, match=told):
-        benchmark(stage, **asked)
+        measure_costs(stage, **asked)
 
 
 def test_the_verb_prints_the_table_and_writes_the_numbers(tmp_path):

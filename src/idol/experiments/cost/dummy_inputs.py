@@ -1,4 +1,4 @@
-"""What is generated from where only the cost is of interest."""
+"""Inputs for measurements of cost, which does not depend on them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import numpy as np
 from idol.clip import Pose
 
 
-def drawn_inputs(size: int, frames: int) -> tuple[np.ndarray, np.ndarray, Pose]:
-    """An image (3, h, w), a mask (h, w) and a standing pose that sways: the cost does not depend on them."""
+def dummy_inputs(size: int, frames: int) -> tuple[np.ndarray, np.ndarray, Pose]:
+    """Return a noise image (3, h, w), a mask (h, w) and a standing pose that sways.
+
+    Args:
+        size: Height and width in pixels.
+        frames: Number of frames of the pose.
+    """
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (3, size, size), dtype=np.uint8)
     y, x = np.mgrid[:size, :size] / size

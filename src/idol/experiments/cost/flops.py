@@ -1,4 +1,4 @@
-"""Operations of a clip, counted without doing them."""
+"""FLOPs of a clip, counted without computing it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _EVERY_STEP = "UnifiedUNet", "PoseControlNet"
 
 
 @dataclass(frozen=True)
-class Operations:
-    """What one clip in one step takes.
+class FlopCount:
+    """FLOPs of one clip in one step.
 
     Attributes:
-        clip: FLOPs in all.
-        step: FLOPs of the networks that are asked in every step.
-        arithmetic: Precisions of matrix products, convolutions and attentions: "float32", "tf32", ...
+        clip: FLOPs in total.
+        step: FLOPs of the networks that run in every step.
+        arithmetic: Precisions of matrix products, convolutions and attention: "float32", "tf32", ...
     """
 
     clip: int
@@ -33,21 +33,21 @@ class Operations:
     arithmetic: tuple[str, ...]
 
 
-def count(generate: Callable[[], None]) -> Operations:
-    """Count what `generate` does; of its results only the shapes are right."""
-    unworked = _Unworked()
+def count_flops(generate: Callable[[], None]) -> FlopCount:
+    """Count the FLOPs of `generate`, of whose results only the shapes are right."""
+    mode = _ZeroResults()
     with (
-        unworked,
+        mode,
         FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter,
     ):
         generate()
     counts = counter.get_flop_counts()
     step = sum(sum(counts[name].values()) for name in _EVERY_STEP if name in counts)
-    return Operations(counter.get_total_flops(), step, tuple(sorted(unworked.arithmetic)))
+    return FlopCount(counter.get_total_flops(), step, tuple(sorted(mode.arithmetic)))
 
 
-class _Unworked(TorchDispatchMode):
-    """Answers what is counted with zeros, which is quick, and notes in what it would have been computed."""
+class _ZeroResults(TorchDispatchMode):
+    """Replaces the results of the counted operations by zeros, and records their precision."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What computes, and the memory that is taken of it."""
+"""The device that computes, and the memory that is used on it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import torch
 from idol.errors import UserError
 
 
-def usable(device: str) -> torch.device:
-    """The device, after it has computed something.
+def check_device(device: str) -> torch.device:
+    """Return the device, after a test computation on it.
 
     Raises:
-        UserError: If there is none of that name here.
+        UserError: If it cannot be used here.
     """
     try:
         torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's words for it
         reason = str(error).partition("\n")[0][:160]
-        raise UserError("--device", f"{device} cannot be used ({reason})", "try --device cpu") from error
+        raise UserError("device", f"{device} cannot be used ({reason})", "try `device=cpu`") from error
     return torch.device(device)
 
 
-def name_of(device: torch.device) -> str:
-    """Name of the GPU, or of the processor."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+def device_name(device: torch.device) -> str:
+    """Return the name of the GPU or the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
 
 
-def processor() -> str:
-    """Name of this machine's processor."""
+def processor_name() -> str:
+    """Return the name of this machine's processor."""
     info = Path("/proc/cpuinfo")
     for line in info.read_text().splitlines() if info.exists() else ():
         if line.startswith("model name"):
@@ -40,40 +40,40 @@ def processor() -> str:
 
 
 class MemoryMeter:
-    """The most memory that is taken after `start`, over what was taken when the meter was made.
+    """The peak memory after `start`, minus the memory in use when the meter was created.
 
     Args:
-        device: Whose memory: a CUDA device's own, or, with the CPU, that of this process.
+        device: Whose memory: a CUDA device's own; for the CPU, that of this process.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._let_go()
-        self.before = self._taken("VmRSS") or 0
+        self._release()
+        self.before = self._bytes("VmRSS") or 0
 
     def start(self) -> None:
-        """Forget the peak so far: of building, of counting and of the untimed clip."""
-        self._let_go()
+        """Forget the peak so far, which belongs to building, counting and warming up."""
+        self._release()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        elif self._taken("VmHWM") is not None:
+        elif self._bytes("VmHWM") is not None:
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
 
     def read(self) -> int | None:
-        """Bytes, or None where the system does not say."""
-        peak = self._taken("VmHWM")
+        """Return bytes; None where the system does not tell."""
+        peak = self._bytes("VmHWM")
         return None if peak is None else peak - self.before
 
-    def _let_go(self) -> None:
-        """Give freed memory back to the system, or what is taken from it next would not show."""
+    def _release(self) -> None:
+        """Return freed memory to the system; otherwise reusing it would not be counted."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
         if trim is not None:
             trim(0)
 
-    def _taken(self, field: str) -> int | None:
-        """Bytes: VmRSS those of now, VmHWM the most so far."""
+    def _bytes(self, field: str) -> int | None:
+        """Return bytes: of VmRSS those in use, of VmHWM the peak."""
         match self.device.type:
             case "cuda":
                 now = field == "VmRSS"

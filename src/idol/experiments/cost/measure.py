@@ -1,4 +1,7 @@
-"""Measuring: rounds alternate over the methods, so that a machine that slows down slows all of them."""
+"""`idol.benchmark`: the cost of a clip by each method.
+
+Rounds alternate over the methods, so that all of them share a slow spell of the machine.
+"""
 
 from __future__ import annotations
 
@@ -7,67 +10,119 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import nn
 
+from idol.atomic_io import check_file, write_json
+from idol.config import load_config
 from idol.errors import UserError
-from idol.experiments.cost.dummy_inputs import drawn_inputs
-from idol.experiments.cost.flops import Operations, count
-from idol.experiments.cost.hardware import MemoryMeter, name_of, usable
-from idol.experiments.cost.methods import METHODS, DepthEstimator, Method, Precision, build
-from idol.experiments.cost.report import Cost, CostReport
+from idol.experiments.cost.dummy_inputs import dummy_inputs
+from idol.experiments.cost.flops import FlopCount, count_flops
+from idol.experiments.cost.hardware import MemoryMeter, check_device, device_name
+from idol.experiments.cost.methods import METHODS, DptDepthEstimator, Method, Precision, build_pipeline
+from idol.experiments.cost.report import CostReport, MethodCost
 from idol.pipeline.pipeline import IdolPipeline
-from idol.training.export import settled
-from idol.training.train import TrainConfig
+from idol.progress import SILENT, ProgressCallback
+from idol.training.config import TrainConfig
+from idol.training.export import with_training_settings
 
 
 def benchmark(
+    config: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    methods: Sequence[str] = (),
+    frames: int = 8,
+    num_inference_steps: int | None = None,
+    repeat: int = 3,
+    device: str = "cpu",
+    dtype: Precision = "float32",
+    out: str | Path | None = None,
+    progress: ProgressCallback = SILENT,
+) -> CostReport:
+    """Measure parameters, FLOPs, memory and time of IDOL and the compared methods, with random weights.
+
+    Args:
+        config: YAML file of a video stage, whose sizes are taken: `configs/mini/video.yaml`.
+        overrides: Changes to the file, `key=value` or `a.b=value` each.
+        methods: Names of `METHODS`; all if empty.
+        frames: Number of frames of the clip, at least 1.
+        num_inference_steps: Denoising steps, at least 1; the config's default if None.
+        repeat: Rounds over the methods, at least 1.
+        device: "cpu", "cuda", ...
+        dtype: Precision of all weights and all arithmetic.
+        out: JSON file to write the report to.
+        progress: Receives one step per run.
+
+    Raises:
+        UserError: As `measure_costs`, and if the config cannot be used or `out` not be written.
+    """
+    stage = load_config(TrainConfig, Path(config), list(overrides))
+    if out is not None:
+        check_file(Path(out))
+    progress.stage("measuring")
+    report = measure_costs(
+        stage,
+        tuple(methods) or tuple(METHODS),
+        frames=frames,
+        num_inference_steps=num_inference_steps,
+        repeat=repeat,
+        device=device,
+        dtype=dtype,
+        progress=progress,
+    )
+    if out is not None:
+        write_json(Path(out), report.to_json())
+    return report
+
+
+def measure_costs(
     config: TrainConfig,
     methods: Sequence[str] = tuple(METHODS),
     *,
     frames: int = 8,
-    steps: int | None = None,
+    num_inference_steps: int | None = None,
     repeat: int = 3,
     device: str = "cpu",
     dtype: Precision = "float32",
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback = SILENT,
 ) -> CostReport:
     """Measure what one clip costs by each method.
 
-    One method is in memory at a time, so all of them are built anew in every round. A clip in one step,
-    untimed, comes before each that is timed.
+    One method is in memory at a time, so each is built again in every round. An untimed clip in one step
+    precedes every timed one.
 
     Args:
-        config: A stage with temporal layers; its sizes, autoencoder, pose control and defaults are taken.
+        config: A stage with temporal layers; its sizes, autoencoder, pose control and defaults are used.
         methods: Names of `METHODS`.
-        frames: Of the clip.
-        steps: Denoising steps; the config's own by default.
-        repeat: Rounds, each of all methods.
-        device: Where.
-        dtype: Of all weights and all arithmetic, the depth estimator's too.
-        progress: Told (runs done, runs) after each.
+        frames: Number of frames of the clip.
+        num_inference_steps: Denoising steps; the config's default if None.
+        repeat: Rounds over the methods.
+        device: "cpu", "cuda", ...
+        dtype: Precision of all weights and all arithmetic, including the depth estimator's.
+        progress: Receives one step per run.
 
     Raises:
         UserError: If a method, the device or the precision is unknown, or a number is below 1.
     """
-    generation = settled(config.generation, config.data)
-    steps = generation.num_inference_steps if steps is None else steps
-    _check(methods, dtype, frames=frames, steps=steps, repeat=repeat)
-    where = usable(device)
+    generation = with_training_settings(config.generation, config.data)
+    steps = generation.num_inference_steps if num_inference_steps is None else num_inference_steps
+    _check(methods, dtype, frames=frames, num_inference_steps=steps, repeat=repeat)
+    checked_device = check_device(device)
     runs: dict[str, list[_Run]] = {name: [] for name in methods}
     for number in range(repeat):
         for i, name in enumerate(methods):
-            runs[name].append(_run(config, METHODS[name], frames, steps, where, dtype))
-            if progress is not None:
-                progress(number * len(methods) + i + 1, repeat * len(methods))
+            runs[name].append(_run(config, METHODS[name], frames, steps, checked_device, dtype))
+            progress.step(number * len(methods) + i + 1, repeat * len(methods))
     return CostReport(
         costs={name: _cost(of, steps) for name, of in runs.items()},
         frames=frames,
         size=generation.height,
         steps=steps,
-        machine=name_of(where),
+        machine=device_name(checked_device),
         threads=torch.get_num_threads(),
         weights=dtype,
         torch=torch.__version__,
@@ -77,32 +132,32 @@ def benchmark(
 def _check(methods: Sequence[str], dtype: str, **numbers: int) -> None:
     for name in methods:
         if name not in METHODS:
-            raise UserError("--method", f"{name!r}", f"choose from {', '.join(METHODS)}")
+            raise UserError("methods", f"{name!r}", f"choose from {', '.join(METHODS)}")
     if dtype not in get_args(Precision):
-        raise UserError("--dtype", f"{dtype!r}", f"choose from {', '.join(get_args(Precision))}")
+        raise UserError("dtype", f"{dtype!r}", f"choose from {', '.join(get_args(Precision))}")
     for name, number in numbers.items():
         if number < 1:
-            raise UserError(f"--{name}", f"{number}", "give at least 1")
+            raise UserError(name, f"{number}", "give at least 1")
 
 
 @dataclass(frozen=True)
 class _Run:
     parameters: int
     frozen: int
-    operations: Operations
+    flops: FlopCount
     seconds: float
     memory: int | None
 
 
-def _cost(runs: list[_Run], steps: int) -> Cost:
+def _cost(runs: list[_Run], steps: int) -> MethodCost:
     first = runs[0]
     known = [run.memory for run in runs if run.memory is not None]
-    return Cost(
+    return MethodCost(
         parameters=first.parameters,
         frozen=first.frozen,
-        step_flops=first.operations.step,
-        clip_flops=first.operations.clip + (steps - 1) * first.operations.step,
-        arithmetic=first.operations.arithmetic,
+        step_flops=first.flops.step,
+        clip_flops=first.flops.clip + (steps - 1) * first.flops.step,
+        arithmetic=first.flops.arithmetic,
         seconds=tuple(run.seconds for run in runs),
         memory=int(statistics.median(known)) if known else None,
     )
@@ -111,14 +166,14 @@ def _cost(runs: list[_Run], steps: int) -> Cost:
 def _run(
     config: TrainConfig, method: Method, frames: int, steps: int, device: torch.device, precision: Precision
 ) -> _Run:
-    """Build a method, make a clip, and let go of both."""
+    """Build a method, generate a clip, and release both."""
     gc.collect()
     meter = MemoryMeter(device)
-    pipe = build(config, method, precision).to(device)
+    pipe = build_pipeline(config, method, precision).to(device)
     pipe.set_progress_bar_config(disable=True)
-    estimator = DepthEstimator(precision).to(device) if method.estimates_depth else None
+    estimator = DptDepthEstimator(precision).to(device) if method.estimates_depth else None
     generate = _generation(pipe, estimator, frames)
-    operations = count(lambda: generate(1))
+    flops = count_flops(lambda: generate(1))
     generate(1)  # memory is laid out, kernels are chosen
     meter.start()
     start = time.perf_counter()
@@ -127,12 +182,12 @@ def _run(
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - start
     trained, frozen = _parameters(pipe, estimator)
-    return _Run(trained, frozen, operations, seconds, meter.read())
+    return _Run(trained, frozen, flops, seconds, meter.read())
 
 
 def _generation(pipe: IdolPipeline, estimator: nn.Module | None, frames: int) -> Callable[[int], None]:
-    """What makes a clip with its depth in so many steps."""
-    image, mask, pose = drawn_inputs(pipe.defaults.height, frames)
+    """Return a function that generates a clip with its depth in a number of steps."""
+    image, mask, pose = dummy_inputs(pipe.defaults.height, frames)
 
     @torch.no_grad()
     def generate(steps: int) -> None:
@@ -148,7 +203,7 @@ def _generation(pipe: IdolPipeline, estimator: nn.Module | None, frames: int) ->
 
 
 def _parameters(pipe: IdolPipeline, estimator: nn.Module | None) -> tuple[int, int]:
-    """Numbers of trained and of frozen parameters."""
+    """Return the numbers of trained and of frozen parameters."""
     frozen: list[nn.Module] = [pipe.vae] if estimator is None else [pipe.vae, estimator]
     networks = [network for network in pipe.networks if network is not pipe.vae]
     trained = sum(p.numel() for n in networks for p in n.parameters() if p.requires_grad)

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from idol.config import to_dict
 from idol.diffusion.latents import LatentConfig
-from idol.diffusion.schedule import sampler
+from idol.diffusion.schedule import build_scheduler
 from idol.model.autoencoder import Autoencoder
 from idol.pipeline.pipeline import IdolPipeline
-from idol.training.export import settled
-from idol.training.train import TrainConfig
+from idol.training.config import TrainConfig
+from idol.training.export import with_training_settings
 from idol.training.trainable import build_networks
 
 Precision = Literal["float32", "bfloat16", "float16"]
-"""Of all weights and all arithmetic of all methods: nothing is converted on the way."""
+"""Precision of all weights and all arithmetic of all methods; nothing is converted on the way."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Method:
 
     Attributes:
         unet: Changed fields of `UNetConfig`.
-        stacked: Frame and depth in one latent.
-        estimates_depth: The network makes the video alone; depth is estimated on its frames.
+        stacked: Whether frame and depth are stacked in one latent.
+        estimates_depth: Whether the network generates the video alone, and depth is estimated on its frames.
     """
 
     unet: dict[str, Any]
@@ -57,29 +57,31 @@ TITLES = {
 }
 
 
-def build(config: TrainConfig, method: Method, precision: Precision = "float32") -> IdolPipeline:
-    """The method's pipeline with random weights.
+def build_pipeline(config: TrainConfig, method: Method, precision: Precision = "float32") -> IdolPipeline:
+    """Build the method's pipeline with random weights.
 
     Args:
-        config: Its sizes, autoencoder, pose control and defaults are taken. An autoencoder of our own kind
-            has the sizes of `mini`'s.
-        method: What differs from it.
-        precision: Of weights and arithmetic.
+        config: Sizes, autoencoder, pose control and defaults. An autoencoder of our own kind has `mini`'s
+            sizes.
+        method: How the method differs.
+        precision: Precision of weights and arithmetic.
     """
     unet = dataclasses.replace(config.model.unet, **method.unet)
     model = dataclasses.replace(config.model, unet=unet, init=None)
     torch.manual_seed(0)
-    with _made_as(precision):  # 2.8 B parameters are never there in float32 first
+    with _default_dtype(precision):  # 2.8 B parameters are never there in float32 first
         vae = _autoencoder(config, method.stacked)
         networks = build_networks(model, _downscale(vae), pretrained=False)
     streams, channels = unet.num_modalities, unet.in_channels
     ones, zeros = (1.0,) * channels, (0.0,) * channels
-    latents = LatentConfig((ones,) * streams, (zeros,) * streams, ones, zeros, config.autoencoder.offset)
+    latents = LatentConfig(
+        (ones,) * streams, (zeros,) * streams, ones, zeros, config.autoencoder.latent_reference
+    )
     # without depth there is no silhouette to composite with
     defaults = dataclasses.replace(
-        settled(config.generation, config.data), detail="none", window=None, autocast=False
+        with_training_settings(config.generation, config.data), detail="none", window=None, autocast=False
     )
-    scheduler: Any = sampler(config.schedule)
+    scheduler: Any = build_scheduler(config.schedule)
     pipe = IdolPipeline(
         vae=vae,
         unet=networks.unet,
@@ -95,19 +97,19 @@ def build(config: TrainConfig, method: Method, precision: Precision = "float32")
     return pipe
 
 
-class DepthEstimator(nn.Module):
-    """The design of MiDaS 3, on ViT-B: cheaper than what MiDaS publishes."""
+class DptDepthEstimator(nn.Module):
+    """A depth estimator of MiDaS 3's design, on ViT-B; cheaper than the published one."""
 
     def __init__(self, precision: Precision = "float32") -> None:
         super().__init__()
         from transformers import DPTConfig, DPTForDepthEstimation
 
-        with _made_as(precision):
+        with _default_dtype(precision):
             self.network = DPTForDepthEstimation(DPTConfig()).eval()
         nn.Module.to(self.network, getattr(torch, precision))
 
     def forward(self, video: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 384 384"]:
-        """Inverse depth of frames in [0, 1], all at once."""
+        """Return the inverse depth of frames in [0, 1], all at once."""
         resized = nn.functional.interpolate(video.float() * 2 - 1, (384, 384), mode="bicubic")
         return self.network(resized.to(self.network.dtype)).predicted_depth
 
@@ -134,8 +136,8 @@ def _downscale(vae: Any) -> int:
 
 
 @contextmanager
-def _made_as(precision: Precision) -> Iterator[None]:
-    """Networks made within have weights of this precision."""
+def _default_dtype(precision: Precision) -> Iterator[None]:
+    """Create networks with weights of this precision within the context."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, precision))
     try:

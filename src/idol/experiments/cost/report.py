@@ -1,4 +1,4 @@
-"""What was measured, as numbers and as a table."""
+"""Measured costs, as values and as a table."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from idol.experiments.cost.methods import TITLES, Precision
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one method costs.
+class MethodCost:
+    """The cost of one method.
 
     Attributes:
-        parameters: Of what is trained: U-Net, pose control, foreground encoder without CLIP.
-        frozen: Parameters beside: autoencoder, CLIP, depth estimator.
-        step_flops: Of one denoising step, a multiplication with its addition counted as 2.
-        clip_flops: Of the whole clip: encoders, steps, decoder, depth estimation.
-        arithmetic: In what its matrix products and convolutions were done, as seen while they were counted.
-        seconds: Of the whole clip, of every round.
-        memory: Bytes at the highest while the clip is made, weights included; None if unknown.
+        parameters: Trained parameters: U-Net, pose control, foreground encoder without CLIP.
+        frozen: Other parameters: autoencoder, CLIP, depth estimator.
+        step_flops: FLOPs of one denoising step; a multiplication with its addition counts as 2.
+        clip_flops: FLOPs of the whole clip: encoders, steps, decoder, depth estimation.
+        arithmetic: Precisions of its matrix products and convolutions, as seen while they were counted.
+        seconds: Duration of the whole clip in every round.
+        memory: Peak memory in bytes while the clip is generated, including weights; None if unknown.
     """
 
     parameters: int
@@ -37,20 +37,20 @@ class Cost:
 
 @dataclass(frozen=True)
 class CostReport:
-    """Costs by method, and of what.
+    """Costs by method, and their conditions.
 
     Attributes:
         costs: By the name of the method.
-        frames: Of the clip.
-        size: Of a frame, pixels a side.
+        frames: Number of frames of the clip.
+        size: Height and width of a frame in pixels.
         steps: Denoising steps.
-        machine: What computed.
-        threads: Of torch.
-        weights: Their precision.
-        torch: Its version.
+        machine: Name of the GPU or processor.
+        threads: Threads of torch.
+        weights: Precision of the weights.
+        torch: Version of torch.
     """
 
-    costs: dict[str, Cost]
+    costs: dict[str, MethodCost]
     frames: int
     size: int
     steps: int
@@ -61,7 +61,7 @@ class CostReport:
 
     @property
     def arithmetic(self) -> tuple[str, ...]:
-        """In what the methods computed; more than one if any did."""
+        """Precisions in which the methods computed."""
         return tuple(sorted({name for cost in self.costs.values() for name in cost.arithmetic}))
 
     @property
@@ -73,14 +73,14 @@ class CostReport:
         return f"{self.machine}, threads: {self.threads}, {how}, torch {self.torch}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         values = {**dataclasses.asdict(self), "arithmetic": list(self.arithmetic)}
         for name, cost in self.costs.items():
             values["costs"][name]["median_seconds"] = statistics.median(cost.seconds)
         return values
 
     def table(self) -> Table:
-        """As Table 7, with medians and the least and most."""
+        """Return a table like Table 7, with median, minimum and maximum durations."""
         rounds = len(next(iter(self.costs.values())).seconds)
         title = f"{self.frames} frames with depth at {self.size}², {self.steps} steps"
         table = Table(title=title, caption=f"{self.conditions}; rounds: {rounds}; weights are random")

@@ -1,59 +1,41 @@
-"""Published weights in: DisCo's checkpoints, Stable Diffusion's U-Net, ControlNets and adapters.
+"""Load the checkpoints that DisCo published.
 
-Every key of a source is either used or named in the report. Files are read as tensors only; a pickle that
-wants to run code is refused.
+Every key of a file is either used or named in the report. Files are read as tensors only; a pickle that would
+run code is refused.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any
 
 import torch
-from diffusers.models.adapter import T2IAdapter
-from diffusers.models.controlnets.controlnet import ControlNetModel
-from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.models.unets.unet_motion_model import MotionAdapter
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from idol.errors import UserError
-from idol.model.control import PoseAdapter, PoseControlNet
-from idol.model.convert.state_dict import Report, transfer
+from idol.model.control import PoseControlNet
+from idol.model.convert.state_dict import UNREADABLE, TransferReport, transfer
 from idol.model.unet import UnifiedUNet
 
-Network = TypeVar("Network", bound=nn.Module)
-Source = TypeVar("Source", bound=ModelMixin)
 Weights = dict[str, Tensor]
 
 DISCO_UNET, DISCO_POSE, DISCO_PROJECTION = "unet.", "controlnet.nets.0.", "refer_clip_proj.weight"
 DISCO_BACKGROUND = "controlnet.nets.1.", "controlnet."
-"""In fine-tuned checkpoints, and in those of human attribute pre-training, which have no other ControlNet."""
+"""Of the background's ControlNet: in fine-tuned checkpoints, and in those of human attribute pre-training,
+which have no other."""
 _LATENT_ENCODER = "controlnet_cond_embedding.conv_in."
 NEW_TO_DISCO = ("modality_embedding.weight",)
-UNREADABLE = (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError)
-
-
-@dataclass(frozen=True)
-class Imported(Generic[Network]):
-    """A network made from published weights, and what became of them."""
-
-    network: Network
-    report: Report
 
 
 @dataclass(frozen=True)
 class DisCo:
-    """DisCo's checkpoint in our networks: one modality, GroupNorm over frames where it was trained so.
+    """DisCo's checkpoint in our networks: one modality, GroupNorm over frames where it has temporal layers.
 
     Attributes:
-        unet: the denoiser; it leaves the background to its ControlNet where there is one. For IDOL's way
-            `unet.with_layers(background="add")`.
+        unet: the U-Net; it leaves the background to a ControlNet where the checkpoint has one.
         control: the pose ControlNet, None where the checkpoint has none (human attribute pre-training).
         background_control: the background's ControlNet, None where the checkpoint has none.
         foreground_projection: CLIP tokens to cross-attention tokens, None where absent.
@@ -64,7 +46,7 @@ class DisCo:
     control: PoseControlNet | None
     background_control: PoseControlNet | None
     foreground_projection: nn.Linear | None
-    report: Report
+    report: TransferReport
 
 
 def read_tensors(path: Path) -> Weights:
@@ -90,12 +72,12 @@ def read_tensors(path: Path) -> Weights:
 
 
 def load_disco(path: str | Path, *, heads: int = 8, groups: int = 32) -> DisCo:
-    """Read a checkpoint that DisCo published; all other sizes are read off the weights.
+    """Read a checkpoint that DisCo published; sizes are inferred from the weights where not given.
 
     Args:
         path: `mp_rank_00_model_states.pt`, or its tensors as `.safetensors`.
-        heads: heads of every attention, which the weights do not tell.
-        groups: groups of every GroupNorm, likewise.
+        heads: heads of every attention, which the weights do not show.
+        groups: groups of every GroupNorm, which they do not show either.
 
     Raises:
         UserError: the file is broken, hostile, or not DisCo's.
@@ -117,7 +99,9 @@ def load_disco(path: str | Path, *, heads: int = 8, groups: int = 32) -> DisCo:
         used |= {DISCO_PROJECTION}
         projection = _linear(source[DISCO_PROJECTION])
     unused = tuple(key for key in source if key not in used)
-    return DisCo(unet, control, background, projection, Report(tuple(sorted(used)), unused, NEW_TO_DISCO))
+    return DisCo(
+        unet, control, background, projection, TransferReport(tuple(sorted(used)), unused, NEW_TO_DISCO)
+    )
 
 
 def _disco_unet(source: Weights, heads: int, groups: int) -> tuple[UnifiedUNet, set[str]]:
@@ -154,7 +138,7 @@ def _disco_control(source: Weights, unet: UnifiedUNet, prefix: str) -> tuple[Pos
 
 
 def _disco_sizes(weights: Weights) -> dict[str, Any]:
-    """Arguments of `UnifiedUNet`, read off DisCo's weights."""
+    """Infer arguments of `UnifiedUNet` from DisCo's weights."""
     levels = range(_count(weights, "down_blocks."))
     temporal = any(".tem_conv." in key for key in weights)
     first = next(key for key in weights if ".transformer_blocks." in key).split("transformer_blocks.")[0]
@@ -172,7 +156,7 @@ def _disco_sizes(weights: Weights) -> dict[str, Any]:
 
 
 def _fill_from_disco(network: nn.Module, weights: Weights, prefix: str) -> set[str]:
-    """Fill `network`; returns the source keys that were used."""
+    """Fill `network` and return the source keys that were used."""
     places = network.state_dict().keys()
     names = {key: [name for name in _names_for_disco(key) if name in places] for key in weights}
     report = transfer(network, {name: weights[key] for key in weights for name in names[key]})
@@ -182,7 +166,7 @@ def _fill_from_disco(network: nn.Module, weights: Weights, prefix: str) -> set[s
 
 
 def _names_for_disco(key: str) -> list[str]:
-    """Our names for one of DisCo's keys.
+    """Return our names of one of DisCo's keys.
 
     DisCo's transformer blocks normalize the temporal attention's input by `norm2`, which the cross-attention
     uses too; the `tem_norm` they hold is never applied. Its ResBlocks do apply theirs.
@@ -203,75 +187,12 @@ def _under(prefix: str, weights: Weights) -> Weights:
 
 
 def _count(weights: Weights, prefix: str) -> int:
-    """How many numbered things there are under `prefix`."""
+    """Count the numbered modules under `prefix`."""
     return len({key.removeprefix(prefix).split(".")[0] for key in weights if key.startswith(prefix)})
 
 
 def _linear(weight: Tensor) -> nn.Linear:
-    """A linear layer without bias that holds `weight` (out, in)."""
+    """Return a linear layer without bias with `weight` (out, in)."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     transfer(linear, {"weight": weight})
     return linear
-
-
-def load_stable_diffusion(
-    source: str | Path, *, motion_adapter: str | Path | None = None, **options: Any
-) -> Imported[UnifiedUNet]:
-    """`UnifiedUNet.from_unet2d` of a pipeline folder, a U-Net folder or a hub id.
-
-    Args:
-        source: e.g. `lambdalabs/sd-image-variations-diffusers`.
-        motion_adapter: folder or hub id of AnimateDiff's weights.
-        **options: those of `from_unet2d`.
-
-    Raises:
-        UserError: not found, broken, incomplete, or of another kind.
-    """
-    unet2d, used, unused = _load(UNet2DConditionModel, source, "unet")
-    if motion_adapter is not None:
-        adapter, more_used, more_unused = _load(MotionAdapter, motion_adapter)
-        options["motion_adapter"] = adapter
-        used, unused = used + more_used, unused + more_unused
-    unet = UnifiedUNet.from_unet2d(unet2d, **options)
-    new = tuple(name for name in unet.state_dict() if name not in used)
-    return Imported(unet, Report(used, unused, new))
-
-
-def load_controlnet(source: str | Path, **options: Any) -> Imported[PoseControlNet]:
-    """`PoseControlNet.from_controlnet` of a folder or hub id, e.g. `lllyasviel/sd-controlnet-openpose`.
-
-    Raises:
-        UserError: not found, broken, incomplete, or of another kind.
-    """
-    controlnet, used, unused = _load(ControlNetModel, source)
-    control = PoseControlNet.from_controlnet(controlnet, **options)
-    return Imported(control, Report(used, unused, tuple(n for n in control.state_dict() if n not in used)))
-
-
-def load_t2i_adapter(source: str | Path) -> Imported[PoseAdapter]:
-    """`PoseAdapter.from_t2i_adapter` of a folder or hub id, e.g. `TencentARC/t2iadapter_openpose_sd14v1`.
-
-    Raises:
-        UserError: not found, broken or incomplete.
-    """
-    adapter, used, unused = _load(T2IAdapter, source)
-    return Imported(PoseAdapter.from_t2i_adapter(adapter), Report(used, unused, ()))
-
-
-def _load(
-    kind: type[Source], source: str | Path, subfolder: str | None = None
-) -> tuple[Source, tuple[str, ...], tuple[str, ...]]:
-    """A diffusers network, the keys that filled it, and the keys it had no place for."""
-    if subfolder is not None and Path(source).is_dir() and not (Path(source) / subfolder).is_dir():
-        subfolder = None  # the folder of the network itself
-    try:
-        options = {} if subfolder is None else {"subfolder": subfolder}
-        network, info = cast(Any, kind).from_pretrained(str(source), output_loading_info=True, **options)
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:160]
-        hint = f"give a folder or hub id of a {kind.__name__}; hub ids need a network the first time"
-        raise UserError(str(source), f"can't be loaded ({reason})", hint) from None
-    if missing := [*info["missing_keys"], *info["mismatched_keys"]]:
-        raise UserError(str(source), f"{missing[0]} is missing or misshapen", "download it again")
-    used = tuple(network.state_dict())
-    return network, used, tuple(info["unexpected_keys"])

@@ -1,4 +1,4 @@
-"""Stable Diffusion's configs in our words. What our network can't hold is refused, never guessed."""
+"""Stable Diffusion's configs as arguments of our networks. Unsupported options are refused, never ignored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diffusers.models.unets.unet_motion_model import MotionAdapter
 
 from idol.errors import UserError
 
-# Config entries that are read, or that do not change what is computed; all others must have their default.
+# Config entries that are read, or do not change what is computed; all others must have their default.
 READ = frozenset(
     "self in_channels out_channels block_out_channels layers_per_block down_block_types up_block_types "
     "attention_head_dim cross_attention_dim norm_num_groups transformer_layers_per_block sample_size "
@@ -30,7 +30,7 @@ ATTENTION = {
 
 
 def encoder_options(network: UNet2DConditionModel | ControlNetModel) -> dict[str, Any]:
-    """Arguments of our networks that hold the same trunk as `network`.
+    """Return the arguments with which our networks have the same encoder as `network`.
 
     Raises:
         UserError: `network` has parts that ours do not have.
@@ -53,8 +53,15 @@ def encoder_options(network: UNet2DConditionModel | ControlNetModel) -> dict[str
     }
 
 
-def adapter_options(adapter: MotionAdapter, trunk: Mapping[str, Any], temporal: str | None) -> dict[str, Any]:
-    """Arguments of the U-Net that hold AnimateDiff's `adapter` beside a `trunk` of `encoder_options`.
+def adapter_options(
+    adapter: MotionAdapter, encoder: Mapping[str, Any], temporal: str | None
+) -> dict[str, Any]:
+    """Return the arguments with which the U-Net has the layers of AnimateDiff's adapter.
+
+    Args:
+        adapter: the motion adapter.
+        encoder: `encoder_options` of the U-Net.
+        temporal: kind of temporal layers that is requested.
 
     Raises:
         UserError: the adapter was made for another U-Net, or `temporal` is not "animatediff".
@@ -65,9 +72,9 @@ def adapter_options(adapter: MotionAdapter, trunk: Mapping[str, Any], temporal: 
     _refuse_unknown(MotionAdapter, config)
     same = {"motion_layers_per_block": "layers_per_block", "motion_norm_num_groups": "norm_num_groups"}
     for name, ours in same.items():
-        if _one(config, name) != trunk[ours]:
+        if _one(config, name) != encoder[ours]:
             raise _refusal(name, config[name])
-    if tuple(config["block_out_channels"]) != trunk["block_out_channels"]:
+    if tuple(config["block_out_channels"]) != encoder["block_out_channels"]:
         raise _refusal("block_out_channels", config["block_out_channels"])
     return {
         "motion_heads": _one(config, "motion_num_attention_heads"),
@@ -84,14 +91,14 @@ def _has_attention(block: str) -> bool:
 
 
 def _refuse_unknown(kind: type, config: Mapping[str, Any]) -> None:
-    """Every option that is not read must have the value it has in Stable Diffusion 1.x: the default."""
+    """Refuse options that are not read and differ from Stable Diffusion 1.x, which has the defaults."""
     for name, option in inspect.signature(kind).parameters.items():
         if name not in READ and config.get(name, option.default) != option.default:
             raise _refusal(name, config[name])
 
 
 def _one(config: Mapping[str, Any], name: str) -> int:
-    """A number that may also be given once per block, all equal."""
+    """Return a number that may also be given once per block, all equal."""
     value = config[name]
     values = {value} if isinstance(value, int) else set(value)
     if len(values) != 1 or not all(isinstance(v, int) for v in values):

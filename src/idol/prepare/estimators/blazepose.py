@@ -167,9 +167,11 @@ def detect_bodies(
     raw, logits = _run("blazepose-detection", small.astype(np.float32) / 127.5 - 1)
     scores = expit(logits[0, :, 0])
     sure = scores > threshold
+    # Offsets and sizes are in pixels of the network's input: normalize to [0, 1].
     raw, scores, cells = raw[0][sure] / _SIDE_FOUND, scores[sure], anchors()[sure]
     boxes = np.concatenate([cells + raw[:, :2] - raw[:, 2:4] / 2, cells + raw[:, :2] + raw[:, 2:4] / 2], -1)
     kept = non_max_suppression(boxes, scores, limit=0.3)
+    # Of the detector's four keypoints the first two: center of the hips, point on the circle.
     points = (cells[:, None] + raw[:, 4:8].reshape(-1, 2, 2))[kept] * _SIDE_FOUND
     return [body_crop(*view.to_image(pair - 0.5)) for pair in points], scores[kept]
 

@@ -70,6 +70,7 @@ class CropTransform:
             (height, width) float32; 0 outside the window.
         """
         matrix = np.vstack([self.matrix(), [0, 0, 1]])
+        # Pillow maps output to input pixels, hence the inverse.
         inverse = np.linalg.inv(matrix)[:2]
         back = Image.fromarray(small).transform(
             (width, height), Image.Transform.AFFINE, tuple(inverse.ravel()), Image.Resampling.BILINEAR
@@ -88,6 +89,7 @@ def crop_around(box: Float, width: int, height: int, margin: float) -> CropTrans
     """
     x0, y0, x1, y1 = (float(v) for v in box)
     w, h = max(x1 - x0, 1.0) * margin, max(y1 - y0, 1.0) * margin
+    # Grow the shorter side, so that the whole box stays inside.
     w, h = max(w, h * width / height), max(h, w * height / width)
     return CropTransform(((x0 + x1) / 2, (y0 + y1) / 2), (w, h), width, height)
 

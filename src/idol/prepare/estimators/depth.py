@@ -63,5 +63,6 @@ class DepthModel:
         image = frame[None].to(self.mean.device).float() / 255
         resized = interpolate(image, self.size, mode="bicubic", antialias=True).clamp(0, 1)
         predicted = self.model((resized - self.mean) / self.std).predicted_depth
+        # Bicubic like the models' own post-processing.
         back = interpolate(predicted[:, None], frame.shape[-2:], mode="bicubic", align_corners=False)
         return back[0, 0].float().cpu().numpy()

@@ -75,6 +75,7 @@ class TopDownEstimator:
         # Averaged with the mirrored image: networks are least certain about left and right.
         x, y = _run_both(net, np.stack([small, small[..., ::-1]]))
         order = mirror_order(self.joints)
+        # Bins per pixel of the SimCC classification.
         split = x.shape[-1] / width
         unflipped = np.roll(x[1, order, ::-1], 1 - int(split), axis=-1)
         found = decode_simcc((x[0] + unflipped) / 2, (y[0] + y[1, order]) / 2, split)

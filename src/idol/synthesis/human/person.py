@@ -82,6 +82,7 @@ class SyntheticPerson:
             Vertices in meters and unit normals, (n, 3) float32 each.
         """
         bones = np.concatenate([poses.rotation[frame].reshape(-1, 9), poses.shift[frame]], 1)
+        # Blend the 3 x 4 bone matrices per vertex: n 12
         mixed = self.weights @ bones.astype(np.float32)
         turn = mixed[:, :9].reshape(-1, 3, 3)
         vertices = (turn @ self.vertices[..., None])[..., 0] + mixed[:, 9:]
@@ -253,6 +254,7 @@ def _merge(subject: str, body: Body, pieces: list[_Piece], credits: tuple[str, .
 
 def _split_seams(piece: _Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Split points at texture seams: return point, uv index of each vertex, and triangles of vertices."""
+    # One integer per (point, uv) pair, so that np.unique finds the vertices.
     pair = piece.triangles.astype(np.int64) * len(piece.uv) + piece.uv_triangles
     unique, number = np.unique(pair.ravel(), return_inverse=True)
     return unique // len(piece.uv), unique % len(piece.uv), number.reshape(-1, 3)

@@ -44,6 +44,7 @@ class CameraEffects:
         if self.blur > 0.25:
             x = gaussian_filter(x, (self.blur, self.blur, 0))
         x = x * self.gain
+        # Saturation around the gray value, contrast around middle gray.
         gray = x.mean(-1, keepdims=True)
         x = ((gray + (x - gray) * self.saturation) - 128) * self.contrast + (128 + self.lift)
         if self.grain > 0:

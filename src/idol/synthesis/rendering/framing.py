@@ -27,6 +27,7 @@ def frame_points(
     yaw, pitch = np.radians(rng.uniform(-30, 30)), np.radians(rng.uniform(-5, 14))
     way = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
     center = (points.min(0) + points.max(0)) / 2
+    # Off-center by at most the margin, and less vertically, so that nothing leaves the image.
     shift = rng.uniform(-1, 1, 2) * np.array([0.8, 0.4]) * (margin - 0.02)
     distance = 3.0
     for _ in range(4):

@@ -140,6 +140,7 @@ class Rasterizer:
             self._panorama.repeat_y = False
         self._camera, self._light = camera, scene.light
         self._set_surface()
+        # Lit and shadowed versions are rendered once; frames only mix them (BACKDROP_FRAGMENT).
         self._draw_empty(self._dim_buffer, 0.0)
         self._draw_empty(self._bright_buffer, 1.0)
 
@@ -158,6 +159,7 @@ class Rasterizer:
             normals: (n, 3) unit normals.
             focus: Center (3,) and half-width of the box that the shadow map covers, in meters.
         """
+        # The shadow map looks along the key light at the person's box alone, which keeps it sharp.
         away = focus[0] + self._light.key * 5
         sun = orthographic(focus[1], 0.1, 10.0) @ look_at(away, focus[0])
         self._vertices.write(np.concatenate([vertices, normals], 1).astype("f4").tobytes())
@@ -183,6 +185,7 @@ class Rasterizer:
         return _Draw(surface, _kept(keep, gl.vertex_array(self._backdrop, flat, index)), image, None, "cloth")
 
     def _texture(self, image: np.ndarray) -> Any:
+        # OpenGL's rows run upwards.
         flipped = np.ascontiguousarray(image[::-1])
         texture = self._gl.texture((image.shape[1], image.shape[0]), image.shape[2], flipped, alignment=1)
         texture.build_mipmaps()

@@ -224,8 +224,10 @@ def harmonics(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "9 3"]:
         (9, 3) coefficients per channel.
     """
     x, y, z, area = _directions(*panorama.shape[:2])
+    # Normalization constants of the real spherical harmonics up to degree 2.
     k = np.array([0.282095] + [0.488603] * 3 + [1.092548] * 2 + [0.315392, 1.092548, 0.546274])
     basis = [np.ones_like(x), y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y]
+    # Cosine lobe per degree: pi, 2 pi / 3, pi / 4.
     spread = np.array([np.pi] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5)
     sums = np.stack([np.einsum("hwc,hw->c", panorama, b * area) for b in basis])
     return sums * (k * k * spread / np.pi)[:, None]
@@ -234,6 +236,7 @@ def harmonics(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "9 3"]:
 def brightest(panorama: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, " 3"]:
     """Return the unit direction (3,) of the brightest pixel above the horizon of a panorama (h, w, 3)."""
     x, y, z, area = _directions(*panorama.shape[:2])
+    # Clamped, so that a single fully overexposed pixel does not decide.
     light = np.minimum(panorama.mean(-1), 50) * area
     light[panorama.shape[0] // 2 :] = 0
     at = np.unravel_index(light.argmax(), light.shape)
