@@ -45,7 +45,7 @@ def test_checkpoints_that_name_files_load_still(saved, tmp_path):
     assert "idol." not in json.dumps(index)
     index |= {"unet": ["idol.gone.unet", "UnifiedUNet"], "control": ["idol.gone.control", "PoseAdapter"]}
     latents = index["latent_config"]
-    latents["color_map"] = latents.pop("colormap")
+    latents["colour_map"] = latents.pop("colormap")
     (folder / "model_index.json").write_text(json.dumps(index))
     old, new = IdolPipeline.from_pretrained(folder), IdolPipeline.from_pretrained(saved)
     assert old.codec_config == new.codec_config

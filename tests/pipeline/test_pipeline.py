@@ -488,7 +488,7 @@ def test_an_index_of_earlier_versions_is_read(tmp_path):
     path = tmp_path / "model_index.json"
     index = json.loads(path.read_text())
     latents = index["latent_config"]
-    latents["offset"], latents["color_map"] = latents.pop("latent_reference"), latents.pop("colormap")
+    latents["offset"], latents["colour_map"] = latents.pop("latent_reference"), latents.pop("colormap")
     index["unet"] = ["idol.model.unet", "UnifiedUNet"]
     path.write_text(json.dumps(index))
     again = IdolPipeline.from_pretrained(tmp_path)

@@ -14,7 +14,7 @@ from idol.clip.modality import Modality
 LatentReference = Literal["none", "background", "draft"]
 ReferenceLatents = Float[Tensor, "b c i j"] | Float[Tensor, "b f c i j"] | Float[Tensor, "b m f c i j"]
 """Latents that are subtracted: of a background, still or moving, or of the draft of every modality."""
-RENAMED_FIELDS = {"color_map": "colormap", "offset": "latent_reference"}
+RENAMED_FIELDS = {"colour_map": "colormap", "offset": "latent_reference"}
 """Fields of `LatentConfig` in checkpoints of earlier versions, and what they are called now."""
 
 
