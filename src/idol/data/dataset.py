@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from numpy.random import Generator
 
+from idol.body.draft import avatar_draft
 from idol.clip import Clip, Pose
 from idol.clip.depth import colorize
 from idol.data.augment import (
@@ -32,7 +33,6 @@ from idol.data.augment import (
 )
 from idol.pose import skeleton
 from idol.pose.foreground_crop import GRAY, foreground_crop
-from idol.pose.limb_warp import LimbWarp
 
 
 @dataclass(frozen=True)
@@ -347,7 +347,7 @@ def _draft(person: Clip, reference: int, clip: Clip, frames: list[int], config: 
         person.video[reference], person.mask[reference], pose, config.size, config.foreground_margin
     )
     background = clip.background if clip.background.ndim == 3 else clip.background[frames]
-    made = LimbWarp.from_image(*crop).draft(clip.pose.select(frames), background)
+    made = avatar_draft(*crop, clip.pose.select(frames), background)
     return np.stack([made.video, colorize(made.depth, config.colormap)][: config.modalities])
 
 

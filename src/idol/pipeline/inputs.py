@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from idol.body.avatar import Avatar
+from idol.body.draft import PosedAvatar
 from idol.clip import Pose
 from idol.diffusion.latents import LatentCodec
 from idol.errors import UserError
@@ -30,7 +32,6 @@ from idol.pipeline.image_inputs import (
     expand_batch,
 )
 from idol.pose.foreground_crop import foreground_crop
-from idol.pose.limb_warp import LimbWarp
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class PipelineInputs:
         poses: `Pose` of each clip or one of all, or skeleton images (b or 1, f, 3, h, w) in [0, 1].
         background: Stills (b, 3, h, w) in [-1, 1]; or moving ones as they were given, (b or 1, f, 3, y, x).
         moving: Whether backgrounds have an image for every frame.
-        limb_warps: The persons cut into limbs, where the U-Net takes drafts; else None.
+        avatars: The persons as bodies in the poses of their clips, where the U-Net takes drafts; else None.
     """
 
     frames: int
@@ -72,7 +73,7 @@ class PipelineInputs:
     poses: tuple[Pose, ...] | Tensor
     background: Any
     moving: bool
-    limb_warps: tuple[LimbWarp, ...] | None = None
+    avatars: tuple[PosedAvatar, ...] | None = None
 
     @classmethod
     def prepare(
@@ -116,10 +117,11 @@ class PipelineInputs:
         first = as_backgrounds(
             background[:, :1] if moving else background, b, 1, settings.height, settings.width
         )
-        warps = _limb_warps(images, masks, foreground_pose, settings) if draft else None
+        avatars = None
         if draft:
-            _one_per_clip(poses, "pose", b)
-        return cls(frames, settings, persons, poses, background if moving else first, moving, warps)
+            driving = _one_per_clip(poses, "pose", b)
+            avatars = _posed_avatars(images, masks, foreground_pose, driving, settings)
+        return cls(frames, settings, persons, poses, background if moving else first, moving, avatars)
 
     @property
     def b(self) -> int:
@@ -150,15 +152,11 @@ class PipelineInputs:
 
     def drafts(self, frames: slice) -> Drafts | None:
         """Return the drafts of some of the frames, or None where the U-Net takes none."""
-        if self.limb_warps is None:
+        if self.avatars is None:
             return None
-        # limbs are blended in 8 bits, as in the drafts that the network was trained on
+        # composited in 8 bits, as in the drafts of training
         behind = ((self.backgrounds(frames) + 1) * 127.5).round().byte().cpu().numpy()
-        poses = _one_per_clip(self.poses, "pose", self.b)
-        made = [
-            warp.draft(pose.select(frames).resized(self.settings.height, self.settings.width), behind[i])
-            for i, (warp, pose) in enumerate(zip(self.limb_warps, poses, strict=True))
-        ]
+        made = [avatar.draft(frames, behind[i]) for i, avatar in enumerate(self.avatars)]
         video = torch.from_numpy(np.stack([draft.video for draft in made]))
         depth = torch.from_numpy(np.stack([draft.depth for draft in made]))
         return Drafts(video.float() / 127.5 - 1, depth)
@@ -233,12 +231,12 @@ def encode_drafts(
         parts: Frames that are encoded at a time.
         device: Where they are encoded.
     """
-    if inputs.limb_warps is None:
+    if inputs.avatars is None:
         return None
 
     def encoded(part: slice) -> Tensor:
         drafts = inputs.drafts(part)
-        assert drafts is not None, "there are limb warps"
+        assert drafts is not None, "there are avatars"
         return codec.encode_draft(drafts.video.to(device), drafts.depth.to(device))
 
     return FrameStore.of((encoded(part) for part in parts), inputs.frames, 2)
@@ -263,15 +261,28 @@ def _checked_poses(pose: Any, b: int, settings: GenerationConfig) -> tuple[tuple
     return images, images.shape[1]
 
 
-def _limb_warps(images: Tensor, masks: Tensor, pose: Any, settings: GenerationConfig) -> tuple[LimbWarp, ...]:
-    """Cut the persons of images (b, 3, h, w) into limbs, at the size of the frames."""
+def _posed_avatars(
+    images: Tensor, masks: Tensor, person_pose: Any, poses: Sequence[Pose], settings: GenerationConfig
+) -> tuple[PosedAvatar, ...]:
+    """Fit a body to each person (b, 3, h, w), at the size of the frames, and pose it by the clip's joints."""
     pixels, side = (images * 255).round().byte().cpu().numpy(), max(settings.height, settings.width)
-    persons = _one_per_clip(pose, "foreground_pose", len(images))
-    crops = (
-        foreground_crop(pixels[i], masks[i].cpu().numpy(), person, side, settings.foreground_margin)
-        for i, person in enumerate(persons)
-    )
-    return tuple(LimbWarp.from_image(*crop) for crop in crops)
+    persons = _one_per_clip(person_pose, "foreground_pose", len(images))
+    posed = []
+    for i, (person, pose) in enumerate(zip(persons, poses, strict=True)):
+        crop = foreground_crop(pixels[i], masks[i].cpu().numpy(), person, side, settings.foreground_margin)
+        try:
+            avatar = Avatar.from_photo(*crop)
+        except ValueError as error:
+            raise UserError("foreground_pose", str(error), "give the joints of the person in the image") from error
+        posed.append(_posed(avatar, pose.resized(settings.height, settings.width)))
+    return tuple(posed)
+
+
+def _posed(avatar: Avatar, pose: Pose) -> PosedAvatar:
+    try:
+        return PosedAvatar.of(avatar, pose)
+    except ValueError as error:
+        raise UserError("pose", str(error), "give a motion in which a person is visible") from error
 
 
 def _one_per_clip(value: Any, argument: str, b: int) -> Sequence[Pose]:

@@ -1,0 +1,108 @@
+"""Drafts of a clip: the avatar of a photo's person in the poses of a motion, in both modalities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from idol.body.avatar import Avatar
+from idol.body.lift import lift
+from idol.body.pinhole import PinholeCamera
+from idol.body.rig import BonePoses
+from idol.clip import Pose
+from idol.clip.depth import from_meters
+
+_PERSON = 0.5  # share of a pixel from which on it counts as the person's
+
+
+class Draft(NamedTuple):
+    """The posed person in front of the background, in both modalities."""
+
+    video: UInt8[np.ndarray, "f 3 y x"]
+    """sRGB, in front of the background."""
+    depth: Float32[np.ndarray, "f y x"]
+    """In [0.2, 1] on the person, normalized over the whole clip; 0 elsewhere."""
+
+
+@dataclass(frozen=True)
+class PosedAvatar:
+    """An avatar in the poses of one clip.
+
+    Attributes:
+        avatar: The person.
+        bones: Its bones in every frame, meters before the camera.
+        camera: The camera of the frames.
+        depth_range: Distances (near, far) of the person over the clip, meters.
+    """
+
+    avatar: Avatar
+    bones: BonePoses
+    camera: PinholeCamera
+    depth_range: tuple[float, float]
+
+    @classmethod
+    def of(cls, avatar: Avatar, pose: Pose) -> PosedAvatar:
+        """Lift a clip's joints and pose the avatar by them.
+
+        Args:
+            avatar: The person.
+            pose: Joints of all frames, in pixels of the frames to be drawn.
+
+        Raises:
+            ValueError: If no frame shows two joints.
+        """
+        lifted = lift(pose, body=avatar.mesh.body)
+        bones = avatar.point_rig.pose(lifted.in_meters())
+        return cls(avatar, bones, lifted.camera, _depth_range(avatar, bones, lifted.camera))
+
+    def draft(self, frames: slice, background: UInt8[np.ndarray, "*g 3 y x"]) -> Draft:
+        """Draw some of the frames.
+
+        Args:
+            frames: Which of the clip's frames.
+            background: (3, y, x), or (n, 3, y, x) with one image per drawn frame.
+        """
+        drawn = self.avatar.draw(BonePoses(self.bones.rotation[frames], self.bones.shift[frames]), self.camera)
+        return Draft(drawn.over(background), from_meters(drawn.depth, drawn.alpha > _PERSON, self.depth_range))
+
+
+def avatar_draft(
+    image: UInt8[np.ndarray, "3 h w"],
+    mask: Bool[np.ndarray, "h w"],
+    person_pose: Pose,
+    pose: Pose,
+    background: UInt8[np.ndarray, "*g 3 y x"],
+) -> Draft:
+    """Draft a clip in one piece.
+
+    Args:
+        image: Photo of the person, about as large as the frames.
+        mask: The person in it.
+        person_pose: Its joints in the photo, one frame.
+        pose: Joints of f frames of height y and width x.
+        background: (3, y, x) or (f, 3, y, x) uint8 sRGB.
+
+    Raises:
+        ValueError: If photo, mask and joints do not belong together.
+    """
+    avatar = Avatar.from_photo(image, mask, person_pose)
+    return PosedAvatar.of(avatar, pose).draft(slice(None), background)
+
+
+def _depth_range(avatar: Avatar, bones: BonePoses, camera: PinholeCamera) -> tuple[float, float]:
+    """Return the distances of the nearest and the farthest surface in the frames that faces the camera."""
+    near, far = np.inf, 0.0
+    for frame in range(len(bones.rotation)):
+        vertices, normals = avatar.posed(bones, frame)
+        column, row, distance = camera.project(vertices).T
+        inside = (np.abs(column - camera.center_x) * 2 < camera.width) & (
+            np.abs(row - camera.center_y) * 2 < camera.height
+        )
+        # the camera is at the origin: a normal against the line of sight faces it
+        shown = distance[inside & (np.einsum("ni,ni->n", normals, vertices) < 0)]
+        if shown.size:
+            near, far = min(near, float(shown.min())), max(far, float(shown.max()))
+    return (near, far) if near < far else (1.0, 2.0)  # nobody in any frame: any range serves
