@@ -124,7 +124,7 @@ def test_reach_is_set_and_hands_follow():
 
 
 def test_known_pose_stays_and_a_wrong_one_comes_nearer():
-    """Weak perspective: true depths agree with lengths; wrong ones are mended most where limbs lie in depth."""
+    """True depths agree with lengths; wrong ones are mended most where limbs lie in depth."""
     truth = standing(4) * 100.0
     rest = PointRig(load_body().average).rest
     start, end = np.array(LIMBS).T
