@@ -1,5 +1,6 @@
 """A photo's person as a body: given back in the photo's pose, whole in others, and the same on both sides."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -79,6 +80,14 @@ def test_turned_person_is_whole_and_has_a_back_without_a_face():
     assert (back.alpha > 0).mean() == pytest.approx((front.alpha > 0).mean(), rel=0.25)
     on_head = back.part[0] == 1 + HEAD
     assert on_head.any() and not (back.source[0][on_head] == 1 + SOURCES.index("through")).any()
+
+
+def test_other_threads_draw_the_same():
+    here = avatar().draw(avatar().photo_poses, height=141, width=141)
+    with ThreadPoolExecutor(1) as pool:
+        there = pool.submit(lambda: avatar().draw(avatar().photo_poses, height=141, width=141)).result()
+    assert here.alpha.any()
+    np.testing.assert_array_equal(here.color, there.color)
 
 
 def test_depth_and_normals_are_those_of_the_body():

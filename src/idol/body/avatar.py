@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -115,10 +116,16 @@ class Avatar:
             backend=backend,
         )
 
-    @cached_property
+    @property
     def painter(self) -> Painter:
-        """What draws this person, with everything uploaded that stays."""
-        return make_painter(self.textured, self.backend)
+        """What draws this person in this thread, with everything uploaded that stays."""
+        if not hasattr(self._of_thread, "painter"):
+            self._of_thread.painter = make_painter(self.textured, self.backend)
+        return self._of_thread.painter
+
+    @cached_property
+    def _of_thread(self) -> threading.local:
+        return threading.local()
 
     @cached_property
     def point_rig(self) -> PointRig:

@@ -287,7 +287,7 @@ class _Screen:
 
 
 def _context() -> Any:
-    """The process's one OpenGL context."""
+    """The thread's one OpenGL context."""
     try:
         return gl_context()
     except RuntimeError as error:
