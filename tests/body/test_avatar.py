@@ -99,6 +99,16 @@ def test_depth_and_normals_are_those_of_the_body():
     assert (made.normals[0, 2][on] > 0).mean() > 0.95
 
 
+def test_depth_range_is_that_of_the_pictures():
+    poses = avatar().photo_poses
+    depth = avatar().draw(poses).depth
+    near, far = avatar().depth_range(poses)
+    assert near == pytest.approx(depth.min(), abs=0.03)
+    assert far == pytest.approx(depth[np.isfinite(depth)].max(), abs=0.05)
+    with pytest.raises(ValueError, match="nobody in the picture"):
+        avatar().depth_range(poses.moved(np.array([50.0, 0, 0])))
+
+
 def test_robe_stays_one_piece():
     image, mask, pose, points = photo()
     skirt = mask.copy()

@@ -168,6 +168,32 @@ class Avatar:
             self.painter.draw_into(drawn.frame(k), *self.posed(poses, k), camera)
         return drawn
 
+    def depth_range(self, poses: BonePoses, camera: PinholeCamera | None = None) -> tuple[float, float]:
+        """Return how near and far a person comes over a whole clip, in meters, without drawing it.
+
+        Long clips are drawn in parts, whose depth must share one range: see `idol.clip.depth`.
+
+        Args:
+            poses: Of the bones, all frames.
+            camera: What sees them; by default the photo's.
+
+        Raises:
+            ValueError: If the person is in no frame's picture.
+        """
+        camera = camera or self.photo_camera
+        near, far = np.inf, 0.0
+        for k in range(len(poses.rotation)):
+            vertices, normals = self.posed(poses, k)
+            x, y, distance = camera.project(vertices.astype(float)).T
+            facing = (normals * vertices).sum(1) < 0
+            shown = facing & (abs(x - camera.width / 2) < camera.width / 2) & (distance > 0)
+            shown &= abs(y - camera.height / 2) < camera.height / 2
+            if shown.any():
+                near, far = min(near, distance[shown].min()), max(far, distance[shown].max())
+        if not near < far:
+            raise ValueError("poses: found nobody in the picture, expected a person in at least one frame")
+        return float(near), float(far)
+
 
 def _textured(mesh: SkinMesh, texture: Texture, layers: list[SoftLayer], photo: np.ndarray) -> TexturedMesh:
     """Body and layers as one mesh with colors from the photo."""
