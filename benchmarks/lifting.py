@@ -4,8 +4,8 @@ People of the synthetic test split perform recordings that no training has seen,
 synthetic clips are shot with; joints that the body or the image's edge hides are not given. Nothing is
 drawn but the naked body's depth. Errors are those of the 18 joints in depth, relative to the middle of the
 hips, in centimeters at their distance; intervals are over recordings. The flat baseline has no depth at all.
-A tilt of the camera cannot be told from a lean of the person by joints alone: `untilted_cm` is what is left when
-each clip is turned about the image's horizontal axis by the one angle that fits best.
+A tilt of the camera cannot be told from a lean of the person by joints alone: `untilted_cm` is what is left
+when each clip is turned about the image's horizontal axis by the one angle that fits best.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """A photo's person as a body: given back in the photo's pose, whole in others, and the same on both sides."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def test_turned_person_is_whole_and_has_a_back_without_a_face():
     assert on_head.any() and not (back.source[0][on_head] == 1 + SOURCES.index("through")).any()
 
 
+def test_other_threads_draw_the_same():
+    here = avatar().draw(avatar().photo_poses, height=141, width=141)
+    with ThreadPoolExecutor(1) as pool:
+        there = pool.submit(lambda: avatar().draw(avatar().photo_poses, height=141, width=141)).result()
+    assert here.alpha.any()
+    np.testing.assert_array_equal(here.color, there.color)
+
+
 def test_depth_and_normals_are_those_of_the_body():
     made = avatar().draw(avatar().photo_poses)
     on = made.alpha[0] == 1
@@ -88,6 +97,16 @@ def test_depth_and_normals_are_those_of_the_body():
     assert -vertices[:, 2].max() <= made.depth[0][on].min() < made.depth[0][on].max() <= -vertices[:, 2].min()
     np.testing.assert_allclose(np.linalg.norm(made.normals[0][:, on], axis=0), 1, atol=1e-3)
     assert (made.normals[0, 2][on] > 0).mean() > 0.95
+
+
+def test_depth_range_is_that_of_the_images():
+    poses = avatar().photo_poses
+    depth = avatar().draw(poses).depth
+    near, far = avatar().depth_range(poses)
+    assert near == pytest.approx(depth.min(), abs=0.03)
+    assert far == pytest.approx(depth[np.isfinite(depth)].max(), abs=0.05)
+    with pytest.raises(ValueError, match="nobody in the image"):
+        avatar().depth_range(poses.moved(np.array([50.0, 0, 0])))
 
 
 def test_robe_stays_one_piece():

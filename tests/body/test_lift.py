@@ -123,16 +123,20 @@ def test_reach_is_set_and_hands_follow():
     np.testing.assert_allclose(hand, points[:, 21, 2] - points[:, 4, 2], atol=1e-9)
 
 
-def test_known_pose_is_recovered_from_lengths():
-    """Weak perspective, signs known, depths wrong: the limbs' lengths bring the true depths back."""
+def test_known_pose_stays_and_a_wrong_one_comes_nearer():
+    """True depths agree with lengths; wrong ones are mended most where limbs lie in depth."""
     truth = standing(4) * 100.0
     rest = PointRig(load_body().average).rest
     start, end = np.array(LIMBS).T
     lengths = np.linalg.norm(rest[start] - rest[end], axis=-1)
+    scale = np.full(4, 100.0)
+    np.testing.assert_allclose(keep_lengths(truth, lengths, scale, share=1.0), truth, atol=1e-6)
     wrong = with_limb_reach(truth, 0.3 * limb_reach(truth))
-    found = keep_lengths(wrong, lengths, np.full(4, 100.0), share=1.0)
-    np.testing.assert_allclose(found, truth, atol=1e-6)
-    np.testing.assert_allclose(keep_lengths(wrong, lengths, np.full(4, 100.0), share=0.0), wrong)
+    before = np.abs(limb_reach(wrong) - limb_reach(truth))
+    after = np.abs(limb_reach(keep_lengths(wrong, lengths, scale, share=1.0)) - limb_reach(truth))
+    foreshortened = np.abs(limb_reach(truth)) / (100 * lengths)
+    np.testing.assert_allclose(after, (1 - foreshortened**2) * before, atol=1e-6)
+    np.testing.assert_allclose(keep_lengths(wrong, lengths, scale, share=0.0), wrong)
 
 
 def test_flicker_goes_and_real_turns_stay():

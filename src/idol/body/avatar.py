@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -115,10 +116,16 @@ class Avatar:
             backend=backend,
         )
 
-    @cached_property
+    @property
     def painter(self) -> Painter:
-        """What draws this person, with everything uploaded that stays."""
-        return make_painter(self.textured, self.backend)
+        """What draws this person in this thread, with everything uploaded that stays."""
+        if not hasattr(self._of_thread, "painter"):
+            self._of_thread.painter = make_painter(self.textured, self.backend)
+        return self._of_thread.painter
+
+    @cached_property
+    def _of_thread(self) -> threading.local:
+        return threading.local()
 
     @cached_property
     def point_rig(self) -> PointRig:
@@ -160,6 +167,32 @@ class Avatar:
         for k in range(len(poses.rotation)):
             self.painter.draw_into(drawn.frame(k), *self.posed(poses, k), camera)
         return drawn
+
+    def depth_range(self, poses: BonePoses, camera: PinholeCamera | None = None) -> tuple[float, float]:
+        """Return how near and far a person comes over a whole clip, in meters, without drawing it.
+
+        Long clips are drawn in parts, whose depth must share one range: see `idol.clip.depth`.
+
+        Args:
+            poses: Of the bones, all frames.
+            camera: What sees them; by default the photo's.
+
+        Raises:
+            ValueError: If the person is in no frame's image.
+        """
+        camera = camera or self.photo_camera
+        near, far = np.inf, 0.0
+        for k in range(len(poses.rotation)):
+            vertices, normals = self.posed(poses, k)
+            x, y, distance = camera.project(vertices.astype(float)).T
+            facing = (normals * vertices).sum(1) < 0
+            shown = facing & (abs(x - camera.width / 2) < camera.width / 2) & (distance > 0)
+            shown &= abs(y - camera.height / 2) < camera.height / 2
+            if shown.any():
+                near, far = min(near, distance[shown].min()), max(far, distance[shown].max())
+        if not near < far:
+            raise ValueError("poses: found nobody in the image, expected a person in at least one frame")
+        return float(near), float(far)
 
 
 def _textured(mesh: SkinMesh, texture: Texture, layers: list[SoftLayer], photo: np.ndarray) -> TexturedMesh:

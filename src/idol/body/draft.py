@@ -52,11 +52,11 @@ class PosedAvatar:
             pose: Joints of all frames, in pixels of the frames to be drawn.
 
         Raises:
-            ValueError: If no frame shows two joints.
+            ValueError: If no frame shows two joints, or the person is outside all frames.
         """
         lifted = lift(pose, body=avatar.mesh.body)
         bones = avatar.point_rig.pose(lifted.in_meters())
-        return cls(avatar, bones, lifted.camera, _depth_range(avatar, bones, lifted.camera))
+        return cls(avatar, bones, lifted.camera, avatar.depth_range(bones, lifted.camera))
 
     def draft(self, frames: slice, background: UInt8[np.ndarray, "*g 3 y x"]) -> Draft:
         """Draw some of the frames.
@@ -90,19 +90,3 @@ def avatar_draft(
     """
     avatar = Avatar.from_photo(image, mask, person_pose)
     return PosedAvatar.of(avatar, pose).draft(slice(None), background)
-
-
-def _depth_range(avatar: Avatar, bones: BonePoses, camera: PinholeCamera) -> tuple[float, float]:
-    """Return the distances of the nearest and the farthest surface in the frames that faces the camera."""
-    near, far = np.inf, 0.0
-    for frame in range(len(bones.rotation)):
-        vertices, normals = avatar.posed(bones, frame)
-        column, row, distance = camera.project(vertices).T
-        inside = (np.abs(column - camera.center_x) * 2 < camera.width) & (
-            np.abs(row - camera.center_y) * 2 < camera.height
-        )
-        # the camera is at the origin: a normal against the line of sight faces it
-        shown = distance[inside & (np.einsum("ni,ni->n", normals, vertices) < 0)]
-        if shown.size:
-            near, far = min(near, float(shown.min())), max(far, float(shown.max()))
-    return (near, far) if near < far else (1.0, 2.0)  # nobody in any frame: any range serves

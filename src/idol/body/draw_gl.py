@@ -107,7 +107,7 @@ class _Screen:
 
 
 class GlPainter:
-    """A mesh uploaded once, drawn frame after frame.
+    """A mesh uploaded once, drawn frame after frame, in the thread that has made the painter.
 
     Args:
         mesh: What is drawn.
@@ -119,7 +119,7 @@ class GlPainter:
 
     def __init__(self, mesh: TexturedMesh) -> None:
         self._gl = gl = gl_context()
-        self._program, self._resolve, self._square = _programs()
+        self._program, self._resolve, self._square = _programs(gl)
         h, w = mesh.photo.shape[:2]
         self._photo = gl.texture((w, h), 4, np.ascontiguousarray(mesh.photo).tobytes())
         self._photo.filter, self._photo.repeat_x, self._photo.repeat_y = (gl.LINEAR, gl.LINEAR), False, False
@@ -152,7 +152,7 @@ class GlPainter:
         if box is None or vertices[:, 2].max() >= 0:
             return
         self._moving.write(np.hstack([vertices, normals]).astype(np.float32, copy=False).tobytes())
-        screen = _screen(camera.height, camera.width)
+        screen = _screen(self._gl, camera.height, camera.width)
         self._draw_samples(screen, camera, box)
         self._draw_pixels(screen, box)
         _fill(frame, box, *(_read(screen.finished, box, k) for k in range(3)))
@@ -189,18 +189,17 @@ def _size(box: tuple[int, int, int, int]) -> tuple[int, int]:
     return box[2] - box[0], box[3] - box[1]
 
 
-@lru_cache(1)
-def _programs() -> tuple[Any, Any, Any]:
+@lru_cache(4)
+def _programs(gl: Any) -> tuple[Any, Any, Any]:
     """The program of the mesh, that of the finished pixels, and the square it runs over."""
-    gl = gl_context()
     resolve = gl.program(_SCREEN, _RESOLVE)
     corners = gl.buffer(np.array([-1, -1, 1, -1, -1, 1, 1, 1], "f4"))
     return gl.program(_VERTEX, _FRAGMENT), resolve, gl.vertex_array(resolve, [(corners, "2f", "corner")])
 
 
 @lru_cache(4)
-def _screen(height: int, width: int) -> _Screen:
-    return _Screen(gl_context(), height, width)
+def _screen(gl: Any, height: int, width: int) -> _Screen:
+    return _Screen(gl, height, width)
 
 
 def _read(finished: Any, box: tuple[int, int, int, int], attachment: int) -> np.ndarray:

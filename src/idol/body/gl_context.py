@@ -1,25 +1,29 @@
-"""The process's one OpenGL context, off-screen through EGL (a GPU or llvmpipe)."""
+"""The OpenGL context of a thread, off-screen through EGL (a GPU or llvmpipe)."""
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import Any
 
+_OF_THREAD = threading.local()
 
-@lru_cache(1)
+
 def gl_context() -> Any:
-    """Return the context, made at first use; of several only the latest would be drawn into.
+    """Return this thread's one context, made at first use; of several only the latest would be drawn into.
 
     Raises:
         ImportError: If moderngl is not installed.
         RuntimeError: If there is no EGL.
     """
-    import moderngl
+    if not hasattr(_OF_THREAD, "context"):
+        import moderngl
 
-    try:
-        return moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
-    except Exception as error:
-        raise RuntimeError(f"no OpenGL context through EGL ({error})") from error
+        try:
+            _OF_THREAD.context = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
+        except Exception as error:
+            raise RuntimeError(f"no OpenGL context through EGL ({error})") from error
+    return _OF_THREAD.context
 
 
 @lru_cache(1)

@@ -30,14 +30,15 @@ class LiftConfig:
 
     Attributes:
         least_confidence: Joints below it count as not seen.
-        length_share: How far the depth of limbs goes to what their lengths ask for, in [0, 1].
+        length_share: How far the depth of limbs goes to what their lengths ask for, in [0, 1]; see
+            `idol.body.limb_depths.keep_lengths`.
         outlier: Joints farther than this share of the person's size from where the network expects them are
             not believed.
         distance: How the distance to the camera is found.
     """
 
     least_confidence: float = 0.3
-    length_share: float = 0.5
+    length_share: float = 0.7
     outlier: float = 0.35
     distance: DistanceConfig = field(default_factory=DistanceConfig)
 

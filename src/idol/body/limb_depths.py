@@ -51,19 +51,23 @@ def keep_lengths(
     """Return the points with limbs that are nearer to their true length.
 
     The image tells how much of a limb's length lies in its plane; the rest is depth. Which way, the points
-    say.
+    say. Of a limb that lies nearly in the plane a small error of length is a large one of depth (l dl / d),
+    so the length counts by the square of the share of it that is depth.
 
     Args:
         points: Pixels.
         lengths: Of the limbs in meters.
         pixels_per_meter: At the hips, frame by frame.
-        share: How far to go from the depth given to the one that the length asks for, in [0, 1].
+        share: How far a limb that points at the camera goes from the depth given to the one that its length
+            asks for, in [0, 1].
     """
     start, end = np.array(LIMBS).T
     flat = np.linalg.norm(points[:, end, :2] - points[:, start, :2], axis=-1)
     reach = limb_reach(points)
-    deep = np.sqrt(np.maximum((pixels_per_meter[:, None] * lengths) ** 2 - flat**2, 0.0))
-    return with_limb_reach(points, (1 - share) * reach + share * np.sign(reach) * deep)
+    full = pixels_per_meter[:, None] * lengths
+    deep = np.sqrt(np.maximum(full**2 - flat**2, 0.0))
+    believed = share * (deep / full) ** 2
+    return with_limb_reach(points, (1 - believed) * reach + believed * np.sign(reach) * deep)
 
 
 def without_flicker(points: Float[np.ndarray, "f 22 3"]) -> Float[np.ndarray, "f 22 3"]:

@@ -31,7 +31,7 @@ from idol.body.zbuffer import Hits, find_hits
 _SEEN, _TWIN, _THROUGH, _GUESSED = range(len(SOURCES))
 _RIM_SLACK = 8  # of 255
 _RIM_SHARE = 0.9  # of the person in a pixel along the mask's outline
-_FACING = 0.2  # least cosine between a seen vertex' normal and the way to the camera
+_FACING = 0.35  # least cosine between a seen vertex' normal and the way to the camera
 _FACING_HEAD = 0.1  # the same for heads, of whose hair the photo may show no more than a border
 _GRAZING = 0.1  # cosine up to which a place looks past the camera: the photo shows it as a streak
 _BEHIND = 0.05  # meters: farther behind what the photo shows, a vertex is hidden

@@ -21,6 +21,13 @@ _ARMS, _LEGS = [3, 4, 6, 7], [9, 10, 12, 13]
 _IMAGE = 256.0  # pixels; only ratios matter
 # What estimators lose or confuse together.
 _LOST = (_LEGS, [10, 13], [4], [7], [3, 4], [6, 7], [12, 13], [9, 10], _FACE)
+# A joint, the one that it hangs on (-1: the middle of the hips), and the length that both sides share.
+_TREE = (
+    (8, -1, 0), (11, -1, 0), (1, -1, 1), (2, 1, 2), (5, 1, 2), (3, 2, 3), (6, 5, 3), (4, 3, 4), (7, 6, 4),
+    (21, 4, 5), (20, 7, 5), (9, 8, 6), (12, 11, 6), (10, 9, 7), (13, 12, 7), (19, 10, 8), (18, 13, 8),
+    (0, 1, 9), (14, 0, 10), (15, 0, 10), (16, 0, 10), (17, 0, 10),
+)  # fmt: skip
+_LENGTHS = 11
 _CONFUSED = (_LEGS, [10, 13], _ARMS, [4, 7], list(range(2, 14)))
 
 
@@ -74,7 +81,7 @@ def random_views(points: Float[Tensor, "n f 22 3"], rng: torch.Generator, worsen
     """See windows of points through random cameras and an imperfect estimator.
 
     Args:
-        points: Meters, Y up.
+        points: Meters, Y up; bones are made a little longer or shorter.
         rng: Source of randomness.
         worsen: Whether joints also jitter, swap sides and go missing; hidden ones are hidden either way.
 
@@ -82,7 +89,7 @@ def random_views(points: Float[Tensor, "n f 22 3"], rng: torch.Generator, worsen
         One view of each window, half of them mirrored.
     """
     draw = _Draw(rng, len(points))
-    turned = _turned(_mirrored(points, draw), draw)
+    turned = _turned(_mirrored(_with_other_lengths(points, draw), draw), draw)
     image, depth, focal = _projected(turned, draw)
     hips = depth[:, :, _HIPS].mean(-1, keepdim=True)
     scale = focal[:, None] / hips[..., 0]
@@ -93,6 +100,22 @@ def random_views(points: Float[Tensor, "n f 22 3"], rng: torch.Generator, worsen
     if worsen:
         joints, confidence = _worsened(joints, confidence, draw)
     return Views(joints * (confidence > 0)[..., None], confidence, truth, scale)
+
+
+def _with_other_lengths(points: Tensor, draw: _Draw) -> Tensor:
+    """Points of people whose bones are longer or shorter by a few per cent, each window its own.
+
+    People differ more than bodies of the shape model, and estimators put joints a little elsewhere.
+    """
+    shared = 0.06 * draw.normal(draw.n, _LENGTHS)
+    own = 0.01 * draw.normal(draw.n, points.shape[2])
+    hips = points[:, :, _HIPS].mean(2)
+    made = points.clone()
+    for joint, parent, length in _TREE:
+        start, at = (hips, hips) if parent < 0 else (points[:, :, parent], made[:, :, parent])
+        factor = torch.exp(shared[:, length] + own[:, joint])[:, None, None]
+        made[:, :, joint] = at + factor * (points[:, :, joint] - start)
+    return made
 
 
 def _mirrored(points: Tensor, draw: _Draw) -> Tensor:

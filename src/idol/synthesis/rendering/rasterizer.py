@@ -297,7 +297,7 @@ class _Screen:
 
 
 def _context() -> Any:
-    """Return the one OpenGL context of the process: of several only the latest would be drawn into."""
+    """Return the thread's one OpenGL context: of several only the latest would be drawn into."""
     try:
         return gl_context()
     except RuntimeError as error:
