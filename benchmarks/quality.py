@@ -1,10 +1,12 @@
-"""Does it do what it should? `python benchmarks/quality.py` prints every figure beside its trivial baselines.
+"""Quality of a checkpoint on synthetic test clips, beside trivial baselines and fixed goals.
 
-The synthetic test split (people and motions that no training saw) is made from a fixed seed; each clip is
-made anew from its first frame, its clean plate and its joints, with the defaults of `idol generate`; all are
-judged by `idol.evaluate`, beside them the reference pasted without moving, the clean plate alone, the draft
-that the network starts from ("draft"), and what the autoencoder makes of the true clip ("ceiling"). May be
-stopped at any moment and started again.
+    python benchmarks/quality.py
+
+The test split (people and motions that no training saw) is rendered from a fixed seed. Each clip is
+regenerated from its first frame, its background and its joints with the defaults of `idol generate`, and
+scored by `idol.evaluate` against: the person pasted without moving ("pasted"), the background alone
+("plate"), the limb-warp draft that the network starts from ("draft"), and the reference after a round trip
+through the autoencoder ("ceiling"). Can be interrupted and continued.
 """
 
 from __future__ import annotations
@@ -24,25 +26,34 @@ from rich.table import Table
 
 from idol.clip import Clip
 from idol.clip.depth import colorize_tensor
-from idol.console import progress_bar
-from idol.evaluation.evaluate import ClipShards, evaluate
-from idol.evaluation.report import Report
-from idol.experiments.regenerate import anew, inputs_of, make_all
-from idol.generation.generate import checkpoint_files, load_pipeline
+from idol.console import show_progress
+from idol.evaluation.clip_sets import ClipShards
+from idol.evaluation.evaluate import evaluate
+from idol.evaluation.report import ClipMetricsReport
+from idol.experiments.regenerate import inputs_from_clip, make_clips, regenerate_clip
+from idol.generation.environment import checkpoint_files, load_pipeline
 from idol.pipeline.config import IdolOutput
 from idol.pipeline.pipeline import IdolPipeline
 from idol.pose.foreground_crop import foreground_crop
-from idol.pose.limb_warp import draft
+from idol.pose.limb_warp import LimbWarp
 
 SEED = 20241015
-"""Of the clips; changing it makes every earlier number incomparable."""
+"""Seed of the clips; results of another seed cannot be compared with earlier ones."""
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One figure that must be reached: `value` at most or at least `limit`, and better `aim`."""
+    """A result that must be reached.
+
+    Attributes:
+        name: What is measured.
+        value: The result.
+        limit: The largest or smallest acceptable value.
+        aim: A better value to aim for; None for none.
+        at_most: Whether smaller is better.
+    """
 
     name: str
     value: float
@@ -52,46 +63,48 @@ class Goal:
 
     @property
     def reached(self) -> bool:
-        """Whether it is; never for a figure that could not be measured."""
+        """Whether the limit is met; never by a value that could not be measured."""
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
 
-def goals(report: Report) -> list[Goal]:
-    """What the small model is asked to reach on the test split."""
+def goals(report: ClipMetricsReport) -> list[Goal]:
+    """Return what the small model must reach on the test split."""
 
     def get(row: str, column: str = "generated") -> float:
         return report.estimate(column, row).value
 
-    from_ceiling = get("lpips") - get("lpips", "ceiling")
-    way = get("lpips", "pasted") - get("lpips", "ceiling")
-    nearer = from_ceiling / way if way > 0 else math.inf  # a ceiling below the pasted image is no ceiling
+    above_ceiling = get("lpips") - get("lpips", "ceiling")
+    span = get("lpips", "pasted") - get("lpips", "ceiling")
+    relative_lpips = (
+        above_ceiling / span if span > 0 else math.inf
+    )  # a ceiling below the pasted image is no ceiling
     return [
         Goal("depth L2", get("depth_l2"), 0.010, 0.005, True),
         Goal("silhouette IoU", get("silhouette_iou"), 0.88, 0.93, False),
         Goal("alignment IoU, depth and own video", get("alignment_found"), 0.90, 0.95, False),
-        Goal("joints, share of the true video's", get("joints_of_true"), 0.90, None, False),
-        Goal("LPIPS, way from ceiling (0) to pasted (1)", nearer, 0.5, None, True),
-        Goal("flicker, multiple of the true video's", get("flicker_of_true"), 1.5, None, True),
+        Goal("joints, relative to the reference video", get("joints_of_true"), 0.90, None, False),
+        Goal("LPIPS, from ceiling (0) to pasted (1)", relative_lpips, 0.5, None, True),
+        Goal("flicker, relative to the reference video", get("flicker_of_true"), 1.5, None, True),
     ]
 
 
 def main() -> None:
-    """Make, judge, print, write."""
+    """Generate, score, print and write."""
     options = _options()
-    test = split_clips(options)
+    test = test_clips(options)
     pipe = load_pipeline(options.weights, options.device)
     run = options.out / _fingerprint(pipe, options.steps)
-    made = {
-        "generated": lambda clip: anew(pipe, clip, options.steps),
-        "ceiling": lambda clip: reconstructed(pipe, clip),
-        "draft": drafted,
+    outputs = {
+        "generated": lambda clip: regenerate_clip(pipe, clip, options.steps),
+        "ceiling": lambda clip: reconstruct(pipe, clip),
+        "draft": limb_warp_draft,
     }
-    for name, make in made.items():
-        with progress_bar(name) as progress:
-            make_all(test, run / name, make, progress, options.clips)
+    for name, make in outputs.items():
+        with show_progress(name) as progress:
+            make_clips(test, run / name, make, progress, options.clips)
     steps = options.steps or pipe.defaults.num_inference_steps
     del pipe
-    report = judged(run, test, options)
+    report = score_clips(run, test, options)
     result = {
         "weights": options.weights,
         "split": options.split,
@@ -108,30 +121,30 @@ def main() -> None:
     console.print(_goal_table(report))
 
 
-def split_clips(options: argparse.Namespace) -> ClipShards:
-    """The clips to be made anew: those given by `--data`, or drawn (once) from the fixed seed."""
+def test_clips(options: argparse.Namespace) -> ClipShards:
+    """Return the clips to regenerate: those of `--data`, or ones rendered once from the fixed seed."""
     if options.data is not None:
         return ClipShards(options.data)
     from idol import synthesis
 
     folder = options.out / f"{options.split}-{SEED}"
-    with progress_bar("drawing the clips") as progress:
-        synthesis.generate(folder, options.clips, SEED, split=options.split, progress=progress)
+    with show_progress("rendering the clips") as progress:
+        synthesis.synth(folder, options.clips, SEED, split=options.split, progress=progress)
     return ClipShards(folder)
 
 
 @torch.no_grad()
-def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
-    """The true clip after a way through the autoencoder: no generation through it can come closer.
+def reconstruct(pipe: IdolPipeline, reference: Clip) -> Clip:
+    """Return the reference after a round trip through the autoencoder: a bound of what can be generated.
 
-    The pipeline runs one step, after which the true latents take the place of its own: what it does with
-    latents (known detail is put back, depth below the floor is cleared) is done with these, too.
+    The pipeline runs one step, after which the reference's latents replace its own, so that what it does with
+    latents (detail is restored, depth below the floor is cleared) is done with these too.
     """
     device = pipe.device
-    video = torch.from_numpy(true.video)[None].to(device).float() / 127.5 - 1
-    depth = colorize_tensor(torch.from_numpy(true.depth)[None].to(device), pipe.codec_config.colormap)
-    latents = pipe.codec.encode(video, depth, _reference(pipe, true))
-    inputs = inputs_of(true)
+    video = torch.from_numpy(reference.video)[None].to(device).float() / 127.5 - 1
+    depth = colorize_tensor(torch.from_numpy(reference.depth)[None].to(device), pipe.codec_config.colormap)
+    latents = pipe.codec.encode(video, depth, _latent_reference(pipe, reference))
+    inputs = inputs_from_clip(reference)
     output = pipe(
         inputs.person,
         inputs.mask,
@@ -144,52 +157,60 @@ def reconstructed(pipe: IdolPipeline, true: Clip) -> Clip:
     )
     assert isinstance(output, IdolOutput) and isinstance(output.depth, np.ndarray)
     frames = np.rint(np.asarray(output.video)[0] * 255).astype(np.uint8)
-    return replace(true, video=frames, depth=output.depth[0])
+    return replace(reference, video=frames, depth=output.depth[0])
 
 
-def _reference(pipe: IdolPipeline, true: Clip) -> torch.Tensor:
-    """What the pipeline's latents of a clip are counted from."""
-    if pipe.codec_config.offset != "draft":
-        return pipe.codec.encode_image(torch.from_numpy(true.background)[None].to(pipe.device) / 127.5 - 1)
-    made = drafted(true)
-    video = torch.from_numpy(made.video)[None].to(pipe.device) / 127.5 - 1
-    return pipe.codec.encode_draft(video, torch.from_numpy(made.depth)[None].to(pipe.device))
+def _latent_reference(pipe: IdolPipeline, reference: Clip) -> torch.Tensor:
+    """Return what the pipeline's latents of a clip are relative to."""
+    if pipe.codec_config.latent_reference != "draft":
+        return pipe.codec.encode_image(
+            torch.from_numpy(reference.background)[None].to(pipe.device) / 127.5 - 1
+        )
+    outputs = limb_warp_draft(reference)
+    video = torch.from_numpy(outputs.video)[None].to(pipe.device) / 127.5 - 1
+    return pipe.codec.encode_draft(video, torch.from_numpy(outputs.depth)[None].to(pipe.device))
 
 
-def drafted(true: Clip) -> Clip:
-    """What the network starts from: the first frame's person, laid limb by limb onto the skeletons."""
-    crop = foreground_crop(true.video[0], true.mask[0], true.pose.select([0]), max(true.height, true.width))
-    video, depth = draft(*crop, true.pose, true.background)
-    return replace(true, video=video, depth=depth, mask=depth > 0)
+def limb_warp_draft(reference: Clip) -> Clip:
+    """Return the limb-warp draft of the first frame's person, which the network starts from."""
+    crop = foreground_crop(
+        reference.video[0],
+        reference.mask[0],
+        reference.pose.select([0]),
+        max(reference.height, reference.width),
+    )
+    video, depth = LimbWarp.from_image(*crop).draft(reference.pose, reference.background)
+    return replace(reference, video=video, depth=depth, mask=depth > 0)
 
 
-def judged(run: Path, true: ClipShards, options: argparse.Namespace) -> Report:
-    """Scores of the run's clips; every number of every clip is left in `scores.json`."""
-    return evaluate(
-        run / "generated",
-        true.reader.folder,
-        others={"ceiling": run / "ceiling", "draft": run / "draft"},
-        pose=options.pose,
-        mask=options.mask,
-        lpips=options.lpips,
-        identity="none",
-        sets=False,
-        out=run / "scores.json",
-        device=options.device,
-        bar=progress_bar,
-    ).clips
+def score_clips(run: Path, reference: ClipShards, options: argparse.Namespace) -> ClipMetricsReport:
+    """Score the run's clips; every metric of every clip is written to `scores.json`."""
+    with show_progress() as progress:
+        return evaluate(
+            run / "generated",
+            reference.reader.folder,
+            others={"ceiling": run / "ceiling", "draft": run / "draft"},
+            pose=options.pose,
+            mask=options.mask,
+            lpips=options.lpips,
+            identity="none",
+            distributions=False,
+            out=run / "scores.json",
+            device=options.device,
+            progress=progress,
+        ).clips
 
 
 def _fingerprint(pipe: IdolPipeline, steps: int | None) -> str:
-    """Names what decides the clips, so that a run is never gone on with by other weights."""
+    """Return a name for what determines the clips, so that a run is never continued with other weights."""
     files = [(file.name, file.sha256) for file in checkpoint_files(pipe)]
-    said = json.dumps([files, steps or pipe.defaults.num_inference_steps, pipe.defaults.guidance_scale])
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    text = json.dumps([files, steps or pipe.defaults.num_inference_steps, pipe.defaults.guidance_scale])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _goal_table(report: Report) -> Table:
-    table = Table(title="asked for")
-    for column in ("", "got", "limit", "aim", ""):
+def _goal_table(report: ClipMetricsReport) -> Table:
+    table = Table(title="goals")
+    for column in ("", "value", "limit", "aim", ""):
         table.add_column(column, justify="right" if column else "left")
     for goal in goals(report):
         sign = "≤" if goal.at_most else "≥"
@@ -203,11 +224,11 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def add_judging(parser: argparse.ArgumentParser, split: str) -> None:
-    """Options of which clips are judged, and by what."""
+def add_scoring_options(parser: argparse.ArgumentParser, split: str) -> None:
+    """Add the options that choose the clips and the networks that score them."""
     add = parser.add_argument
     add("--split", default=split, choices=("val", "test"))
-    add("--data", type=Path, help="shards to use; drawn under --out by default")
+    add("--data", type=Path, help="shards to use; rendered below --out by default")
     add("--pose", default="rtmpose", help="pose estimator, or none")
     add("--mask", default="mediapipe", help="mask estimator, or none")
     add("--lpips", default="vgg", choices=("vgg", "alex", "none"))
@@ -220,10 +241,15 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--weights", default="mini", help="name, folder or hub id of a checkpoint")
     add("--clips", type=int, default=64)
-    add("--out", type=Path, default=ROOT / "runs" / "quality", help="gone on from if there")
+    add(
+        "--out",
+        type=Path,
+        default=ROOT / "runs" / "quality",
+        help="folder of the clips; continued if it exists",
+    )
     add("--steps", type=int, help="denoising steps; the checkpoint's own by default")
     add("--json", type=Path, default=ROOT / "docs" / "results" / "mini_quality.json")
-    add_judging(parser, split="test")
+    add_scoring_options(parser, split="test")
     return parser.parse_args()
 
 

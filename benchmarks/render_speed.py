@@ -1,8 +1,10 @@
-"""How fast views are rendered: `python benchmarks/render_speed.py` prints frames a second of each video.
+"""Rendering speed of 2.5D videos, in frames per second.
 
-A drawn person walks over a drawn background, with relative depth as a generated clip has it. A run takes the clip
-apart, renders every frame and encodes the video, as `idol render` does. Beside the clock's rate stands the
-one that the processor's time allows if every thread has a core to itself: it alone counts on a busy machine.
+    python benchmarks/render_speed.py
+
+A synthetic figure walks across a synthetic background, with relative depth as a generated clip has it. A run
+separates the layers, renders every frame and encodes the video, like `idol render`. "unhindered" is the rate
+by processor time, as if every thread had a core to itself; on a busy machine it is the one to compare.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from idol.clip import Clip, Pose
 from idol.rendering import render
 
 GOAL = 15.0
-"""Frames a second of parallax video at 512 x 512 on two cores."""
+"""Frames per second of parallax video at 512 x 512 on two cores."""
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write."""
     options = _options()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def drawn_person(frames: int, size: int) -> Clip:
-    """A clip of a rounded figure, as tall as people are in an image, that walks across a textured background."""
+    """Return a clip of a rounded figure of a person's height that walks across a textured background."""
     rng = np.random.default_rng(0)
     texture = gaussian_filter(rng.normal(size=(3, size, size)), (0, 2, 2))
     background = np.clip(128 + 250 * texture, 0, 255).astype(np.uint8)
@@ -79,7 +81,7 @@ def drawn_person(frames: int, size: int) -> Clip:
 
 
 def _rates(run: Callable[[Path], object], frames: int) -> tuple[float, float]:
-    """Frames a second by the clock, and by the processor's time spread evenly over the threads."""
+    """Return frames per second by the clock, and by processor time spread evenly over the threads."""
     with tempfile.TemporaryDirectory() as folder:
         start, busy = time.perf_counter(), time.process_time()
         run(Path(folder) / "views")

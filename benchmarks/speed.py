@@ -1,7 +1,10 @@
-"""How long one generation takes and how much memory it needs: `python benchmarks/speed.py`.
+"""Duration and peak memory of one generation.
 
-Each repetition is a fresh process: it imports the package, loads the weights, makes one clip with its depth,
-and says how long each took and what its memory peaked at. The input is drawn: the time does not depend on it.
+    python benchmarks/speed.py
+
+Each repetition is a fresh process that imports the package, loads the weights and generates one clip with its
+depth, and reports how long each took and its peak memory. The inputs are dummies, on which the duration does
+not depend.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ NAMES = {
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write."""
     options = _options()
     if options.one:
         print(json.dumps(one_run(options)))
@@ -48,7 +51,7 @@ def main() -> None:
 
 
 def one_run(options: argparse.Namespace) -> dict[str, float]:
-    """Import, load and generate once in this process; seconds and gigabytes."""
+    """Import, load and generate once in this process; return seconds and gigabytes."""
     start = time.perf_counter()
     import torch
 
@@ -58,9 +61,9 @@ def one_run(options: argparse.Namespace) -> dict[str, float]:
     if options.threads:
         torch.set_num_threads(options.threads)
     imported = time.perf_counter()
-    from idol.experiments.cost import drawn_inputs  # not counted: generating does not need it
+    from idol.experiments.cost.dummy_inputs import dummy_inputs  # not counted: generating does not need it
 
-    image, mask, pose = drawn_inputs(options.size, options.frames)
+    image, mask, pose = dummy_inputs(options.size, options.frames)
     ready = time.perf_counter()
     pipe = IdolPipeline.from_pretrained(options.weights).to(options.device)
     pipe.set_progress_bar_config(disable=True)
@@ -104,9 +107,9 @@ def _in_a_fresh_process(number: int, options: argparse.Namespace) -> dict[str, f
 def _machine(threads: float) -> str:
     import torch
 
-    from idol.experiments.cost import processor
+    from idol.experiments.cost.hardware import processor_name
 
-    return f"{processor()}, {threads:.0f} threads, torch {torch.__version__}"
+    return f"{processor_name()}, {threads:.0f} threads, torch {torch.__version__}"
 
 
 def _print(result: dict) -> None:

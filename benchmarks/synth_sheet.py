@@ -1,6 +1,6 @@
-"""Images of synthetic clips to look at: `python benchmarks/synth_sheet.py train docs/synth_train.png`.
+"""Contact sheets of synthetic clips: `python benchmarks/synth_sheet.py train docs/synth_train.png`.
 
-A row is a clip: three of its frames, the depth and joints of the middle one, the clean plate.
+Each row is a clip: three of its frames, the depth and joints of the middle one, the background.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CELL = 112
 
 
 def main() -> None:
-    """Draw clips of different people, put them on one sheet."""
+    """Render clips of different people and write them as one sheet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("split", choices=("train", "val", "test"))
     parser.add_argument("out", type=Path)
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def row(clip: Clip) -> np.ndarray:
-    """One clip as a strip of six cells, (cell, 6 cell, 3) uint8."""
+    """Return one clip as a strip of six cells, (cell, 6 cell, 3) uint8."""
     first, middle, last = 0, clip.frames // 2, clip.frames - 1
     colored = depth.colorize(clip.depth[middle])
     joints = skeleton.draw(clip.pose.select([middle]), clip.height, clip.width)[0]

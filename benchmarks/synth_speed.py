@@ -1,7 +1,9 @@
-"""How fast synthetic clips are made: `python benchmarks/synth_speed.py --workers 2`.
+"""Speed of rendering synthetic clips, in clips per minute.
 
-Times whole shards, encoding and checksums included, after the processes have warmed up; prints clips a minute
-and where one process spends its time.
+    python benchmarks/synth_speed.py --workers 2
+
+Measures whole shards, with encoding and checksums, after the processes have warmed up. With `--profile` it
+also prints where one process spends its time.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from idol.progress import ProgressCallback
 from idol.synthesis import make_clip, synth
 
 
 def main() -> None:
-    """Warm up, time, profile."""
+    """Warm up, measure and profile."""
     for variable in ("OMP_NUM_THREADS", "LP_NUM_THREADS"):  # as in the worker processes
         os.environ.setdefault(variable, "1")
     parser = argparse.ArgumentParser(description=__doc__)
@@ -34,8 +37,23 @@ def main() -> None:
         profile(options.size)
 
 
+class Timing(ProgressCallback):
+    """Records when shards are finished.
+
+    Args:
+        ends: Receives (seconds, clips done).
+    """
+
+    def __init__(self, ends: list[tuple[float, int]]) -> None:
+        self.ends = ends
+
+    def step(self, done: int, total: int) -> None:
+        """Record the time."""
+        self.ends.append((time.perf_counter(), done))
+
+
 def clips_a_minute(clips: int, size: int, workers: int) -> float:
-    """Clips a minute from the end of each process's first shard to the end of the last."""
+    """Return clips per minute from the end of each process's first shard to the end of the last."""
     ends: list[tuple[float, int]] = []
     shard = 8
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +64,7 @@ def clips_a_minute(clips: int, size: int, workers: int) -> float:
             size=size,
             workers=workers,
             samples_per_shard=shard,
-            progress=lambda done, _: ends.append((time.perf_counter(), done)),
+            progress=Timing(ends),
         )
     warm = ends[workers]  # the first entry is the start
     return 60 * (ends[-1][1] - warm[1]) / (ends[-1][0] - warm[0])

@@ -1,12 +1,14 @@
-"""Is the watermark found, not seen, and not found where it is not? `python benchmarks/watermark.py` says.
+"""Watermark: detection rate under attacks, visibility, and false alarms.
 
-Clips of 8 frames (`--frames`), 256 x 256: films (the bundled motions, the dancer), slow pans over the
-bundled photos, clips made by this program (`--clips`, folders of clips or shards), and a view of each of
-them with a moving camera, as `idol render` makes it. With `--held-out` no films, and pans over photos that
-come with scikit-image instead: nothing of the mark was chosen by looking at them. Each is marked, attacked
-and searched, whole and by one frame; each unmarked frame is attacked and searched, too, for false alarms. Two
-attacks join three of the others: `all` cuts, halves and encodes in one go, as who shares a clip anew would
-do; `all, encoded first` halves and cuts what a site has encoded.
+    python benchmarks/watermark.py -o docs/results/watermark.json
+
+Clips of 8 frames (`--frames`), 256 x 256: videos (the bundled motions, the dancer), slow pans over the
+bundled photos, clips made by this program (`--clips`, folders of clips or shards), and a view of each of them
+with a moving camera, as `idol render` makes it. With `--held-out` there are no videos, and pans over photos
+that come with scikit-image: no parameter of the watermark was chosen on them. Each clip is marked, attacked
+and searched, whole and by one frame; each unmarked frame is attacked and searched too, for false alarms. Two
+attacks combine three of the others: `all` crops, halves and encodes in one go, as when a clip is shared
+again; `all, encoded first` halves and crops what a site has encoded.
 """
 
 from __future__ import annotations

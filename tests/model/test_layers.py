@@ -8,7 +8,7 @@ from torch.nn.functional import group_norm as torch_group_norm
 from torch.nn.functional import silu
 
 from idol.model.attention import Attention
-from idol.model.blocks import CrossModalAttention
+from idol.model.layers import CrossModalAttention
 from idol.model.modality import ClipShape
 from idol.model.temporal import TemporalResidual
 from support.tiny_networks import randomize

@@ -464,6 +464,8 @@ WRONG = [
     (dict(guidance_scale=-5.0), "guidance_scale"),
     (dict(guidance_scale=float("nan")), "guidance_scale"),
     (dict(detail="sharp"), "detail"),
+    (dict(decode_chunk=0), "decode_chunk"),
+    (dict(output_type="pil"), "output_type"),
     (dict(window=4, overlap=4), "window"),
     (dict(video=torch.zeros(2, 1, 3, SIZE, SIZE)), "video"),
     (dict(depth=torch.zeros(2, 2, 8, 8)), "depth"),

@@ -1,4 +1,4 @@
-"""For the tests of the commands: a tiny checkpoint, a small run folder, the command line called in process."""
+"""For tests of the commands: a tiny checkpoint, a small run folder, the command line in this process."""
 
 import contextlib
 import io

@@ -42,7 +42,7 @@ def _orbit(page):
     first = view.still()
     view.canvas.hover()
     page.mouse.down()
-    page.mouse.move(*view.at(0.7, 0.55), num_inference_steps=4)
+    page.mouse.move(*view.at(0.7, 0.55), steps=4)
     page.mouse.up()
     turned = view.other_than(first)
     page.mouse.wheel(0, -200)

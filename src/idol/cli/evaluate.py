@@ -169,9 +169,11 @@ def reproduce(
     Its rows are trained, generated and evaluated alike, and set beside the paper's figures.
     """
     given = arguments(locals()) | {"clips": named_folders("clips", clips)}
+    from idol.experiments.study import Study
+
     with show_progress() as progress:
         result = idol.reproduce(**given, progress=progress)
-    if dry_run:
+    if isinstance(result, Study):
         console.emit(result.to_json()) if as_json else print(result.text(), end="")
         return
     console.show(result.table())

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 @runtime_checkable
 class ModalityFeatures(Protocol):
-    """Features of an up block that the consistency losses read, e.g. `idol.model.blocks.BlockFeatures`."""
+    """Features of an up block that the consistency losses read, e.g. `idol.model.layers.BlockFeatures`."""
 
     @property
     def self_attention(self) -> Tensor:

@@ -159,7 +159,7 @@ def write_run(
 def _write_parts(
     folder: Path, parts: Iterable[Clip], inputs: RunInputs, settings: RunSettings, shown: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Write the clip's files and both videos; return the frames at indices `shown`, and their colored depth."""
+    """Write the clip's files and both videos; return the frames `shown`, and their colored depth."""
     clip, kept = ClipWriter(folder), []
     form = settings.height, settings.width, settings.fps
     with (

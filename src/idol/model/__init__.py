@@ -1,7 +1,7 @@
 """The network: from a noisy clip and its conditions to a prediction."""
 
-from idol.model.blocks import BlockFeatures
 from idol.model.control import PoseAdapter, PoseControlNet
+from idol.model.layers import BlockFeatures
 from idol.model.unet import UNetOutput, UnifiedUNet
 from idol.model.unet_encoder import Control, ForegroundKV
 

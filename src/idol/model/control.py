@@ -19,9 +19,9 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from idol.errors import UserError
-from idol.model.blocks import BlockConfig
 from idol.model.convert.stable_diffusion import encoder_options
 from idol.model.convert.state_dict import transfer
+from idol.model.layers import BlockConfig
 from idol.model.modality import ClipShape, PerModality, apply_per_modality
 from idol.model.unet import UnifiedUNet
 from idol.model.unet_encoder import Control, ForegroundKV, UNetEncoder, skip_channels

@@ -22,9 +22,10 @@ from torch.nn.functional import silu
 
 from idol.clip.modality import Modality
 from idol.model.attention import Maps
-from idol.model.blocks import BlockConfig, BlockFeatures, Temporal, UpBlock
+from idol.model.blocks import UpBlock
 from idol.model.convert.stable_diffusion import adapter_options, encoder_options
 from idol.model.convert.state_dict import for_copies, transfer
+from idol.model.layers import BlockConfig, BlockFeatures, Temporal
 from idol.model.modality import ClipShape, apply_per_modality
 from idol.model.temporal import group_norm
 from idol.model.unet_encoder import Control, ForegroundKV, UNetEncoder, skip_channels, window_at

@@ -13,7 +13,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from idol.model.blocks import Block, BlockConfig, BlockKV, DownBlock, MidBlock
+from idol.model.blocks import Block, BlockKV, DownBlock, MidBlock
+from idol.model.layers import BlockConfig
 from idol.model.modality import ClipShape, ModalityEmbedding, apply_per_modality
 from idol.model.random_shift import WINDOWS
 

@@ -1,1 +1,1 @@
-"""The networks at work: inputs to conditions, sampling, decoding, compositing."""
+"""Inference: from what a user gives through conditions, sampling and decoding to composited frames."""

@@ -221,6 +221,8 @@ class IdolPipeline(DiffusionPipeline):
             UserError: If inputs do not have the right form or do not belong together.
             ValueError: If `callback_on_step_end_tensor_inputs` holds anything else.
         """
+        if output_type not in ("pt", "np"):
+            raise UserError("output_type", repr(output_type), 'give "pt" or "np"')
         options: dict[str, Any] = {
             "num_inference_steps": num_inference_steps,
             "guidance_scale": guidance_scale,
@@ -268,27 +270,31 @@ class IdolPipeline(DiffusionPipeline):
         Pixels and latents of a long clip are on disk but for a few frames (`idol.pipeline.disk_tensor`).
 
         Args:
-            foreground: As of the call, like all but the last two.
-            foreground_mask: As of the call.
-            background: As of the call.
-            pose: As of the call.
-            foreground_pose: As of the call.
-            video: As of the call.
-            depth: As of the call.
-            generator: As of the call.
-            decode_chunk: As of the call.
-            callback_on_step_end: As of the call.
-            callback_on_step_end_tensor_inputs: As of the call.
+            foreground: See `__call__`.
+            foreground_mask: See `__call__`.
+            background: See `__call__`.
+            pose: See `__call__`.
+            foreground_pose: See `__call__`.
+            video: See `__call__`.
+            depth: See `__call__`.
+            generator: See `__call__`.
+            decode_chunk: See `__call__`.
+            callback_on_step_end: See `__call__`.
+            callback_on_step_end_tensor_inputs: See `__call__`.
             progress: Its `step` counts the windows of all denoising steps and, where there are several
                 windows, the parts of the clip whose depth is normalized.
             **options: Fields of `GenerationConfig`, e.g. `guidance_scale`.
 
         Raises:
-            UserError: As of the call.
+            UserError: See `__call__`.
         """
         # 1. Settings
+        if decode_chunk < 1:
+            raise UserError("decode_chunk", str(decode_chunk), "give at least 1")
         if not set(callback_on_step_end_tensor_inputs) <= set(self._callback_tensor_inputs):
-            raise ValueError(f"callback_on_step_end_tensor_inputs: choose of {self._callback_tensor_inputs}")
+            raise ValueError(
+                f"callback_on_step_end_tensor_inputs: choose from {self._callback_tensor_inputs}"
+            )
         settings, codec, device = self.resolve_settings(**options), self.codec, self._execution_device
         denoiser = Denoiser(self.unet, self.control, self.background_control)
         sampler = Sampler(denoiser, settings.guidance_scale, settings.window, settings.overlap)

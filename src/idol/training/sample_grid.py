@@ -1,4 +1,4 @@
-"""Sample grids: images that the averaged weights generate during training, beside the reference."""
+"""Sample grids: images that the EMA weights generate during training, beside the reference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from idol.training.trainable import BatchConditions, Networks, batch_conditions
 
 @dataclass(frozen=True)
 class SampleGridConfig:
-    """How sample grids are made.
+    """Frequency and sampling of the grids.
 
     Attributes:
         every: Training steps between grids; 0 makes none.
@@ -53,11 +53,11 @@ def write_sample_grid(
 
     Args:
         path: Destination; None only computes, where weights are sharded and all processes must.
-        networks: Averaged weights.
-        codec: Decodes.
-        schedule: What the networks predict.
-        batch: The samples.
-        config: See `SampleGridConfig`.
+        networks: Networks with the EMA weights.
+        codec: Decoder of the latents.
+        schedule: Noise schedule, which defines what the networks predict.
+        batch: The samples, b of them.
+        config: Denoising steps and guidance scale.
     """
     conditions = batch_conditions(batch, codec, networks.denoiser.reads_latent_pose)
     reference = codec.normalize_batch(batch)
@@ -91,10 +91,10 @@ def sample(
 
     Args:
         networks: The networks; sharded ones are gathered, and left so.
-        conditions: Of the batch.
-        shape: Of the latents.
-        schedule: What the networks predict.
-        config: Steps and guidance.
+        conditions: Conditions of the batch.
+        shape: (b, m, f, c, h, w) of the latents.
+        schedule: Noise schedule, which defines what the networks predict.
+        config: Denoising steps and guidance scale.
     """
     if isinstance(networks, FSDPModule):
         networks.unshard()  # the parts are called one by one, which FSDP's hooks do not see

@@ -85,11 +85,7 @@ def fit(config: TrainConfig, resume: bool = False, progress: ProgressCallback = 
     schedule = Schedule(config.schedule)
 
     # 3. Networks
-    torch.manual_seed(config.seed)
-    networks = build_networks(config.model, codec.downscale, pretrained=newest is None)
-    if newest is None and config.model.init is not None:
-        initialize(networks, initial_weights(config.model.init)[0], str(config.model.init))
-    networks.to(accelerator.device)
+    networks = _initial_networks(config, newest, codec).to(accelerator.device)
     if not is_sharded(accelerator):  # FSDP takes contiguous parameters only
         networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     freeze(networks, config.trainable)
@@ -184,6 +180,15 @@ def _autoencoder(config: TrainConfig) -> torch.nn.Module:
         found = f"{source.path} takes {vae.config.in_channels} channels"
         raise UserError("autoencoder.path", found, "give an autoencoder of 6 for stacked images, else of 3")
     return vae
+
+
+def _initial_networks(config: TrainConfig, newest: Path | None, codec: TrainingCodec) -> Networks:
+    """Build the networks with their initial weights; those of a checkpoint are loaded later."""
+    torch.manual_seed(config.seed)
+    networks = build_networks(config.model, codec.downscale, pretrained=newest is None)
+    if newest is None and config.model.init is not None:
+        initialize(networks, initial_weights(config.model.init)[0], str(config.model.init))
+    return networks
 
 
 def _latent_config(
