@@ -234,8 +234,10 @@ def _maps(title: str, cases: Sequence[_Case]) -> Figure:
         else:
             _no_depth(line[5])
         line[0].set_ylabel(case.title, fontsize=8)
-    heads = ("reference", "generated", "|difference|, levels")
-    heads += ("reference depth", "generated depth", "difference")
+    heads = (
+        *("reference", "generated", "|difference|, levels"),
+        *("reference depth", "generated depth", "difference"),
+    )
     for axes, head in zip(grid[0], heads, strict=True):
         axes.set_title(head, fontsize=9)
     _without_ticks(grid)
