@@ -24,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from idol.body.draft import avatar_draft
 from idol.clip import Clip
 from idol.clip.depth import colorize_tensor
 from idol.console import show_progress
@@ -35,7 +36,6 @@ from idol.generation.environment import checkpoint_files, load_pipeline
 from idol.pipeline.config import IdolOutput
 from idol.pipeline.pipeline import IdolPipeline
 from idol.pose.foreground_crop import foreground_crop
-from idol.pose.limb_warp import LimbWarp
 
 SEED = 20241015
 """Seed of the clips; results of another seed cannot be compared with earlier ones."""
@@ -97,7 +97,7 @@ def main() -> None:
     outputs = {
         "generated": lambda clip: regenerate_clip(pipe, clip, options.steps),
         "ceiling": lambda clip: reconstruct(pipe, clip),
-        "draft": limb_warp_draft,
+        "draft": body_draft,
     }
     for name, make in outputs.items():
         with show_progress(name) as progress:
@@ -166,20 +166,20 @@ def _latent_reference(pipe: IdolPipeline, reference: Clip) -> torch.Tensor:
         return pipe.codec.encode_image(
             torch.from_numpy(reference.background)[None].to(pipe.device) / 127.5 - 1
         )
-    outputs = limb_warp_draft(reference)
+    outputs = body_draft(reference)
     video = torch.from_numpy(outputs.video)[None].to(pipe.device) / 127.5 - 1
     return pipe.codec.encode_draft(video, torch.from_numpy(outputs.depth)[None].to(pipe.device))
 
 
-def limb_warp_draft(reference: Clip) -> Clip:
-    """Return the limb-warp draft of the first frame's person, which the network starts from."""
+def body_draft(reference: Clip) -> Clip:
+    """Return the draft that the network starts from: the first frame's person as a body in the clip's poses."""
     crop = foreground_crop(
         reference.video[0],
         reference.mask[0],
         reference.pose.select([0]),
         max(reference.height, reference.width),
     )
-    video, depth = LimbWarp.from_image(*crop).draft(reference.pose, reference.background)
+    video, depth = avatar_draft(*crop, reference.pose, reference.background)
     return replace(reference, video=video, depth=depth, mask=depth > 0)
 
 
