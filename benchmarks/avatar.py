@@ -1,14 +1,13 @@
-"""How good and fast an avatar is as a draft: `python benchmarks/avatar.py` measures it on synthetic clips.
+"""Quality and speed of avatar drafts on synthetic clips: `python benchmarks/avatar.py`.
 
-The photo is the frame of the person's next clip that shows the most joints; the avatar made of it follows the
-clip's joints before the clip's own plate. Joints are the true ones in three dimensions, or lifted from the
-image, photo and motion alike. Beside it stands the draft of ten flat pieces. The network has no part in it.
+The photo is the frame of the person's next clip that shows the most joints. The avatar made from it follows
+the joints of the clip in front of the clip's background. Joints of photo and motion are the reference joints
+in three dimensions, or lifted from the image. The diffusion network is not used.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import statistics
@@ -35,22 +34,20 @@ from idol.body.textured_mesh import Drawn
 from idol.clip import Clip, Pose
 from idol.clip.depth import normalize_person
 from idol.evaluation.metrics.clip import depth_l2, iou, lpips, silhouette
-from idol.evaluation.metrics.depth import aligned
+from idol.evaluation.metrics.depth import fit_to_reference
 from idol.evaluation.metrics.image import psnr
 from idol.evaluation.networks.lpips import LPIPS
-from idol.pose.limb_warp import draft
 from idol.synthesis import clips as synthesis
-from idol.synthesis.rendering.framing import frame_points
 from idol.synthesis.splits import Split, generator
 
 SEED, SIZE, FRAMES = 20241015, 256, 8
 GOALS = {256: 15.0, 512: 30.0}
-"""Milliseconds of a core that a frame may take through OpenGL on llvmpipe."""
+"""Target processor time of a frame in milliseconds, by size, through OpenGL on llvmpipe."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A clip, and the person's true 22 points: column, row and nearness in pixels, 0 at the hips."""
+    """A clip, and the person's reference 22 points: column, row and nearness in pixels, 0 at the hips."""
 
     clip: Clip
     points: np.ndarray
@@ -58,7 +55,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Case:
-    """A photo, the person's points in it, and the clip to be drafted."""
+    """A photo, the person's points in it, and the clip to draft."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -68,26 +65,39 @@ class Case:
 
 
 def shoot(index: int, split: Split) -> Shot:
-    """Return a synthetic clip with what its `Clip` does not tell."""
+    """Return a synthetic clip with the person's 22 points, which `Clip` does not hold.
+
+    Args:
+        index: Index of the clip in the set.
+        split: Split of the set.
+    """
     clip = synthesis.make_clip(SEED, index, size=SIZE, frames=FRAMES, split=split)
-    person = synthesis._person(SEED, split, index // synthesis.CLIPS_PER_PERSON)
-    motions = synthesis.motions_of(split, None)
-    for attempt in range(synthesis._TRIES):
-        rng = generator(SEED, split, synthesis._CLIP, index, attempt)
-        take = synthesis._direct(rng, person, motions, FRAMES, synthesis.STYLES[split])
-        camera = frame_points(copy.deepcopy(rng), synthesis._outline(take, person), SIZE)
-        heads = take.poses.heads(person.body)[:, [person.body.rig.number(bone) for bone in EXTRA_BONES]]
-        at = camera.project(np.concatenate([take.joints, heads], 1))
+    person = synthesis.synthetic_person(SEED, split, index // synthesis.CLIPS_PER_PERSON)
+    motions = synthesis.read_motions(split)
+    for attempt in range(synthesis.ATTEMPTS):
+        rng = generator(SEED, split, synthesis.CLIP_STREAM, index, attempt)
+        performance = synthesis.perform_clip(rng, person, motions, FRAMES, synthesis.STYLES[split])
+        camera = synthesis.clip_camera(rng, performance, person, SIZE)
+        heads = performance.poses.heads(person.body)[
+            :, [person.body.rig.number(bone) for bone in EXTRA_BONES]
+        ]
+        at = camera.project(np.concatenate([performance.joints, heads], 1))
+        # The attempt whose projected joints are those of the clip is the one that was kept.
         shown = clip.pose.keypoints[..., 2] > 0
         if np.abs(at[:, :18, :2] - clip.pose.keypoints[..., :2])[shown].max() < 0.01:
             hips = at[:, [8, 11], 2].mean(1)[:, None]
             near = (hips - at[..., 2]) * camera.focal / hips
             return Shot(clip, np.concatenate([at[..., :2], near[..., None]], -1))
-    raise RuntimeError(f"clip {index} cannot be told again")
+    raise RuntimeError(f"clip {index} cannot be reproduced")
 
 
 def make_case(number: int, split: Split) -> Case:
-    """Return case number `number` of a split: clip and photo of that person."""
+    """Return the photo and the clip of one person.
+
+    Args:
+        number: Index of the person.
+        split: Split of the set.
+    """
     first = number * synthesis.CLIPS_PER_PERSON
     drive, other = shoot(first, split), shoot(first + 1, split)
     best = int((other.clip.pose.keypoints[..., 2] > 0).sum(1).argmax())
@@ -98,18 +108,18 @@ def make_case(number: int, split: Split) -> Case:
 Drafted = tuple[np.ndarray, np.ndarray]  # video (f, 3, h, w) uint8 and depth (f, h, w)
 
 
-def limb_warp(case: Case) -> Drafted:
-    """Draft the clip from ten flat pieces."""
-    made = draft(case.image, case.mask, case.pose, case.drive.clip.pose, case.drive.clip.background)
-    return made.video, made.depth
+def avatar_draft(case: Case, reference_photo: bool, reference_motion: bool) -> Drafted:
+    """Draft the clip from an avatar.
 
-
-def avatar_draft(case: Case, true_photo: bool, true_motion: bool) -> Drafted:
-    """Draft the clip from an avatar, with true or lifted points."""
+    Args:
+        case: Photo and clip.
+        reference_photo: Whether the avatar is fitted to the reference points of the photo or to lifted ones.
+        reference_motion: The same for the motion.
+    """
     camera, body = PinholeCamera.assumed(SIZE, SIZE), average_adult().body
-    points = in_meters(case.points[None], camera)[0] if true_photo else None
+    points = in_meters(case.points[None], camera)[0] if reference_photo else None
     avatar = Avatar.from_photo(case.image, case.mask, case.pose, points=points, camera=camera)
-    if true_motion:
+    if reference_motion:
         poses = avatar.point_rig.pose(in_meters(case.drive.points, camera))
     else:
         poses = lift(case.drive.clip.pose, camera=camera, body=body).bones(body)
@@ -118,24 +128,35 @@ def avatar_draft(case: Case, true_photo: bool, true_motion: bool) -> Drafted:
 
 
 def in_meters(points: np.ndarray, camera: PinholeCamera) -> np.ndarray:
-    """Return points (f, 22, 3) in pixels as meters before the camera, at a distance that bones tell."""
+    """Convert points (f, 22, 3) from pixels to meters, at the distance that bone lengths give.
+
+    Args:
+        points: Column, row and nearness in pixels, 0 at the hips.
+        camera: The camera that sees them.
+    """
     from_axis = points - [camera.center_x, camera.center_y, 0]
     scale = steady_scale(from_axis, PointRig(average_adult().body).rest, camera.focal)
     return place_points(points, scale, camera)
 
 
 def person_depth(drawn: Drawn) -> np.ndarray:
-    """Return depth of kind `person` of drawn frames."""
+    """Return the normalized depth, of kind "person", of drawn frames."""
     mask = drawn.alpha >= 0.5
     return normalize_person(np.where(mask, drawn.depth, 1.0), mask)[0]
 
 
 def score(made: Drafted, clip: Clip, metric: LPIPS) -> dict[str, float]:
-    """Return the measures of one draft."""
+    """Return the metrics of one draft.
+
+    Args:
+        made: The draft.
+        clip: The reference clip.
+        metric: The LPIPS network.
+    """
     video, depth = made
     person = silhouette(clip.depth)
     both = person & silhouette(depth)
-    fitted = aligned(depth, clip.depth, both)
+    fitted = fit_to_reference(depth, clip.depth, both)
     squared = np.square(video.astype(float) - clip.video)
     return {
         "depth L2": depth_l2(depth, clip.depth),
@@ -149,15 +170,14 @@ def score(made: Drafted, clip: Clip, metric: LPIPS) -> dict[str, float]:
 
 
 METHODS: dict[str, Callable[[Case], Drafted]] = {
-    "limb warp": limb_warp,
-    "avatar, true points": partial(avatar_draft, true_photo=True, true_motion=True),
-    "avatar, motion lifted": partial(avatar_draft, true_photo=True, true_motion=False),
-    "avatar, all lifted": partial(avatar_draft, true_photo=False, true_motion=False),
+    "reference points": partial(avatar_draft, reference_photo=True, reference_motion=True),
+    "motion lifted": partial(avatar_draft, reference_photo=True, reference_motion=False),
+    "all lifted": partial(avatar_draft, reference_photo=False, reference_motion=False),
 }
 
 
 def quality(cases: list[Case]) -> dict[str, dict[str, float]]:
-    """Return mean measures over cases, by method."""
+    """Return the mean metrics over cases, by method."""
     metric, table = LPIPS("alex"), {}
     for name, method in METHODS.items():
         scores = [score(method(case), case.drive.clip, metric) for case in cases]
@@ -166,7 +186,12 @@ def quality(cases: list[Case]) -> dict[str, dict[str, float]]:
 
 
 def speed(case: Case, repeat: int) -> dict[str, dict[str, float]]:
-    """Return milliseconds of processor time, by backend and size."""
+    """Return milliseconds of processor time, by backend and size.
+
+    Args:
+        case: Photo and clip.
+        repeat: Number of measurements; the least counts.
+    """
     table = {}
     for backend in ("gl", "numpy") if has_gl() else ("numpy",):
         for size in GOALS:
@@ -186,7 +211,7 @@ def _timed(case: Case, backend, size: int, repeat: int) -> dict[str, float]:
 
     avatar = made()
     poses = avatar.point_rig.pose(motion)
-    avatar.draw(poses)  # programs are compiled, memory is warm
+    avatar.draw(poses)  # compile shaders and warm up memory
     count = len(motion)
     return {
         "fit": _spent(made, 1),
@@ -197,14 +222,14 @@ def _timed(case: Case, backend, size: int, repeat: int) -> dict[str, float]:
 
 
 def _drawn_in_parts(avatar: Avatar, poses: BonePoses) -> None:
-    """Draw as long clips are drawn: four frames at a time."""
+    """Draw four frames at a time, as drafts of long clips do."""
     for start in range(0, len(poses.shift), 4):
         part = slice(start, start + 4)
         avatar.draw(BonePoses(poses.rotation[part], poses.shift[part]))
 
 
 def _spent(job: Callable[[], object], repeat: int) -> float:
-    """Return the least milliseconds of processor time that a job took, all threads together."""
+    """Return the least processor time of a job in milliseconds, summed over threads."""
     times = []
     for _ in range(repeat):
         start = time.process_time()
@@ -214,7 +239,7 @@ def _spent(job: Callable[[], object], repeat: int) -> float:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print the tables, and write them with `--json`."""
     options = _options()
     cases = [make_case(k, options.split) for k in range(options.clips)]
     result = {
@@ -239,9 +264,9 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--split", default="val", choices=("val", "test"))
-    parser.add_argument("--clips", type=int, default=12, help="how many people, one clip each")
-    parser.add_argument("--repeat", type=int, default=5, help="measurements of which the fastest counts")
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    parser.add_argument("--clips", type=int, default=12, help="number of people, one clip each")
+    parser.add_argument("--repeat", type=int, default=5, help="number of measurements; the fastest counts")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     return parser.parse_args()
 
 

@@ -1,11 +1,11 @@
-"""How well joints are lifted to three dimensions: `python benchmarks/lifting.py --motion-dir FOLDER`.
+"""Accuracy of lifting joints to three dimensions: `python benchmarks/lifting.py --motion-dir FOLDER`.
 
-People of the synthetic test split perform recordings that no training has seen, before the cameras that
-synthetic clips are shot with; joints that the body or the image's edge hides are not given. Nothing is
-drawn but the naked body's depth. Errors are those of the 18 joints in depth, relative to the middle of the
-hips, in centimeters at their distance; intervals are over recordings. The flat baseline has no depth at all.
-A tilt of the camera cannot be told from a lean of the person by joints alone: `untilted_cm` is what is left
-when each clip is turned about the image's horizontal axis by the one angle that fits best.
+People of the synthetic test split perform recordings that training has not seen, in front of the cameras of
+synthetic clips. Joints hidden by the body or outside the image are not given. Only the depth of the unclothed
+body is rendered. Errors are those of the 18 joints in depth, relative to the middle of the hips, in
+centimeters; intervals are over recordings. The flat baseline predicts no depth. Joints alone cannot tell a
+tilted camera from a leaning person: `untilted_cm` is the error after each clip is rotated about the
+horizontal axis of the image by the angle that fits best.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from idol.body.bones_from_points import PointRig
+from idol.body.bones_from_points import EXTRA_BONES, PointRig
 from idol.body.distance import bone_scale
 from idol.body.lift import LiftConfig, default_lifter, lift
 from idol.body.lifter import SEEN, Lifter, load_lifter
@@ -31,10 +31,11 @@ from idol.body.retarget import retarget
 from idol.body.rotations import from_vector
 from idol.body.zbuffer import find_hits
 from idol.clip import Pose
-from idol.evaluation.bootstrap import drawn_counts, spread
+from idol.evaluation.bootstrap import resample_counts, widen_for_few_people
 from idol.synthesis.clips import STYLES, read_motions, visible_joints
 from idol.synthesis.human.person import random_phenotype
 from idol.synthesis.motion.augment import perform
+from idol.synthesis.rendering.camera import SceneCamera
 from idol.synthesis.rendering.framing import frame_points
 from idol.synthesis.rendering.rasterizer import Rendering
 from idol.synthesis.splits import Split, generator, recording_of
@@ -42,22 +43,22 @@ from idol.synthesis.splits import Split, generator, recording_of
 SIZE = 256
 _STREAM = 3  # kind of random stream, beside people, clips and windows
 _RACES = ("african", "asian", "caucasian")
-_BENT = 8.0  # cm of depth from which on a limb counts as pointing somewhere
+_BENT = 8.0  # cm of depth from which a limb counts as pointing toward or away from the camera
 _TILTS = np.arange(-20.0, 20.5, 0.5)  # degrees
 _DRAWS = 2000
-_FEWEST = 4  # recordings: of fewer there is no interval worth printing
+_FEWEST = 4  # least number of recordings for an interval
 
 
 @dataclass(frozen=True)
 class Case:
-    """A performance as it is seen, and the truth.
+    """A performance as a camera sees it, and its reference points.
 
     Attributes:
-        recording: What was performed.
-        pose: The joints that are seen.
-        points: (f, 22, 3) as `idol.body.lift.Lifted.points`.
+        recording: Name of the recording that was performed.
+        pose: The visible joints.
+        points: (f, 22, 3) reference points, as `idol.body.lift.Lifted.points`.
         scale: (f,) pixels per meter at the hips.
-        camera: That saw it.
+        camera: The camera.
     """
 
     recording: str
@@ -68,16 +69,16 @@ class Case:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print the table, and write it with `--json`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--motion-dir", type=Path, help="more motion beside the packages'")
-    parser.add_argument("--clips", type=int, default=240)
-    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--motion-dir", type=Path, help="folder of more motion files")
+    parser.add_argument("--clips", type=int, default=240, help="number of performances")
+    parser.add_argument("--frames", type=int, default=8, help="frames of each")
     parser.add_argument("--split", default="test", choices=("val", "test"))
-    parser.add_argument("--noise", type=float, default=0.0, help="jitter of the joints, pixels of 256")
-    parser.add_argument("--weights", type=Path, help="other weights than the package's")
-    parser.add_argument("--length-share", type=float, default=LiftConfig.length_share)
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    parser.add_argument("--noise", type=float, default=0.0, help="noise of joints, pixels of 256")
+    parser.add_argument("--weights", type=Path, help="weights of the lifter (default: the package's)")
+    parser.add_argument("--length-share", type=float, default=LiftConfig.length_share, help="see LiftConfig")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     network = load_lifter(options.weights) if options.weights else default_lifter()
     motions = read_motions(options.split, options.motion_dir)
@@ -92,14 +93,14 @@ def main() -> None:
 
 
 def make_case(motions: Sequence[Motion], split: Split, index: int, frames: int, noise: float) -> Case:
-    """Return performance number `index` of a split; the same arguments give the same one.
+    """Return one performance of a split; the same arguments give the same performance.
 
     Args:
-        motions: Of the split.
-        split: Whose style of performing.
-        index: From 0 on.
-        frames: How many.
-        noise: Standard deviation of the joints' jitter, pixels.
+        motions: Motions of the split.
+        split: Split whose style of performing is used.
+        index: Index of the performance, from 0.
+        frames: Number of frames.
+        noise: Standard deviation of noise on the visible joints, pixels.
     """
     rng = generator(0, split, _STREAM, index)
     model = load_body()
@@ -116,9 +117,7 @@ def make_case(motions: Sequence[Motion], split: Split, index: int, frames: int, 
     camera = frame_points(rng, skin[:, ::40].reshape(-1, 3), SIZE)
     rig = PointRig(body)
     joints = rig.joints.posed(poses)
-    extra = poses.heads(body)[
-        :, [body.rig.number(b) for b in ("toe2-1.L", "toe2-1.R", "finger3-1.L", "finger3-1.R")]
-    ]
+    extra = poses.heads(body)[:, [body.rig.number(bone) for bone in EXTRA_BONES]]
     margin = float(rng.uniform(0.18, 0.45))
     keypoints = np.stack(
         [
@@ -141,21 +140,21 @@ def make_case(motions: Sequence[Motion], split: Split, index: int, frames: int, 
     )
 
 
-def _depth(camera, skin: np.ndarray, triangles: np.ndarray) -> Rendering:
-    """The naked body as an image of distances."""
+def _depth(camera: SceneCamera, skin: np.ndarray, triangles: np.ndarray) -> Rendering:
+    """Render the distances of the unclothed body."""
     hits = find_hits(camera.project(skin.astype(float)), triangles, SIZE, SIZE)
     return Rendering(np.zeros((SIZE, SIZE, 3), np.uint8), hits.distance, hits.triangle >= 0)
 
 
 def score(case: Case, network: Lifter, config: LiftConfig) -> dict[str, float]:
-    """Return errors of one case.
+    """Return the errors of one case.
 
     Args:
         case: The performance.
         network: The lifter.
-        config: How to lift.
+        config: Settings of lifting.
     """
-    # The camera of a photo is not known: the assumed one, as in generation.
+    # As in generation, the camera is unknown: lifting assumes one.
     lifted = lift(case.pose, network=network, config=config)
     away = np.abs(lifted.points - case.points)[:, :SEEN] / case.scale[:, None, None] * 100
     deep = np.abs(case.points[:, :SEEN, 2]) / case.scale[:, None] * 100
@@ -179,22 +178,23 @@ def score(case: Case, network: Lifter, config: LiftConfig) -> dict[str, float]:
 
 
 def _untilted(points: np.ndarray, case: Case) -> float:
-    """Mean error in depth, meters, at the best tilt of the clip."""
+    """Return the mean error in depth, meters, at the best tilt of the clip."""
     hips = points[:, [8, 11]].mean(1, keepdims=True)
     y, z = (points - hips)[..., 1], points[..., 2]
-    truth, scale = case.points[:, :SEEN, 2], case.scale[:, None]
+    target, scale = case.points[:, :SEEN, 2], case.scale[:, None]
     errors = [
-        (np.abs(np.cos(angle) * z + np.sin(angle) * y - truth) / scale).mean() for angle in np.radians(_TILTS)
+        (np.abs(np.cos(angle) * z + np.sin(angle) * y - target) / scale).mean()
+        for angle in np.radians(_TILTS)
     ]
     return float(min(errors))
 
 
 def tabulate(recordings: list[str], scores: list[dict[str, float]]) -> dict[str, dict[str, list[float]]]:
-    """Return mean, lower and upper end of the 95 % interval of each number, of all, dances, and recordings.
+    """Return the mean and 95 % interval of each score: over all cases, dances, others and each recording.
 
     Args:
-        recordings: Of each case.
-        scores: Of each case.
+        recordings: Name of the recording of each case.
+        scores: Scores of each case.
     """
     kinds: dict[str, list[int]] = defaultdict(list)
     for i, name in enumerate(recordings):
@@ -220,19 +220,15 @@ def _interval(values: list[float], recordings: list[str]) -> list[float]:
     count = len(set(names))
     if count < _FEWEST:
         return [float(numbers.mean())] if len(numbers) else []
-    drawn = drawn_counts(len(numbers), names, _DRAWS)
+    drawn = resample_counts(len(numbers), names, _DRAWS)
     low, high = np.percentile(
-        spread(drawn @ numbers / drawn.sum(1), float(numbers.mean()), count), [2.5, 97.5]
+        widen_for_few_people(drawn @ numbers / drawn.sum(1), float(numbers.mean()), count), [2.5, 97.5]
     )
     return [float(numbers.mean()), float(low), float(high)]
 
 
 def as_text(table: dict[str, dict[str, list[float]]]) -> str:
-    """Return the table for people to read.
-
-    Args:
-        table: As `tabulate` gives it.
-    """
+    """Format a table of `tabulate` as plain text."""
     keys = list(next(iter(table.values())))
     lines = ["".join(f"{word:>24}" for word in ("", *keys))]
     for kind, row in table.items():

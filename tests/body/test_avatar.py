@@ -1,4 +1,4 @@
-"""A photo's person as a body: given back in the photo's pose, whole in others, and the same on both sides."""
+"""Avatars: the photo is reproduced in its own pose, and other poses show a complete, symmetric person."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,7 +16,7 @@ from idol.body.shadow import Ground, KeyLight, darkened, match_light, shadow_of
 from idol.body.skin_mesh import HEAD, average_adult
 from idol.body.textured_mesh import CUT_OUT, SOURCES
 from idol.clip import Pose
-from idol.clip.video import read_image
+from idol.clip.images import read_image
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "woman_walking.npz"
 GRAY = np.full((3, 1, 1), 128, np.uint8)
@@ -24,7 +24,7 @@ GRAY = np.full((3, 1, 1), 128, np.uint8)
 
 @lru_cache(1)
 def photo():
-    """The bundled photo, the person's mask, joints, and points in pixels."""
+    """Return the bundled photo, the person's mask, joints, and points in pixels."""
     image = read_image(media.path("woman-walking.jpg"))
     with np.load(FIXTURE) as file:
         mask = np.unpackbits(file["mask"], count=image[0].size).reshape(image.shape[1:]).astype(bool)
@@ -47,7 +47,7 @@ def psnr(image, other, mask):
     return 10 * np.log10(255**2 / np.square(error).mean())
 
 
-def test_twins_are_each_others():
+def test_twins_are_mutual():
     mesh = average_adult()
     np.testing.assert_array_equal(mesh.twin[mesh.twin], np.arange(len(mesh.twin)))
     assert (mesh.twin == np.arange(len(mesh.twin))).mean() < 0.05
@@ -62,7 +62,7 @@ def test_joints_lie_on_the_points():
     assert np.linalg.norm(found - points[:, :18], axis=-1)[:, limbs].max() < 0.03
 
 
-def test_identity_motion_gives_the_photo_back():
+def test_pose_of_the_photo_reproduces_the_photo():
     image, mask, *_ = photo()
     made = avatar().draw(avatar().photo_poses)
     # Before gray, not before the photo: what is not covered counts.
@@ -71,7 +71,7 @@ def test_identity_motion_gives_the_photo_back():
     assert (silhouette & mask).sum() / (silhouette | mask).sum() > 0.97
 
 
-def test_turned_person_is_whole_and_has_a_back_without_a_face():
+def test_turned_person_is_complete_and_has_a_back_without_a_face():
     poses = avatar().photo_poses
     middle = np.median(avatar().posed(poses, 0)[0], 0) * [1, 0, 1]
     turned = poses.moved(-middle).turned(from_vector(np.array([0, np.pi, 0]))).moved(middle)
@@ -124,7 +124,7 @@ def test_robe_stays_one_piece():
     assert (made.alpha[0] >= 0.5)[skirt].mean() > 0.99
 
 
-def test_legs_outside_the_photo_are_said_to_be_cut_off():
+def test_legs_outside_the_photo_are_reported():
     image, mask, pose, points = photo()
     rows = int(pose.keypoints[0, [9, 12], 1].mean())
     camera = PinholeCamera.assumed(*mask.shape).cropped(0, 0, mask.shape[1], rows)
@@ -135,7 +135,7 @@ def test_legs_outside_the_photo_are_said_to_be_cut_off():
 
 
 @pytest.mark.parametrize(("what", "wrong"), [("mask", "mask: found"), ("pose", "pose: found")])
-def test_what_does_not_belong_together_is_refused(what, wrong):
+def test_inputs_that_do_not_match_are_rejected(what, wrong):
     image, mask, pose, points = photo()
     if what == "mask":
         mask = np.zeros_like(mask)
@@ -161,7 +161,7 @@ def test_shadow_lies_under_the_feet_and_not_on_the_head():
     np.testing.assert_array_equal(darkened(white, np.zeros_like(shadow)), white)
 
 
-def test_light_is_matched_gently_and_only_to_what_differs():
+def test_match_light_is_limited_and_changes_nothing_in_equal_light():
     image, mask, *_ = photo()
     color = image[None, :, ::4, ::4]
     np.testing.assert_array_equal(match_light(color, image, mask, image, 0.0), color)

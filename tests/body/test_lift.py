@@ -1,4 +1,4 @@
-"""Lifting: what mirrors, moves and grows with its input; bone lengths, flicker and distance against truth."""
+"""Lifting: symmetries of the network; bone lengths, flicker and distance against reference points."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def seen(seed: int = 0, frames: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def standing(frames: int, seed: int = 0) -> np.ndarray:
-    """(f, 22, 3) meters, Y up, hips at 0: the average adult with arms and legs that swing."""
+    """Return (f, 22, 3) meters, Y up, hips at 0: the average adult with swinging arms and legs."""
     rest = PointRig(load_body().average).rest
     points = np.repeat((rest - rest[[8, 11]].mean(0))[None], frames, 0)
     rng = np.random.default_rng(seed)
@@ -55,7 +55,7 @@ def standing(frames: int, seed: int = 0) -> np.ndarray:
 
 
 def in_image(points: np.ndarray, hips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points in pixels and pixels per meter of points (f, 22, 3) whose hips are at (f, 3)."""
+    """Return points in pixels, and pixels per meter, of points (f, 22, 3) with hips at (f, 3)."""
     at = CAMERA.project(points + hips[:, None])
     distance = -hips[:, 2:]
     nearness = (distance - at[..., 2]) * FOCAL / distance
@@ -83,7 +83,7 @@ def test_points_move_and_grow_with_the_joints(network):
     torch.testing.assert_close(moved, plain * 3 + torch.tensor([50.0, -20.0, 0.0]), rtol=0, atol=0.02)
 
 
-def test_unseen_joints_say_nothing(network):
+def test_undetected_joints_have_no_effect(network):
     joints, confidence = seen()
     noisy = torch.where(confidence[..., None] > 0, joints, torch.full_like(joints, 1e4))
     torch.testing.assert_close(network(noisy, confidence), network(joints, confidence), rtol=0, atol=1e-3)
@@ -93,7 +93,7 @@ def test_unseen_joints_say_nothing(network):
     assert middle.abs().max() == 0 and size.min() > 0
 
 
-def test_weights_survive_the_disk(network, tmp_path):
+def test_saved_weights_load_unchanged(network, tmp_path):
     save_lifter(network, tmp_path / "lifter.safetensors")
     read = load_lifter(tmp_path / "lifter.safetensors")
     assert read.config == SMALL
@@ -112,7 +112,7 @@ def test_clips_of_any_length(network, frames):
         np.testing.assert_allclose(points, expected, atol=1e-4)
 
 
-def test_reach_is_set_and_hands_follow():
+def test_limb_reach_is_set_and_hands_follow():
     points, _ = in_image(standing(3), np.tile([0.0, 0.0, -4.0], (3, 1)))
     np.testing.assert_allclose(with_limb_reach(points, limb_reach(points)), points, atol=1e-9)
     reach = limb_reach(points) + np.random.default_rng(0).normal(0, 10, (3, len(LIMBS)))
@@ -123,39 +123,39 @@ def test_reach_is_set_and_hands_follow():
     np.testing.assert_allclose(hand, points[:, 21, 2] - points[:, 4, 2], atol=1e-9)
 
 
-def test_known_pose_stays_and_a_wrong_one_comes_nearer():
-    """True depths agree with lengths; wrong ones are mended most where limbs lie in depth."""
-    truth = standing(4) * 100.0
+def test_correct_depth_stays_and_wrong_depth_improves():
+    """Correct depths stay; wrong ones are corrected most where limbs point at the camera."""
+    reference = standing(4) * 100.0
     rest = PointRig(load_body().average).rest
     start, end = np.array(LIMBS).T
     lengths = np.linalg.norm(rest[start] - rest[end], axis=-1)
     scale = np.full(4, 100.0)
-    np.testing.assert_allclose(keep_lengths(truth, lengths, scale, share=1.0), truth, atol=1e-6)
-    wrong = with_limb_reach(truth, 0.3 * limb_reach(truth))
-    before = np.abs(limb_reach(wrong) - limb_reach(truth))
-    after = np.abs(limb_reach(keep_lengths(wrong, lengths, scale, share=1.0)) - limb_reach(truth))
-    foreshortened = np.abs(limb_reach(truth)) / (100 * lengths)
+    np.testing.assert_allclose(keep_lengths(reference, lengths, scale, share=1.0), reference, atol=1e-6)
+    wrong = with_limb_reach(reference, 0.3 * limb_reach(reference))
+    before = np.abs(limb_reach(wrong) - limb_reach(reference))
+    after = np.abs(limb_reach(keep_lengths(wrong, lengths, scale, share=1.0)) - limb_reach(reference))
+    foreshortened = np.abs(limb_reach(reference)) / (100 * lengths)
     np.testing.assert_allclose(after, (1 - foreshortened**2) * before, atol=1e-6)
     np.testing.assert_allclose(keep_lengths(wrong, lengths, scale, share=0.0), wrong)
 
 
-def test_flicker_goes_and_real_turns_stay():
-    truth = standing(12) * 100.0
-    reach = limb_reach(truth)
+def test_flicker_is_removed_and_real_turns_stay():
+    reference = standing(12) * 100.0
+    reach = limb_reach(reference)
     flipped = reach.copy()
     flipped[5, 1] *= -1
     flipped[[0, 11], 3] *= -1  # at the ends nobody knows
     turning = reach[:, 5].mean() + np.linspace(-30, 30, 12)
     flipped[:, 5] = reach[:, 5] = turning
-    found = limb_reach(without_flicker(with_limb_reach(truth, flipped)))
+    found = limb_reach(without_flicker(with_limb_reach(reference, flipped)))
     np.testing.assert_allclose(found[:, [0, 1, 5]], reach[:, [0, 1, 5]], atol=1e-9)
 
 
-def test_bones_tell_the_scale_whatever_the_perspective():
+def test_bone_lengths_give_the_scale_under_perspective():
     hips = np.stack([np.linspace(-0.5, 0.5, 6), np.zeros(6), np.linspace(-2.5, -6, 6)], -1)
     points, scale = in_image(standing(6), hips)
-    told, spread = bone_scale(points - [127.5, 127.5, 0], PointRig(load_body().average).rest, FOCAL)
-    np.testing.assert_allclose(told, scale, rtol=1e-6)
+    found, spread = bone_scale(points - [127.5, 127.5, 0], PointRig(load_body().average).rest, FOCAL)
+    np.testing.assert_allclose(found, scale, rtol=1e-6)
     assert spread.max() < 1e-6
 
 

@@ -1,4 +1,4 @@
-"""The reduced body: a body of human proportions, mirror symmetric, and equal to the full one."""
+"""The reduced body: human proportions, mirror symmetry, and agreement with the full model."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_twins_are_mirror_images():
     np.testing.assert_allclose(skin[model.twins], skin * [-1, 1, 1], atol=2e-3)
 
 
-def test_turned_body_is_the_body_turned():
+def test_rotation_of_bones_rotates_the_body():
     model = load_body()
     turn = from_vector(np.array([0.2, 1.0, -0.3]))
     poses = still(163).turned(turn).moved(np.array([0.1, 0.2, 0.3]))
@@ -57,7 +57,7 @@ def test_turned_body_is_the_body_turned():
     assert (outward > 0).mean() > 0.55
 
 
-def test_parameters_do_what_they_say():
+def test_parameters_change_the_body_as_named():
     model = load_body()
 
     def height(**changed: float) -> float:
@@ -81,8 +81,8 @@ def test_byte_planes_invert():
 
 
 @pytest.mark.assets
-def test_reduced_body_is_the_full_one():
-    """Within 1 mm for people as they are drawn; of every adult that the parameters allow within 1 cm."""
+def test_reduced_body_agrees_with_the_full_one():
+    """Agree within 1 mm for people of the training set, and within 1 cm for all adults."""
     from idol.synthesis.human.body import rig, shape_body
     from idol.synthesis.human.export_body import any_adult, kept_vertices
     from idol.synthesis.human.keypoints import whole_body_points
@@ -101,6 +101,6 @@ def test_reduced_body_is_the_full_one():
         assert away.max() < most and away.mean() < on_average
         assert np.abs(reduced.heads - full.heads).max() < most
         joints = [
-            points.place.sum(1) for points in (model.whole_body_points(reduced), whole_body_points(full))
+            points.position.sum(1) for points in (model.whole_body_points(reduced), whole_body_points(full))
         ]
         np.testing.assert_allclose(*joints, atol=most)

@@ -1,4 +1,4 @@
-"""Samples and triangles: held against a literal loop, and against planes and spheres whose depth is known."""
+"""The z-buffer against a literal loop, and against planes and spheres of known depth."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ CAMERA = PinholeCamera.assumed(24, 32)
 
 
 def literal(seen, triangles, height, width):
-    """Every triangle at every sample: the nearest that has the sample inside and faces the eye."""
+    """Test every triangle at every sample: the nearest front face that contains the sample."""
     triangle = np.full((height, width), -1)
     nearest = np.full((height, width), np.inf)
     for number, corners in enumerate(triangles):

@@ -85,11 +85,11 @@ def test_people_stand_on_the_floor():
     from idol.synthesis import clips as module
     from idol.synthesis.splits import generator
 
-    person = module._person(3, "train", 0)
+    person = module.synthetic_person(3, "train", 0)
     motions = module.read_motions("train")
     for number in range(4):
         rng = generator(3, "train", 9, number)
-        performance = module._perform(rng, person, motions, FRAMES, module._STYLES["train"])
+        performance = module.perform_clip(rng, person, motions, FRAMES, module.STYLES["train"])
         leg = person.body.head("upperleg01.L")[1]
         np.testing.assert_allclose(
             person.lowest(performance.poses), performance.motion.clearance * leg, atol=1e-4

@@ -1,4 +1,4 @@
-"""Training of the lifter: what cameras see is the truth, resuming changes nothing, settings are checked."""
+"""Training of the lifter: views project the reference points, resuming is exact, settings are checked."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,9 @@ TINY = LifterTrainConfig(
     out=Path(),
     model=LifterConfig(channels=24, layers=1, heads=2),
     windows=WINDOWS,
-    optimizer=OptimizerConfig(lr=1e-3, warmup=2),
+    optimizer=OptimizerConfig(lr=1e-3, warmup_steps=2),
     steps=6,
-    batch=4,
+    batch_size=4,
     validation=4,
     validate_every=3,
     log_every=1,
@@ -33,7 +33,7 @@ TINY = LifterTrainConfig(
 
 
 def people(count: int, seed: int = 0) -> np.ndarray:
-    """(n, 16, 22, 3) float16 meters: something like a person of 22 points that moves."""
+    """Return (n, 16, 22, 3) float16 meters: 22 moving points, roughly arranged as a person."""
     rng = np.random.default_rng(seed)
     rest = rng.normal(0, 0.3, (22, 3)) * [1, 2, 1]
     rest[[8, 11]] = [[-0.1, 0, 0], [0.1, 0, 0]]
@@ -44,7 +44,7 @@ def people(count: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture
 def tiny(tmp_path) -> LifterTrainConfig:
-    """A run whose windows are there already."""
+    """Return a run whose windows are already on disk."""
     config = replace(TINY, out=tmp_path / "run")
     fill(config.out / "windows")
     return config
@@ -57,18 +57,18 @@ def fill(folder: Path) -> None:
     np.save(folder / "val.npy", people(4, 99))
 
 
-def test_views_are_projections_of_the_truth():
+def test_views_are_projections_of_the_reference_points():
     points = torch.from_numpy(people(32)).float()
     views = random_views(points, torch.Generator().manual_seed(0), worsen=False)
     seen = views.confidence > 0
     assert 0.5 < seen.float().mean() < 1
-    torch.testing.assert_close(views.joints[seen], views.truth[:, :, :SEEN, :2][seen])
+    torch.testing.assert_close(views.joints[seen], views.reference[:, :, :SEEN, :2][seen])
     assert views.joints[~seen].abs().max() == 0
     # Depth is of the same unit as the image: undoing the perspective gives lengths back.
-    hips = views.truth[:, :, [8, 11]].mean(2)
+    hips = views.reference[:, :, [8, 11]].mean(2)
     assert hips[..., 2].abs().max() < 1e-3
     width = (points[:, :, 8] - points[:, :, 11]).norm(dim=-1)
-    ends = views.truth[:, :, [8, 11]]
+    ends = views.reference[:, :, [8, 11]]
     found = (ends[:, :, 0] - ends[:, :, 1]).norm(dim=-1) / views.scale
     assert ((found / width - 1).abs() < 0.25).float().mean() > 0.95
     assert abs((found / width).median() - 1) < 0.05
@@ -79,12 +79,12 @@ def test_views_repeat_and_are_worse_when_asked():
     first, second = (random_views(points, torch.Generator().manual_seed(7)) for _ in range(2))
     torch.testing.assert_close(first.joints, second.joints)
     seen = first.confidence > 0
-    away = (first.joints - first.truth[:, :, :SEEN, :2])[seen].norm(dim=-1)
+    away = (first.joints - first.reference[:, :, :SEEN, :2])[seen].norm(dim=-1)
     assert 0.2 < away.median() < 4 and away.max() > 20
     assert (first.confidence[seen] < 1).any()
     cut = first.cut(1)
     assert cut.joints.shape == (64 * 16, 1, SEEN, 2)
-    torch.testing.assert_close(cut.truth[16 * 5 + 3, 0], first.truth[5, 3])
+    torch.testing.assert_close(cut.reference[16 * 5 + 3, 0], first.reference[5, 3])
 
 
 def test_pool_grows_with_the_steps(tmp_path):
@@ -111,7 +111,7 @@ def test_resumed_run_is_the_uninterrupted_one(tiny, tmp_path):
     fill(tmp_path / "parts" / "windows")
     parts = replace(tiny, out=tmp_path / "parts")
     fit_lifter(replace(parts, max_minutes=0.0))
-    with pytest.raises(UserError, match="--resume"):
+    with pytest.raises(UserError, match="resume"):
         fit_lifter(parts)
     resumed = fit_lifter(parts, resume=True)
     state = [load_file(path.with_name("state.safetensors")) for path in (whole, resumed)]
@@ -123,13 +123,13 @@ def test_resumed_run_is_the_uninterrupted_one(tiny, tmp_path):
 
 
 def test_errors_are_in_centimeters():
-    """Lifting that is 5 cm off in depth everywhere, and whose limbs so point as they should."""
+    """A depth error of 5 cm everywhere is reported as such, and does not change the direction of limbs."""
     views = random_views(torch.from_numpy(people(8)).float(), torch.Generator().manual_seed(0), worsen=False)
 
     def off(joints: torch.Tensor, confidence: torch.Tensor) -> torch.Tensor:
         asked = views.cut(joints.shape[1])
-        depth = asked.truth[..., 2:] + 0.05 * asked.scale[..., None, None]
-        return torch.cat([asked.truth[..., :2], depth], -1)
+        depth = asked.reference[..., 2:] + 0.05 * asked.scale[..., None, None]
+        return torch.cat([asked.reference[..., :2], depth], -1)
 
     errors = lifting_errors(off, views)
     assert errors["depth_cm"] == pytest.approx(5, rel=1e-4) and errors["plane_cm"] == 0

@@ -1,9 +1,9 @@
-"""From 22 points in space to bones whose joints lie exactly on them.
+"""Bones of a body whose joints coincide with 22 given points in space.
 
-The points: OpenPose's 18 joints, then the bases of the second toes (left, right) and of the middle fingers.
-Frames of pelvis, chest and head are counted from the same frames of the body at rest, whose trunk leans and
-whose hips are not under its neck. `idol.body.retarget` spreads turns over spine and twists; then every limb
-is turned by the smallest rotation and stretched until its joints are where the points are.
+The points are OpenPose's 18 joints, the bases of the second toes (left, right) and of the middle fingers
+(left, right). Rotations of pelvis, chest and head are relative to the same frames of the body at rest, whose
+trunk leans. `idol.body.retarget` distributes them over spine and limbs; then each limb is turned by the
+smallest rotation, and stretched, so that its joints coincide with the points.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from idol.body.from_joints import _limb
+from idol.body.distance import BONES, weighted_median
+from idol.body.from_joints import limb_rotations
 from idol.body.motion import SEGMENTS, Motion
 from idol.body.pinhole import PinholeCamera
-from idol.body.retarget import _ELBOW, _rest_frames, retarget
+from idol.body.retarget import ELBOW_HINGE, limb_rest_frames, retarget
 from idol.body.rig import Body, BonePoses, PointSet
 from idol.body.rotations import bone_frame, shortest, trunk_frame, unit
 
@@ -28,14 +29,10 @@ SIDES = {
     "R": {"shoulder": 2, "elbow": 3, "wrist": 4, "hip": 8, "knee": 9, "ankle": 10, "toe": 19, "hand": 21},
     "L": {"shoulder": 5, "elbow": 6, "wrist": 7, "hip": 11, "knee": 12, "ankle": 13, "toe": 18, "hand": 20},
 }
-"""Positions among the 22 points."""
+"""Indices of the joints of each side among the 22 points."""
 
 _NOSE, _NECK, _HIPS = 0, 1, [8, 11]
 _FACE = [0, 14, 15, 16, 17]
-# Pairs whose distance tells how large a body is.
-_BONES = np.array(
-    [(2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13), (2, 5), (8, 11), (1, 8), (1, 11)]
-)
 _LIMBS = (
     ("upperarm", "shoulder", "elbow"),
     ("lowerarm", "elbow", "wrist"),
@@ -43,12 +40,12 @@ _LIMBS = (
     ("lowerleg", "knee", "ankle"),
 )
 _LEAST_STRETCH, _MOST_STRETCH = 0.3, 2.0
-_HALF_CURL = (0.5, 0.5)  # of the fingers, which have no points
+_HALF_CURL = (0.5, 0.5)  # curl of the fingers, which have no points
 
 
 @dataclass(frozen=True)
 class PointRig:
-    """A body made ready to be posed by points.
+    """A body that can be posed by points.
 
     Attributes:
         body: The body.
@@ -64,13 +61,13 @@ class PointRig:
 
     @cached_property
     def joints(self) -> PointSet:
-        """The 18 joints, to be posed with the bones."""
+        """The 18 joints as functions of the bones."""
         rig = self.body.rig
         return PointSet.of(rig.keypoints, rig.weights, self.body.vertices)
 
     @cached_property
     def groups(self) -> dict[str, list[int]]:
-        """Bones that are moved together: trunk, head, and hands and feet of both sides."""
+        """Indices of the bones that move together: trunk, head, and hands and feet of both sides."""
         names = self.body.rig.bones
         trunk = ("root", "pelvis", "spine", "breast", "neck", "clavicle")
         groups = {f"{end}.{side}": self._below(f"{bone}.{side}") for side in "LR" for end, bone in _ENDS}
@@ -86,24 +83,20 @@ class PointRig:
         return sorted(inside)
 
     def size(self, points: Float[np.ndarray, "f 22 3"]) -> Float[np.ndarray, " f"]:
-        """Return how large the points' body is against this one: the median over bones, weighted by length.
+        """Return the size of the points relative to this body: the median over bones, weighted by length.
 
         Args:
-            points: In any unit; the result is in that unit per meter.
+            points: Points in any unit; the result is in that unit per meter.
         """
-        lengths = np.linalg.norm(self.rest[_BONES[:, 0]] - self.rest[_BONES[:, 1]], axis=-1)
-        found = np.linalg.norm(points[:, _BONES[:, 0]] - points[:, _BONES[:, 1]], axis=-1) / lengths
-        order = np.argsort(found, 1)
-        weight = lengths[order].cumsum(1)
-        middle = (weight >= weight[:, -1:] / 2).argmax(1)
-        rows = np.arange(len(found))
-        return found[rows, order[rows, middle]]
+        lengths = np.linalg.norm(self.rest[BONES[:, 0]] - self.rest[BONES[:, 1]], axis=-1)
+        found = np.linalg.norm(points[:, BONES[:, 0]] - points[:, BONES[:, 1]], axis=-1) / lengths
+        return weighted_median(found, lengths)
 
     def pose(self, points: Float[np.ndarray, "f 22 3"]) -> BonePoses:
-        """Return bones whose joints are the points.
+        """Return bone transforms whose joints coincide with the points.
 
         Args:
-            points: In meters, Y up; of an even number of frames in time where there are several.
+            points: Points in meters, Y up; several frames are consecutive and evenly spaced in time.
         """
         turns = self._turns(points)
         rotation = np.stack([turns[name] for name in SEGMENTS], 1)
@@ -114,7 +107,7 @@ class PointRig:
         return self._snapped(points, grown)
 
     def _turns(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        """Rotations (f, 3, 3) of the segments, counted from the body at rest."""
+        """Return the rotations (f, 3, 3) of the segments from the body at rest."""
         rest = self.rest
         turns = {
             "pelvis": _trunk(points, 11, 8) @ _trunk(rest, 11, 8).T,
@@ -124,8 +117,8 @@ class PointRig:
         for side, at in SIDES.items():
             arm = [points[:, at[name]] for name in ("shoulder", "elbow", "wrist")]
             leg = [points[:, at[name]] for name in ("hip", "knee", "ankle")]
-            turns[f"upperarm.{side}"], turns[f"forearm.{side}"] = _limb(arm, turns["chest"], "arm")
-            turns[f"thigh.{side}"], turns[f"shin.{side}"] = _limb(leg, turns["pelvis"], "leg")
+            turns[f"upperarm.{side}"], turns[f"forearm.{side}"] = limb_rotations(arm, turns["chest"], "arm")
+            turns[f"thigh.{side}"], turns[f"shin.{side}"] = limb_rotations(leg, turns["pelvis"], "leg")
             turns[f"foot.{side}"] = self._foot(points, turns[f"shin.{side}"], at)
             turns[f"hand.{side}"] = self._hand(points, turns[f"forearm.{side}"], side)
         return turns
@@ -136,10 +129,10 @@ class PointRig:
         return now @ bone_frame(self.rest[at["toe"]] - self.rest[at["ankle"]], hinge).T
 
     def _hand(self, points: np.ndarray, forearm: np.ndarray, side: str) -> np.ndarray:
-        """Turn the hand so that it points at the knuckles."""
+        """Return the rotation of a hand that points at its knuckle."""
         at = SIDES[side]
         bones = (f"upperarm01.{side}", f"lowerarm01.{side}", f"wrist.{side}")
-        along = forearm @ _rest_frames(self.body, bones, _ELBOW)[1]
+        along = forearm @ limb_rest_frames(self.body, bones, ELBOW_HINGE)[1]
         now = along @ (self.rest[at["hand"]] - self.rest[at["wrist"]])
         return shortest(now, points[:, at["hand"]] - points[:, at["wrist"]]) @ forearm
 
@@ -157,7 +150,7 @@ class PointRig:
         return made
 
     def _shift_trunk(self, points: np.ndarray, poses: BonePoses) -> None:
-        """Shift the trunk, in place, by a ramp from what the hips lack to what the neck lacks."""
+        """Move the trunk, in place, by the error at the hips, changing linearly to that at the neck."""
         found, rest = self.joints.posed(poses), self.rest
         hips = points[:, _HIPS].mean(1) - found[:, _HIPS].mean(1)
         neck = points[:, _NECK] - found[:, _NECK]
@@ -212,12 +205,12 @@ def place_points(
     pixels_per_meter: Float[np.ndarray, " f"],
     camera: PinholeCamera,
 ) -> Float[np.ndarray, "f 22 3"]:
-    """Return points in meters before the camera from points in pixels with relative depth.
+    """Convert points from pixels with relative depth to meters in front of the camera.
 
     Args:
         points: Column, row (downward) and nearness in pixels, 0 at the middle of the hips.
-        pixels_per_meter: How large a meter is seen at the hips.
-        camera: What sees them.
+        pixels_per_meter: Scale at the distance of the hips.
+        camera: The camera that sees the points.
     """
     scale = pixels_per_meter[:, None]
     distance = (camera.focal - points[..., 2]) / scale

@@ -1,7 +1,8 @@
-"""A body made as wide as the person of a photo: its outline is drawn toward the mask's outline.
+"""Fit of a body's shape to a photo: the outline of the body is moved toward the outline of the mask.
 
-First along the normals, so that a coat seen from the front is thick from the side too; then, for what
-remains, in the image's plane. What the outline asks for is spread over the body and turned back to rest.
+The first rounds move vertices along their normals, so that a coat seen from the front is thick from the side
+too. Further rounds move them in the image plane. The moves of the outline are spread smoothly over the body
+and transformed back to rest.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from idol.body.zbuffer import Hits
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a body is fitted to a mask.
+    """Settings of the fit of a body to a mask.
 
     Attributes:
-        normal_rounds: Rounds along the normals.
-        plane_rounds: Rounds in the image's plane.
-        reach: Meters an outline may move.
-        end_reach: The same for hands and feet, which would become balloons.
-        head_reach: The same for heads.
-        hold: How soon, in the image's plane, a change fades away from the outline.
-        firmness: How closely, in the image's plane, the outline is followed against smoothness.
+        normal_rounds: Number of rounds along the normals.
+        plane_rounds: Number of rounds in the image plane.
+        reach: Largest move of the outline, meters.
+        end_reach: The same for hands and feet, which would be inflated otherwise.
+        head_reach: The same for the head.
+        hold: Weight that pulls moves in the image plane to 0 away from the outline.
+        firmness: Weight of moves in the image plane against smoothness.
     """
 
     normal_rounds: int = 2
@@ -44,14 +45,14 @@ class FitConfig:
     firmness: float = 4.0
 
 
-_BORDER = 2  # pixels along the photo's border, where an outline is only the end of the photo
-_LEAST_AGREEMENT = 0.5  # cosine between the two outlines' directions
-_GRAZING = 0.3  # the least cosine by which a move is divided among normal and image plane
+_BORDER = 2  # pixels along the border of the photo, where the outline is cut off
+_LEAST_AGREEMENT = 0.5  # least cosine between the normals of the two outlines
+_GRAZING = 0.3  # least cosine between normal and image plane
 
 
 @dataclass(frozen=True)
 class _Outline:
-    """A signed distance in pixels, negative inside, and its gradient."""
+    """The signed distance from an outline in pixels, negative inside, and its gradient."""
 
     distance: np.ndarray
     down: np.ndarray
@@ -65,7 +66,7 @@ class _Outline:
 
 @dataclass(frozen=True)
 class _Pulls:
-    """What the mask asks of outline vertices: pixels to move along directions (k, 2) right and down."""
+    """Moves of vertices on the outline: (k,) pixels along directions (k, 2), right and down."""
 
     vertex: np.ndarray
     move: np.ndarray
@@ -79,14 +80,14 @@ def fit_offsets(
     mask: Bool[np.ndarray, "h w"],
     config: FitConfig | None = None,
 ) -> Float32[np.ndarray, "n 3"]:
-    """Return what to add to the skin at rest, in meters, so that it fills the mask.
+    """Return offsets of the skin at rest, in meters, with which it fills the mask.
 
     Args:
         mesh: The skin.
         poses: Its bones in the photo, one frame.
-        camera: The photo's.
+        camera: The camera of the photo.
         mask: The person in the photo.
-        config: How to fit.
+        config: Settings of the fit.
     """
     config = config or FitConfig()
     offsets = np.zeros(mesh.vertices.shape, np.float32)
@@ -111,7 +112,7 @@ def fit_offsets(
 def _find_pulls(
     vertices: np.ndarray, mesh: SkinMesh, camera: PinholeCamera, target: _Outline, reach: np.ndarray
 ) -> _Pulls:
-    """Outline pixels of the drawn body that see an outline of the mask, near and of the same direction."""
+    """Match pixels on the outline of the drawn body with the outline of the mask."""
     hits, covered = covered_samples(vertices, mesh.triangles, camera)
     own = _Outline.of(covered)
     y, x = np.nonzero(covered & ~binary_erosion(covered))
@@ -134,7 +135,7 @@ def _agreement(own: _Outline, target: _Outline, y: np.ndarray, x: np.ndarray) ->
 
 
 def _front_vertex(hits: Hits, mesh: SkinMesh, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The nearest corner of what each pixel shows."""
+    """Return the nearest vertex of the triangle that each pixel shows."""
     return mesh.triangles[hits.triangle[y, x], hits.corners[y, x].argmax(1)]
 
 

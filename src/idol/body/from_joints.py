@@ -1,9 +1,10 @@
-"""From where joints are to how segments turn."""
+"""Rotations of body segments from the positions of joints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -24,16 +25,25 @@ _HINGE = {"arm": np.array([-1.0, 0.0, 0.0]), "leg": np.array([1.0, 0.0, 0.0])}
 
 @dataclass(frozen=True)
 class Tracks:
-    """Positions (f, 3) of named joints, Y up; rotations `turns` (f, 3, 3) of head and hands if known."""
+    """Joints of a recording over time.
+
+    Attributes:
+        points: Positions (f, 3) by joint name, any unit, Y up.
+        turns: Global rotations (f, 3, 3) of "head", "hand.L" and "hand.R", as far as they are known.
+    """
 
     points: Mapping[str, np.ndarray]
     turns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def from_tracks(name: str, fps: float, tracks: Tracks) -> Motion:
-    """Segment rotations from joint positions: a bone's direction, and the plane in which its joint bends.
+    """Compute segment rotations from the directions of bones and the planes in which joints bend.
 
-    Needs hips, spine, neck and, on both sides (".L", ".R"), hip, knee, ankle, toe, shoulder, elbow, wrist.
+    Args:
+        name: Name of the motion.
+        fps: Frames per second.
+        tracks: Joints "spine", "neck" and, on both sides (".L", ".R"), hip, knee, ankle, toe, shoulder, elbow
+            and wrist. Without their rotations the head follows the chest, and hands follow forearms.
     """
     p = tracks.points
     middle = (p["hip.L"] + p["hip.R"]) / 2
@@ -45,8 +55,8 @@ def from_tracks(name: str, fps: float, tracks: Tracks) -> Motion:
     for side in "LR":
         arm = [p[f"{joint}.{side}"] for joint in ("shoulder", "elbow", "wrist")]
         leg = [p[f"{joint}.{side}"] for joint in ("hip", "knee", "ankle")]
-        turns[f"upperarm.{side}"], turns[f"forearm.{side}"] = _limb(arm, turns["chest"], "arm")
-        turns[f"thigh.{side}"], turns[f"shin.{side}"] = _limb(leg, turns["pelvis"], "leg")
+        turns[f"upperarm.{side}"], turns[f"forearm.{side}"] = limb_rotations(arm, turns["chest"], "arm")
+        turns[f"thigh.{side}"], turns[f"shin.{side}"] = limb_rotations(leg, turns["pelvis"], "leg")
         turns[f"hand.{side}"] = _follow(tracks.turns.get(f"hand.{side}"), turns[f"forearm.{side}"])
         turns[f"foot.{side}"] = _foot(p[f"ankle.{side}"], p[f"toe.{side}"], turns[f"shin.{side}"])
     lengths = [
@@ -59,17 +69,26 @@ def from_tracks(name: str, fps: float, tracks: Tracks) -> Motion:
 
 
 def _follow(turn: np.ndarray | None, parent: np.ndarray) -> np.ndarray:
-    """A segment's own rotation, counted so that on average it is its parent's; the parent's if unknown."""
+    """Return a segment's rotation, offset so that its mean equals its parent's; the parent's if unknown."""
     if turn is None:
         return parent
     return turn @ mean_rotation(transpose(turn) @ parent)
 
 
-def _limb(joints: list[np.ndarray], trunk: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+def limb_rotations(
+    joints: list[np.ndarray], trunk: np.ndarray, kind: Literal["arm", "leg"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the global rotations (f, 3, 3) of the two segments of a limb.
+
+    Args:
+        joints: Positions (f, 3) of the limb's start, elbow or knee, and end.
+        trunk: Rotation (f, 3, 3) of the segment that the limb is attached to.
+        kind: Which way the joint bends.
+    """
     first, second = unit(joints[1] - joints[0]), unit(joints[2] - joints[1])
     bend = np.cross(first, second)
     strength = np.linalg.norm(bend, axis=-1)
-    # A straight limb shows no bending plane: then it is the one that swinging from rest gives.
+    # A straight limb has no bending plane: blend to the plane that the shortest swing from rest gives.
     local = np.einsum("fji,fj->fi", trunk, first)
     swung = np.einsum(
         "fij,fj->fi", trunk @ shortest(_DOWN, local), np.broadcast_to(_HINGE[kind], local.shape)
@@ -82,7 +101,7 @@ def _limb(joints: list[np.ndarray], trunk: np.ndarray, kind: str) -> tuple[np.nd
 
 
 def _foot(ankle: np.ndarray, toe: np.ndarray, shin: np.ndarray) -> np.ndarray:
-    """Foot rotations; flat is the pitch it has in the frames where it is lowest."""
+    """Return foot rotations; a foot is flat at its median pitch over the frames in which it is lowest."""
     direction = unit(toe - ankle)
     standing = toe[:, 1] <= np.percentile(toe[:, 1], 30)
     pitch = float(np.median(direction[standing, 1]))

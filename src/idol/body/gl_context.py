@@ -10,11 +10,13 @@ _OF_THREAD = threading.local()
 
 
 def gl_context() -> Any:
-    """Return this thread's one context, made at first use; of several only the latest would be drawn into.
+    """Return the context of this thread, created at first use.
+
+    There is one per thread, because of several contexts only the last created would be drawn into.
 
     Raises:
         ImportError: If moderngl is not installed.
-        RuntimeError: If there is no EGL.
+        RuntimeError: If no context can be created through EGL.
     """
     if not hasattr(_OF_THREAD, "context"):
         import moderngl
@@ -22,7 +24,7 @@ def gl_context() -> Any:
         try:
             _OF_THREAD.context = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
         except Exception as error:
-            raise RuntimeError(f"no OpenGL context through EGL ({error})") from error
+            raise RuntimeError(f"cannot create an OpenGL context through EGL ({error})") from error
     return _OF_THREAD.context
 
 

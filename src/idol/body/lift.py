@@ -1,4 +1,4 @@
-"""From the joints of a clip to points in space: the network, bone lengths, the distance to the camera."""
+"""Lifting of the joints of a clip to points in space: network, bone lengths and distance from the camera."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _BATCH = 32  # windows lifted at once
 
 @dataclass(frozen=True)
 class LiftConfig:
-    """How a clip is lifted.
+    """Settings of lifting.
 
     Attributes:
-        least_confidence: Joints below it count as not seen.
-        length_share: How far the depth of limbs goes to what their lengths ask for, in [0, 1]; see
+        least_confidence: Joints of lower confidence count as not seen.
+        length_share: Weight of bone lengths in the depth of limbs, in [0, 1]; see
             `idol.body.limb_depths.keep_lengths`.
-        outlier: Joints farther than this share of the person's size from where the network expects them are
-            not believed.
-        distance: How the distance to the camera is found.
+        outlier: Joints farther from the prediction of the network than this share of the person's size are
+            ignored.
+        distance: Settings of the distance from the camera.
     """
 
     least_confidence: float = 0.3
@@ -48,10 +48,10 @@ class Lifted:
     """A person in space over a clip.
 
     Attributes:
-        points: (f, 22, 3) in the order of `idol.body.lifter.POINTS`: x (right) and y (down) in the pixels of
-            the pose, z towards the viewer in pixels at the hips' distance, 0 at the middle of the hips.
-        pixels_per_meter: (f,) at the hips' distance.
-        camera: That saw them.
+        points: (f, 22, 3) in the order of `idol.body.lifter.POINTS`: x (right) and y (down) in pixels of the
+            pose, z toward the viewer in pixels at the distance of the hips, 0 at the middle of the hips.
+        pixels_per_meter: (f,) scale at the distance of the hips.
+        camera: The camera that sees the points.
     """
 
     points: Float[np.ndarray, "f 22 3"]
@@ -60,18 +60,18 @@ class Lifted:
 
     @property
     def distance(self) -> Float[np.ndarray, " f"]:
-        """Meters from the camera to the hips, along its axis."""
+        """Distance of the hips along the optical axis, meters."""
         return self.camera.focal / self.pixels_per_meter
 
     def in_meters(self) -> Float[np.ndarray, "f 22 3"]:
-        """Return the points before the camera, Y up and looking along -Z, in meters."""
+        """Return the points in meters, in the axes of the camera (Y up, looking along -Z)."""
         return place_points(self.points, self.pixels_per_meter, self.camera)
 
     def bones(self, body: Body) -> BonePoses:
-        """Return bones of a body whose joints are the points, before the camera.
+        """Return bones of a body whose joints coincide with the points.
 
         Args:
-            body: Any; its limbs are stretched to the points.
+            body: Any body; its limbs are stretched to fit.
         """
         return PointRig(body).pose(self.in_meters())
 
@@ -87,14 +87,14 @@ def lift(
     """Lift a clip of any length, or a photo (one frame).
 
     Args:
-        pose: Joints of one person, 18 or 133.
-        camera: That saw them; by default the one that photos are assumed to come from.
-        body: The person's, for its bone lengths; by default the average adult.
-        network: The lifter; by default the one in this package.
-        config: How to lift.
+        pose: 18 or 133 joints of one person.
+        camera: The camera; by default `PinholeCamera.assumed`.
+        body: The person's body, for its bone lengths; by default the average adult.
+        network: The lifter; by default the one of this package.
+        config: Settings of lifting.
 
     Returns:
-        Points, and how far away they are.
+        The points and their scale.
 
     Raises:
         ValueError: If no frame shows two joints.
@@ -118,27 +118,29 @@ def lift(
 
 @lru_cache(1)
 def default_lifter() -> Lifter:
-    """Return the network whose weights are in this package, read once a process."""
+    """Return the network with the weights of this package, read once per process."""
     return load_lifter(WEIGHTS_FILE)
 
 
 @torch.no_grad()
 def lift_windows(network: Lifter, keypoints: Float[np.ndarray, "f 18 3"]) -> Float[np.ndarray, "f 22 3"]:
-    """Lift frames by windows that overlap by half; each frame is a mean that favors middles of windows.
+    """Lift frames in windows that overlap by half, averaged with weights that peak in the middle of windows.
 
     Args:
         network: The lifter.
         keypoints: x, y (down) in pixels and confidence, 0 where not seen.
 
     Returns:
-        Points in pixels, z towards the viewer from the middle of the hips.
+        Points in pixels, z toward the viewer from the middle of the hips.
     """
     frames, window = len(keypoints), network.config.window
     length = min(frames, window)
     last = frames - length
     starts = sorted({*range(0, last + 1, max(length // 2, 1)), last})
-    given = torch.from_numpy(np.stack([keypoints[a : a + length] for a in starts])).float()
-    lifted = torch.cat([lift_both_ways(network, part[..., :2], part[..., 2]) for part in given.split(_BATCH)])
+    windows = torch.from_numpy(np.stack([keypoints[a : a + length] for a in starts])).float()
+    lifted = torch.cat(
+        [lift_both_ways(network, part[..., :2], part[..., 2]) for part in windows.split(_BATCH)]
+    )
     weight = np.minimum(np.arange(length) + 1, length - np.arange(length)).astype(float)
     total, count = np.zeros((frames, lifted.shape[2], 3)), np.zeros(frames)
     for start, points in zip(starts, lifted.numpy(), strict=True):
@@ -148,7 +150,7 @@ def lift_windows(network: Lifter, keypoints: Float[np.ndarray, "f 18 3"]) -> Flo
 
 
 def _snapped(points: np.ndarray, keypoints: np.ndarray, outlier: float) -> np.ndarray:
-    """The points where joints are seen, as far as these are sure and not far off."""
+    """Move points to the detected joints, by confidence; outliers are ignored."""
     moved = points.copy()
     away = keypoints[..., :2] - points[:, :SEEN, :2]
     size = np.sqrt(points[:, :SEEN, :2].var(1).sum(-1))[:, None]

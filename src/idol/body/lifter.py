@@ -1,10 +1,10 @@
-"""The network that lifts joints seen in an image to points in space, over a window of frames.
+"""The lifter: a network that predicts points in space from joints in the image, over a window of frames.
 
-A transformer whose tokens are frames, after VideoPose3D's setting (Pavllo et al., 2019: 2-D joints over time
-in, root-relative 3-D joints out). Its input and output are free of where and how large the person is.
+A transformer whose tokens are frames, in the setting of VideoPose3D (Pavllo et al., 2019: 2-D joints over
+time in, root-relative 3-D joints out). Input and output are normalized by the person's position and size.
 
-Axes of images and points: x right and y down in pixels, z towards the viewer in pixels (weak perspective at
-the hips' distance), 0 at the middle of the hips.
+Axes of images and points: x right and y down in pixels, z toward the viewer in pixels (weak perspective at
+the distance of the hips), 0 at the middle of the hips.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _SWAPPED = {"left": "right", "right": "left"}
 MIRRORED = tuple(
     POINTS.index("_".join([_SWAPPED.get(word, word) for word in name.split("_")])) for name in POINTS
 )
-"""Position of each point's mirror image."""
+"""Index of the mirror image of each point."""
 
 SEEN = len(OPENPOSE_18)
+"""Number of points that are joints in the image; they come first."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class LifterConfig:
     """Sizes of the network.
 
     Attributes:
-        window: Frames that are looked at together, at most.
-        channels: Width of a frame's token.
-        layers: Transformer blocks.
-        heads: Attention heads.
-        hidden: Width of the blocks' perceptrons, as a multiple of `channels`.
+        window: Largest number of frames.
+        channels: Width of the tokens.
+        layers: Number of transformer blocks.
+        heads: Number of attention heads.
+        hidden: Hidden width of the MLPs as a multiple of `channels`.
 
     Raises:
-        ValueError: If a number is not positive or the heads do not divide the channels.
+        ValueError: If a value is not positive or `heads` does not divide `channels`.
     """
 
     window: int = 16
@@ -54,7 +55,7 @@ class LifterConfig:
 
     def __post_init__(self) -> None:
         if min(self.window, self.channels, self.layers, self.heads, self.hidden) < 1:
-            raise ValueError("window, channels, layers, heads and hidden are at least 1")
+            raise ValueError("window, channels, layers, heads and hidden must be at least 1")
         if self.channels % self.heads:
             raise ValueError(f"heads: found {self.heads}, expected a divisor of channels {self.channels}")
 
@@ -63,7 +64,7 @@ class Lifter(nn.Module):
     """Predict 22 points in space from 18 joints in the image.
 
     Args:
-        config: Sizes.
+        config: Sizes of the network.
     """
 
     def __init__(self, config: LifterConfig) -> None:
@@ -89,13 +90,14 @@ class Lifter(nn.Module):
         """Lift windows.
 
         Args:
-            joints: x and y in pixels, y down; any value where the confidence is 0. f is at most the window.
-            confidence: In [0, 1]; 0 means that the joint was not seen.
+            joints: x and y (down) in pixels, any value where the confidence is 0; f <= `config.window`.
+            confidence: Confidence in [0, 1]; 0 if the joint was not detected.
 
         Returns:
-            Points in pixels: x, y in the image, z towards the viewer from the middle of the hips.
+            Points in pixels: x, y in the image, z toward the viewer from the middle of the hips.
         """
         middle, size = person_frame(joints, confidence)
+        # Normalize to the person: independent of where and how large it is in the image.
         unit = size[:, None, None, None]
         local = (joints - middle[:, :, None]) / unit * (confidence > 0)[..., None]
         drift = (middle - middle.mean(1, keepdim=True)) / size[:, None, None]
@@ -109,15 +111,15 @@ class Lifter(nn.Module):
 def lift_both_ways(
     network: Lifter, joints: Float[Tensor, "b f 18 2"], confidence: Float[Tensor, "b f 18"]
 ) -> Float[Tensor, "b f 22 3"]:
-    """Lift windows and their mirror images, and average: mirrored input gives exactly mirrored output.
+    """Lift windows and their mirror images, and average both, which makes lifting mirror-symmetric.
 
     Args:
         network: The lifter.
-        joints: As `Lifter.forward`.
-        confidence: As `Lifter.forward`.
+        joints: Joints as for `Lifter.forward`.
+        confidence: Confidence as for `Lifter.forward`.
 
     Returns:
-        Points as `Lifter.forward` gives them.
+        Points as `Lifter.forward` returns them.
     """
     order, flip = list(MIRRORED[:SEEN]), joints.new_tensor([-1.0, 1.0])
     plain = network(joints, confidence)
@@ -128,15 +130,15 @@ def lift_both_ways(
 def person_frame(
     joints: Float[Tensor, "b f 18 2"], confidence: Float[Tensor, "b f 18"]
 ) -> tuple[Float[Tensor, "b f 2"], Float[Tensor, " b"]]:
-    """Find where and how large a person is.
+    """Return the position and size of a person in the image.
 
     Args:
         joints: x and y in pixels.
-        confidence: Above 0 where a joint was seen.
+        confidence: Positive where a joint was detected.
 
     Returns:
-        The mean of the joints seen, frame by frame (where none is, that of the window), and the largest root
-        mean square distance from it over the frames, in pixels.
+        The mean of the detected joints of each frame (of the window in frames without any), and the largest
+        root mean square distance from it over the frames, in pixels.
     """
     seen = (confidence > 0).to(joints)
     count = seen.sum(2)[..., None]
@@ -148,11 +150,11 @@ def person_frame(
 
 
 def save_lifter(network: Lifter, path: Path) -> None:
-    """Write the weights in float16, with the sizes of the network.
+    """Write the weights in float16, and the config as metadata.
 
     Args:
         network: The lifter.
-        path: A safetensors file; its folder exists.
+        path: The safetensors file, in an existing folder.
     """
     tensors = {name: value.half().contiguous() for name, value in network.state_dict().items()}
     sizes = {name: str(value) for name, value in vars(network.config).items()}

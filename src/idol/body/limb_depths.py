@@ -1,6 +1,6 @@
-"""What bone lengths and time say about the depth of limbs that a network has lifted.
+"""Refinement of the depth of lifted limbs, from bone lengths and continuity in time.
 
-All functions take points (f, 22, 3) in the order of `idol.body.lifter.POINTS`: pixels, z towards the viewer.
+All functions take points (f, 22, 3) in the order of `idol.body.lifter.POINTS`: pixels, z toward the viewer.
 """
 
 from __future__ import annotations
@@ -9,19 +9,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 LIMBS = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13))
-"""Start and end of upper and lower arms and legs, those that hang on others last."""
+"""Start and end of upper and lower arms and legs; each upper part comes before its lower part."""
 
-# What follows the end of a limb as it is: further limbs and their ends.
+# Points that move along with the end of a limb.
 _FOLLOW = {3: [4, 21], 4: [21], 6: [7, 20], 7: [20], 9: [10, 19], 10: [19], 12: [13, 18], 13: [18]}
-_FLICKER = 2  # frames: a limb that points the other way no longer than this did not move, it was misjudged
+_FLICKER = 2  # frames; a limb that points the other way for no longer than this is an error
 
 
 def limb_reach(points: Float[np.ndarray, "f 22 3"]) -> Float[np.ndarray, "f 8"]:
-    """Return how far the end of each limb is nearer to the viewer than its start, pixels.
-
-    Args:
-        points: Pixels.
-    """
+    """Return how much nearer to the viewer each limb ends than it starts, pixels."""
     start, end = np.array(LIMBS).T
     return points[:, end, 2] - points[:, start, 2]
 
@@ -29,11 +25,11 @@ def limb_reach(points: Float[np.ndarray, "f 22 3"]) -> Float[np.ndarray, "f 8"]:
 def with_limb_reach(
     points: Float[np.ndarray, "f 22 3"], reach: Float[np.ndarray, "f 8"]
 ) -> Float[np.ndarray, "f 22 3"]:
-    """Return the points with limbs that reach as far in depth as told; what hangs on them moves along.
+    """Change the extent of limbs in depth; points further along the limb move with its end.
 
     Args:
-        points: Pixels.
-        reach: As `limb_reach` gives it.
+        points: Points in pixels.
+        reach: The new result of `limb_reach`, pixels.
     """
     moved = points.copy()
     for limb, (start, end) in enumerate(LIMBS):
@@ -48,18 +44,17 @@ def keep_lengths(
     pixels_per_meter: Float[np.ndarray, " f"],
     share: float = 0.5,
 ) -> Float[np.ndarray, "f 22 3"]:
-    """Return the points with limbs that are nearer to their true length.
+    """Move the depth of limbs toward the depth that their lengths imply.
 
-    The image tells how much of a limb's length lies in its plane; the rest is depth. Which way, the points
-    say. Of a limb that lies nearly in the plane a small error of length is a large one of depth (l dl / d),
-    so the length counts by the square of the share of it that is depth.
+    The image shows the part of a limb's length in the image plane; the rest is depth, whose sign is that of
+    the points. If a limb lies nearly in the image plane, a small error of length is a large error of depth
+    (l dl / d), so the implied depth is weighted by the square of the ratio of depth to length.
 
     Args:
-        points: Pixels.
-        lengths: Of the limbs in meters.
-        pixels_per_meter: At the hips, frame by frame.
-        share: How far a limb that points at the camera goes from the depth given to the one that its length
-            asks for, in [0, 1].
+        points: Points in pixels.
+        lengths: Lengths of the limbs in meters.
+        pixels_per_meter: Scale at the hips in each frame.
+        share: Weight of the implied depth for a limb that points at the camera, in [0, 1].
     """
     start, end = np.array(LIMBS).T
     flat = np.linalg.norm(points[:, end, :2] - points[:, start, :2], axis=-1)
@@ -71,10 +66,10 @@ def keep_lengths(
 
 
 def without_flicker(points: Float[np.ndarray, "f 22 3"]) -> Float[np.ndarray, "f 22 3"]:
-    """Return the points without limbs that point the other way for one or two frames.
+    """Correct limbs that point the other way in depth for one or two frames only.
 
     Args:
-        points: Pixels, frames in time.
+        points: Points of consecutive frames in pixels.
     """
     reach = limb_reach(points)
     for limb in range(len(LIMBS)):
@@ -83,7 +78,7 @@ def without_flicker(points: Float[np.ndarray, "f 22 3"]) -> Float[np.ndarray, "f
 
 
 def _steady(reach: Float[np.ndarray, " f"]) -> Float[np.ndarray, " f"]:
-    """The values with short runs of the other sign between longer ones interpolated."""
+    """Interpolate over short runs of one sign between longer runs of the other."""
     runs = _runs(reach > 0)
     short = np.zeros(len(reach), bool)
     for before, (start, stop), after in zip(runs, runs[1:], runs[2:], strict=False):
@@ -95,7 +90,7 @@ def _steady(reach: Float[np.ndarray, " f"]) -> Float[np.ndarray, " f"]:
 
 
 def _runs(flags: Bool[np.ndarray, " f"]) -> list[tuple[int, int]]:
-    """Stretches of equal values as (start, stop)."""
+    """Return runs of equal values as (start, stop)."""
     edges = np.flatnonzero(np.diff(flags.astype(np.int8))) + 1
     bounds = [0, *edges.tolist(), len(flags)]
     return list(zip(bounds[:-1], bounds[1:], strict=True))

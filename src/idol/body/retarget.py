@@ -1,7 +1,7 @@
-"""Motion -> bones of a particular body.
+"""Retarget a `Motion` to the bones of a particular body.
 
-The trunk's turn is spread over the spine, the twist of a limb over its bones; a joint bends in the plane in
-which the body's own limb is bent at rest, so any source skeleton will do.
+The rotation of the trunk is distributed over the spine, and the twist of a limb over its bones. A joint bends
+in the plane in which the body's limb is bent at rest, so that the source may have any skeleton.
 """
 
 from __future__ import annotations
@@ -21,22 +21,26 @@ from idol.body.rotations import (
 )
 
 _DOWN = np.array([0.0, -1.0, 0.0])
-_ELBOW, _KNEE = np.array([-1.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0])
+ELBOW_HINGE, KNEE_HINGE = np.array([-1.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0])
+"""Axis about which the joint bends, for a limb that hangs straight down."""
+
 _SPINE = {"spine05": 0.1, "spine04": 0.3, "spine03": 0.55, "spine02": 0.8, "spine01": 1.0}
 _NECK = {"neck01": 0.25, "neck02": 0.5, "neck03": 0.75, "head": 1.0}
 _CURL = {1: 0.35, 2: 0.5, 3: 0.35}  # share of a finger's curl in each of its bones
 
 
 def retarget(motion: Motion, body: Body, curl: tuple[float, float] = (0.5, 0.5)) -> BonePoses:
-    """Pose the body as the motion says; hips follow the motion over the floor, at a height yet to be settled.
+    """Pose a body as a motion says.
+
+    The hips follow the motion horizontally. Their height is not final: the caller puts the body on the floor.
 
     Args:
         motion: Any motion, f frames.
         body: The body to move.
-        curl: How far the left and right fingers are bent, in about radians at the middle joint times 2.
+        curl: Curl of the left and right fingers; the middle joint is bent by half as many radians.
 
     Returns:
-        Bones over f frames.
+        Bone transforms of f frames.
     """
     turn = {name: motion.rotation[:, i] for name, i in INDEX.items()}
     bones = {"root": turn["pelvis"]}
@@ -56,12 +60,19 @@ def _spread(start: np.ndarray, end: np.ndarray, shares: dict[str, float]) -> dic
     return {bone: start @ part_of(between, share) for bone, share in shares.items()}
 
 
-def _rest_frames(body: Body, bones: tuple[str, str, str], hinge: np.ndarray) -> list[np.ndarray]:
-    """For the two bones of a limb: the rotation from the body's rest to a limb that hangs straight down."""
+def limb_rest_frames(body: Body, bones: tuple[str, str, str], hinge: np.ndarray) -> list[np.ndarray]:
+    """Return the rotations (3, 3) of a limb's two bones from rest to hanging straight down.
+
+    Args:
+        body: The body.
+        bones: Names of the limb's two bones and of the bone that follows them.
+        hinge: `ELBOW_HINGE` or `KNEE_HINGE`.
+    """
     joints = [body.head(bone) for bone in bones]
     first, second = joints[1] - joints[0], joints[2] - joints[1]
     bend = np.cross(unit(first), unit(second))
     swung = shortest(_DOWN, first) @ hinge
+    # A limb that is nearly straight at rest does not define a bending plane.
     if np.linalg.norm(bend) < 0.05 or bend @ swung < 0:
         bend = swung
     straight = bone_frame(_DOWN, hinge)
@@ -70,7 +81,7 @@ def _rest_frames(body: Body, bones: tuple[str, str, str], hinge: np.ndarray) -> 
 
 def _arm(turn: dict[str, np.ndarray], body: Body, side: str) -> dict[str, np.ndarray]:
     bones = (f"upperarm01.{side}", f"lowerarm01.{side}", f"wrist.{side}")
-    rest_upper, rest_lower = _rest_frames(body, bones, _ELBOW)
+    rest_upper, rest_lower = limb_rest_frames(body, bones, ELBOW_HINGE)
     chest, hand = turn["chest"], turn[f"hand.{side}"] @ rest_lower
     upper, lower = turn[f"upperarm.{side}"] @ rest_upper, turn[f"forearm.{side}"] @ rest_lower
     lift = relative(chest, upper)
@@ -90,7 +101,7 @@ def _arm(turn: dict[str, np.ndarray], body: Body, side: str) -> dict[str, np.nda
 
 def _leg(turn: dict[str, np.ndarray], body: Body, side: str) -> dict[str, np.ndarray]:
     bones = (f"upperleg01.{side}", f"lowerleg01.{side}", f"foot.{side}")
-    rest_upper, rest_lower = _rest_frames(body, bones, _KNEE)
+    rest_upper, rest_lower = limb_rest_frames(body, bones, KNEE_HINGE)
     upper, lower = turn[f"thigh.{side}"] @ rest_upper, turn[f"shin.{side}"] @ rest_lower
     pelvis = turn["pelvis"]
     lift = relative(pelvis, upper)
@@ -118,7 +129,7 @@ def _fingers(wrist: np.ndarray, body: Body, side: str, curl: float) -> dict[str,
 
 
 def _chain(bones: dict[str, np.ndarray], body: Body, hips: np.ndarray) -> BonePoses:
-    """Put the bones together: those without a rotation of their own follow their parents."""
+    """Chain the bones from the root; bones that are not listed follow their parents."""
     rig = body.rig
     frames, count = len(hips), len(rig.bones)
     rotation, heads = np.zeros((frames, count, 3, 3)), np.zeros((frames, count, 3))

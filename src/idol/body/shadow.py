@@ -1,7 +1,7 @@
-"""What ties a drawn person to a background: contact shadow, soft cast shadow, and the background's light.
+"""Integration of a drawn person into a background: contact shadow, soft cast shadow and color of the light.
 
-Shadows are splats of the body's vertices on the ground, blurred the more the higher they come from: they cost
-a few milliseconds and need no geometry of the background, only the ground under the feet.
+Shadows are the vertices of the body splatted on the ground, with a blur that grows with their height. They
+cost a few milliseconds and need no geometry of the background except the ground plane under the feet.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from idol.body.pinhole import PinholeCamera
 from idol.body.textured_mesh import Drawn
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-_LOWEST = 40  # vertices of a frame taken for its feet
-_SLOPE_PRIOR = 0.15  # how steep, in the camera's axes, a ground may well be
+_LOWEST = 40  # number of lowest vertices of a frame that count as feet
+_SLOPE_PRIOR = 0.15  # standard deviation of the slope of the ground, in the axes of the camera
 _FOOT_NOISE = 0.03  # meters
-_STANDING = 0.35  # quantile of the frames' lowest points that the ground goes through: some frames are jumps
-# Up to which height above the ground a band of the body reaches, and the blur of its shadow: meters.
+_STANDING = 0.35  # quantile of the heights of feet that is on the ground: some frames are jumps
+# Upper limit of each band of heights above the ground, and the blur of its shadow, meters.
 _BANDS = ((0.25, 0.02), (0.8, 0.045), (3.0, 0.09))
 _CONTACT_HEIGHT, _CONTACT_BLUR = 0.09, 0.035
 _CONTACT_STRENGTH = 0.55
-_FILL = 3.0  # how thoroughly vertices, which leave gaps, fill what they shade
-_LEAST_ELEVATION = 0.75  # of the light's direction, 1 straight from above: long shadows would climb walls
+_FILL = 3.0  # factor of the density of splats, which closes gaps between vertices
+_LEAST_ELEVATION = 0.75  # least Y of the light's direction: long shadows would reach walls
 _GAIN_LIMIT = 1.25
 
 
 @dataclass(frozen=True)
 class Ground:
-    """The plane y = a x + b z + c that a person stands on, in the camera's axes, meters.
+    """The plane y = a x + b z + c that a person stands on, in the axes of the camera, meters.
 
     Attributes:
         coefficients: (3,) a, b, c.
@@ -44,7 +44,7 @@ class Ground:
         """Return the ground under a body that stands on it in most frames.
 
         Args:
-            vertices: The body's, meters before the camera.
+            vertices: Vertices of the body in meters, in the axes of the camera.
         """
         feet = np.stack([frame[np.argpartition(frame[:, 1], _LOWEST)[:_LOWEST]] for frame in vertices])
         feet = feet.mean(1).astype(float)
@@ -59,18 +59,18 @@ class Ground:
         return cls(np.array([*slopes, float(np.quantile(above, _STANDING))]))
 
     def height_of(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b"]:
-        """Return how far points lie above the ground, along the camera's Y, meters."""
+        """Return the height of points above the ground, along Y, meters."""
         a, b, c = self.coefficients
         return points[..., 1] - (a * points[..., 0] + b * points[..., 2] + c)
 
 
 @dataclass(frozen=True)
 class KeyLight:
-    """Where the light of a photo comes from.
+    """The main light of a photo.
 
     Attributes:
-        direction: (3,) unit vector toward it, in the camera's axes.
-        strength: How dark its shadows are, in [0, 1].
+        direction: (3,) unit vector toward the light, in the axes of the camera.
+        strength: Darkness of its shadows, in [0, 1].
     """
 
     direction: Float[np.ndarray, " 3"]
@@ -78,17 +78,18 @@ class KeyLight:
 
     @classmethod
     def of_photo(cls, drawn: Drawn, background: UInt8[np.ndarray, "3 h w"]) -> KeyLight:
-        """Return the light that shades a person as in the photo, as far as that can be told.
+        """Estimate the light from the shading of a person.
 
-        Clothes have colors of their own: what shading says is mixed with light from above.
+        Shading is confounded with the colors of clothes, so the estimate is blended with light from above.
 
         Args:
-            drawn: The person in the photo's pose, one frame.
-            background: Where the shadow will fall; one of little contrast is taken for diffuse light.
+            drawn: The person in the pose of the photo, one frame.
+            background: The new background; low contrast indicates diffuse light and weakens the shadow.
         """
         on = drawn.alpha[0] == 1
         brightness = _LUMA @ drawn.color[0][:, on] / 255
         normals = drawn.normals[0][:, on].T.astype(float)
+        # Lambertian shading: brightness is linear in the normal.
         design = np.column_stack([normals, np.ones(len(normals))])
         slope = np.linalg.lstsq(design, brightness, rcond=None)[0][:3] if len(design) > 8 else np.zeros(3)
         shading = slope / max(float(brightness.mean()), 0.05) if len(design) > 8 else slope
@@ -111,17 +112,18 @@ def shadow_of(
     light: KeyLight,
     camera: PinholeCamera,
 ) -> Float32[np.ndarray, "h w"]:
-    """Return how much darker a body makes the image of the ground, in [0, 1].
+    """Return the opacity of a body's shadow in the image, in [0, 1].
 
     Args:
-        vertices: The body's, meters before the camera.
-        ground: What it stands on.
-        light: What casts the shadow.
-        camera: What sees it.
+        vertices: Vertices of the body in meters, in the axes of the camera.
+        ground: The ground.
+        light: The light that casts the shadow.
+        camera: The camera.
     """
     height = ground.height_of(vertices)
     a, b, _ = ground.coefficients
     drop = light.direction[1] - a * light.direction[0] - b * light.direction[2]
+    # Project the vertices on the ground along the direction of the light.
     lying = vertices - (np.maximum(height, 0) / max(drop, 0.2))[:, None] * light.direction
     light_left, low = np.ones((camera.height, camera.width), np.float32), -np.inf
     for high, blur in _BANDS:
@@ -135,7 +137,7 @@ def shadow_of(
 
 
 def _splat(points: np.ndarray, blur: float, camera: PinholeCamera) -> np.ndarray:
-    """How thoroughly points on the ground fill the image, in [0, 1], blurred by meters."""
+    """Return the blurred coverage of the image by points on the ground, in [0, 1]; the blur is in meters."""
     empty = np.zeros((camera.height, camera.width), np.float32)
     points = points[points[:, 2] < -0.1]
     if not len(points):
@@ -146,7 +148,7 @@ def _splat(points: np.ndarray, blur: float, camera: PinholeCamera) -> np.ndarray
     if not inside.any():
         return empty
     scale = camera.focal / float(np.median(seen[:, 2]))
-    # Ground is seen at a grazing angle: what is round on it is flat in the image.
+    # The ground is seen at a grazing angle: a circle on it is a flat ellipse in the image.
     flat = float(np.clip(-np.median(points[:, 1]) / np.median(seen[:, 2]), 0.15, 1.0))
     x0, x1, y0, y1 = _window(x[inside], y[inside], 4 * blur * scale, camera)
     count = np.zeros((y1 - y0, x1 - x0), np.float32)
@@ -174,7 +176,7 @@ def darkened(
 
     Args:
         background: sRGB.
-        shadow: As `shadow_of` gives it.
+        shadow: Opacity as `shadow_of` returns it.
     """
     return np.rint(background * (1 - shadow)).clip(0, 255).astype(np.uint8)
 
@@ -186,17 +188,17 @@ def match_light(
     background: UInt8[np.ndarray, "3 v u"],
     amount: float = 0.3,
 ) -> UInt8[np.ndarray, "*b 3 h w"]:
-    """Return a person's colors as the light of a background would show them.
+    """Adapt the colors of a person to the light of a background.
 
-    The photo's surroundings are compared with the background, not the person with it: dark clothes stay dark.
-    One gain per channel for the whole clip, so nothing flickers.
+    The surroundings of the person in the photo are compared with the background, so that dark clothes stay
+    dark. There is one gain per channel for the whole clip, which avoids flicker.
 
     Args:
-        color: The person's colors, sRGB.
+        color: Colors of the person, sRGB.
         photo: The photo they come from.
-        mask: The person in it.
-        background: What they are to be shown before.
-        amount: How far to go, in [0, 1]; 0 leaves the colors as they are.
+        mask: The person in the photo.
+        background: The new background.
+        amount: Strength in [0, 1]; 0 leaves the colors unchanged.
 
     Raises:
         ValueError: If the amount is not in [0, 1].
@@ -207,7 +209,7 @@ def match_light(
     before, after = (_light_level(pixels) for pixels in (around, background.reshape(3, -1)))
     gain = np.clip((after / before) ** amount, 1 / _GAIN_LIMIT, _GAIN_LIMIT)
     level = np.arange(256) / 255
-    # Brighter colors keep their white: no channel is blown out.
+    # Brightening keeps white fixed, so that no channel clips.
     curves = [1 - (1 - level) ** g if g > 1 else level * g for g in gain]
     table = np.rint(np.stack(curves) * 255).astype(np.uint8)
     made = np.empty_like(color)
@@ -217,7 +219,7 @@ def match_light(
 
 
 def _light_level(pixels: UInt8[np.ndarray, "3 n"]) -> Float[np.ndarray, " 3"]:
-    """Level of each channel, without what is blown out or black."""
+    """Return the mean of each channel over pixels that are neither clipped nor black."""
     values = pixels.astype(float)
     fine = (values.max(0) < 250) & (values.max(0) > 8)
     return np.maximum(values[:, fine].mean(1) if fine.any() else values.mean(1), 8.0)

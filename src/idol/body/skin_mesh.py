@@ -1,4 +1,4 @@
-"""The body's surface at rest, as the avatar needs it: skin, bones, left-right twins, parts of the body."""
+"""The skin of a body at rest, with bone weights, mirror vertices and parts of the body."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARTS = (
     "shin.L",
     "shin.R",
 )
-"""Parts of the body; hands belong to forearms, feet to shins."""
+"""Parts of the body. Hands belong to forearms, feet to shins."""
 
 HEAD = PARTS.index("head")
 _STARTS = {
@@ -40,11 +40,11 @@ _ENDS = ("wrist", "finger", "metacarpal", "foot", "toe")
 
 @dataclass(frozen=True)
 class SkinMesh:
-    """One body's skin at rest.
+    """The skin of one body at rest.
 
     Attributes:
-        body: The body it belongs to; its first n vertices are the skin's.
-        triangles: (t, 3) vertices of each triangle, counterclockwise seen from outside.
+        body: The body, whose first n vertices are those of the skin.
+        triangles: (t, 3) vertices of each triangle, counterclockwise from outside.
     """
 
     body: Body
@@ -52,7 +52,7 @@ class SkinMesh:
 
     @cached_property
     def vertices(self) -> Float32[np.ndarray, "n 3"]:
-        """The skin's vertices at rest, meters."""
+        """Vertices of the skin at rest, meters."""
         return self.body.vertices[: int(self.triangles.max()) + 1].astype(np.float32)
 
     @cached_property
@@ -62,12 +62,12 @@ class SkinMesh:
 
     @cached_property
     def main_bone(self) -> Int[np.ndarray, " n"]:
-        """The bone that moves a vertex most."""
+        """Index of the bone with the largest weight of each vertex."""
         return np.asarray(self.weights.argmax(1)).ravel()
 
     @cached_property
     def part(self) -> Int[np.ndarray, " n"]:
-        """The part of the body of each vertex, an index of `PARTS`."""
+        """Part of the body of each vertex, an index into `PARTS`."""
         return parts_of_bones(self.body.rig)[self.main_bone]
 
     @cached_property
@@ -78,10 +78,10 @@ class SkinMesh:
 
     @cached_property
     def twin(self) -> Int[np.ndarray, " n"]:
-        """The vertex on the body's other side; the same vertex on the middle line."""
+        """Mirror image of each vertex; the vertex itself on the middle line."""
         mirrored = self.vertices * np.array([-1, 1, 1], np.float32)
         _, nearest = cKDTree(self.vertices).query(mirrored)
-        # Taken back where it does not lead back: then both sides would not be each other's twin.
+        # Keep mutual pairs only, so that the mapping is an involution.
         own = np.arange(len(nearest))
         return np.where(nearest[nearest] == own, nearest, own)
 
@@ -96,12 +96,12 @@ class SkinMesh:
     def skinned(
         self, poses: BonePoses, frame: int, offsets: Float[np.ndarray, "n 3"] | None = None
     ) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n 3 3"]]:
-        """Return the vertices at one frame, and the linear map that took each there.
+        """Return the vertices in one frame, and the linear map of each.
 
         Args:
-            poses: Of the bones; linear parts may stretch.
-            frame: Which of them.
-            offsets: Added to the vertices at rest, meters.
+            poses: Bone transforms; they may stretch.
+            frame: Index of the frame.
+            offsets: Offsets of the vertices at rest, meters.
         """
         at_rest = self.vertices if offsets is None else self.vertices + offsets.astype(np.float32)
         return skin(self.weights, at_rest, poses, frame)
@@ -110,13 +110,13 @@ class SkinMesh:
 def skin(
     weights: sparse.csr_matrix, at_rest: Float32[np.ndarray, "n 3"], poses: BonePoses, frame: int
 ) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n 3 3"]]:
-    """Return points that follow bones, and the linear map that took each there.
+    """Move points with bones by linear blend skinning; return the points and the linear map of each.
 
     Args:
         weights: (n, b) bone weights.
         at_rest: The points at rest, meters.
-        poses: Of the bones.
-        frame: Which of them.
+        poses: Bone transforms.
+        frame: Index of the frame.
     """
     bones = np.concatenate([poses.rotation[frame].reshape(-1, 9), poses.shift[frame]], 1)
     mixed = weights @ bones.astype(np.float32)
@@ -125,7 +125,7 @@ def skin(
 
 
 def parts_of_bones(rig: Rig) -> Int[np.ndarray, " b"]:
-    """Return the part of the body that each bone moves, an index of `PARTS`."""
+    """Return the part of the body of each bone, an index into `PARTS`."""
     parts: list[int] = []
     for name, parent in zip(rig.bones, rig.parents, strict=True):
         parts.append(_part_of_bone(name, parts[parent] if parent >= 0 else 0))
@@ -144,11 +144,11 @@ def _part_of_bone(name: str, parent: int) -> int:
 def vertex_normals(
     vertices: Float[np.ndarray, "n 3"], triangles: Int[np.ndarray, "t 3"]
 ) -> Float[np.ndarray, "n 3"]:
-    """Return unit normals that point outward, means of the triangles' weighted by area.
+    """Return outward unit normals of vertices, area-weighted means over triangles.
 
     Args:
-        vertices: In any unit, right-handed axes.
-        triangles: Counterclockwise seen from outside.
+        vertices: Vertices in any unit, right-handed axes.
+        triangles: Vertices of the triangles, counterclockwise from outside.
     """
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     faces = np.cross(b - a, c - a)
@@ -162,6 +162,6 @@ def vertex_normals(
 
 @lru_cache(1)
 def average_adult() -> SkinMesh:
-    """Return the skin of the average adult, made once a process."""
+    """Return the skin of the average adult, made once per process."""
     model = load_body()
     return SkinMesh(model.average, model.triangles)

@@ -1,9 +1,9 @@
-"""What of a person no body covers: skirts, robes, long hair, bags, and slivers along the outline.
+"""Layers for what the body does not cover: skirts, robes, long hair, bags, and slivers along the outline.
 
-What is wide becomes a cushion, a front and a back that meet at the mask's outline, cut out by the mask. It
-hangs on the bones of the body beside it; between two legs it follows both, so that a robe stays one piece.
-Between an arm and the trunk it is parted. Slivers are flat, follow one limb, and are shown only while it
-faces the camera as it did in the photo: from elsewhere they would be rags.
+A wide region becomes a cushion: a front and a back that meet at the outline of the mask. It moves with the
+bones of the body beside it. Between two legs it follows both, so that a robe stays in one piece; between an
+arm and the trunk it is split. Slivers are flat, follow one limb, and are shown only while the limb faces the
+camera as in the photo, because they look wrong from other directions.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from idol.body.skin_mesh import PARTS, SkinMesh
 from idol.body.texture import core_pixels, occluders
 from idol.body.zbuffer import Hits
 
-_CELL = 1 / 110  # side of a cell, as a share of the photo's rows
-_OVERLAP = 3.0  # pixels at 256 rows by which a layer reaches over the body beside it
-_HALF_THICKNESS = 0.09  # meters, well inside the mask
-_CLOTH = 0.025  # meters: what is half as wide as that somewhere is cloth, and not parted between legs
-_NEAR_CORE = 2.5  # of that radius round the widest places
-_BACKWARD = 0.01  # meters behind the body's outline
-_FORWARD = 0.02  # meters before it, of slivers: along the outline they show the photo's own pixels
-_KEPT_BONES = 1e-3  # lighter bones do not count
+_CELL = 1 / 110  # side of a lattice cell, as a fraction of the height of the photo
+_OVERLAP = 3.0  # pixels at a height of 256 by which a layer overlaps the body beside it
+_HALF_THICKNESS = 0.09  # meters, far from the outline of the mask
+_CLOTH = 0.025  # meters; regions with a larger half width are cloth, and not split between legs
+_NEAR_CORE = 2.5  # distance from the widest parts that belongs to them, as a multiple of that half width
+_BACKWARD = 0.01  # meters that cloth lies behind the outline of the body
+_FORWARD = 0.02  # meters that slivers lie in front of it, so that pixels of the photo show at the outline
+_KEPT_BONES = 1e-3  # smaller bone weights are dropped
 
 _GROUPS = {"upperarm": 1, "forearm": 1, "thigh": 3, "shin": 3}
 _GROUP_OF_PART = np.array([_GROUPS.get(p[:-2], 0) for p in PARTS])
@@ -40,16 +40,16 @@ _FIRST_LEG = 3
 
 @dataclass(frozen=True)
 class SoftLayer:
-    """A cushion in the photo, at rest.
+    """A cushion or sliver of the photo, at rest.
 
     Attributes:
-        at_rest: (n, 3) meters.
-        normals: (n, 3) at rest, about unit length.
-        triangles: (t, 3) counterclockwise seen from outside.
-        weights: (n, b) of the bones.
+        at_rest: (n, 3) vertices at rest, meters.
+        normals: (n, 3) normals at rest, of about unit length.
+        triangles: (t, 3) vertices of the triangles, counterclockwise from outside.
+        weights: (n, b) bone weights.
         own: (n, 2) column and row in the photo, pixels.
         is_back: (n,) whether a vertex lies on the back.
-        is_sliver: Whether it is flat, with a front alone.
+        is_sliver: Whether the layer is flat and has a front only.
     """
 
     at_rest: Float32[np.ndarray, "n 3"]
@@ -63,7 +63,7 @@ class SoftLayer:
 
 @dataclass(frozen=True)
 class _Lattice:
-    """Corners of the cells that hold a layer: their rows and columns in the photo, and the cells."""
+    """Square cells over a layer: rows and columns of their corners, and corner indices (c, 4)."""
 
     y: np.ndarray
     x: np.ndarray
@@ -78,15 +78,16 @@ def cut_layers(
     mask: Bool[np.ndarray, "h w"],
     strange: Bool[np.ndarray, "h w"] | None = None,
 ) -> list[SoftLayer]:
-    """Return the layers that cover what of the mask the body leaves uncovered.
+    """Return layers for the part of the mask that the body does not cover.
 
     Args:
-        mesh: The body's skin.
+        mesh: The skin of the body.
         poses: Its bones in the photo, one frame.
-        hits: What each pixel of the photo shows of it.
-        camera: The photo's.
+        hits: The triangle of the skin at each pixel of the photo.
+        camera: The camera of the photo.
         mask: The person in the photo.
-        strange: Where the photo does not show what the body has there: it is hung on what stands before it.
+        strange: Pixels whose color does not belong to the part of the body there. They are attached to the
+            part in front of it.
     """
     covered = hits.triangle >= 0
     left = mask & ~covered
@@ -95,7 +96,7 @@ def cut_layers(
     vertex = np.where(covered, mesh.triangles[hits.triangle.clip(0), 0], -1)
     group = np.where(covered, _GROUP_OF_PART[mesh.part[vertex]], -1)
     meter = camera.focal / float(np.median(hits.distance[covered]))
-    # What is left beside hands and feet is theirs, or the mask's fault.
+    # Uncovered pixels beside hands and feet belong to them, or are errors of the mask.
     cloth = _wide(left, _CLOTH * meter) & ~_beside(covered & mesh.is_end[vertex], covered)
     rim = mask & (distance_transform_edt(mask) <= core_pixels(len(mask)) + 1)
     photo = _Photo(mesh, poses, hits, camera, mask, vertex)
@@ -109,7 +110,7 @@ def cut_layers(
 
 
 def _hang_strange(photo: _Photo, strange: np.ndarray, group: np.ndarray) -> list[SoftLayer]:
-    """Slivers of what the photo shows beside a limb: it is the limb's, which is wider than the body's."""
+    """Make slivers of pixels beside a limb that is wider in the photo than on the body."""
     before = occluders(photo.hits.distance, len(strange)) & ~strange
     if not before.any() or not strange.any():
         return []
@@ -121,7 +122,7 @@ def _hang_strange(photo: _Photo, strange: np.ndarray, group: np.ndarray) -> list
 
 @dataclass(frozen=True)
 class _Photo:
-    """The arguments of `cut_layers`, and the body's vertex that each pixel shows."""
+    """The arguments of `cut_layers`, and the vertex of the body at each pixel."""
 
     mesh: SkinMesh
     poses: BonePoses
@@ -131,7 +132,7 @@ class _Photo:
     vertex: np.ndarray
 
 
-_LOWER_BODY = 9  # cloth round both legs and the trunk
+_LOWER_BODY = 9  # group of cloth around both legs and the trunk
 
 
 def _anchor_groups(number: int) -> list[int]:
@@ -139,7 +140,7 @@ def _anchor_groups(number: int) -> list[int]:
 
 
 def _wide(left: np.ndarray, radius: float) -> np.ndarray:
-    """Where something is that is wider than twice the radius somewhere near."""
+    """Return the pixels near parts of a region whose half width exceeds a radius in pixels."""
     core = distance_transform_edt(left) > radius
     if not core.any():
         return core
@@ -147,13 +148,13 @@ def _wide(left: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _beside(chosen: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """Pixels whose nearest covered pixel is a chosen one."""
+    """Return the pixels whose nearest covered pixel is a chosen one."""
     y, x = distance_transform_edt(~covered, return_distances=False, return_indices=True)
     return chosen[y, x]
 
 
 def _owners(covered: np.ndarray, group: np.ndarray, is_cloth: bool) -> np.ndarray:
-    """The group of the nearest part of the body of each pixel; cloth is not parted between legs."""
+    """Return the group of the nearest part of the body of each pixel; cloth is not split between legs."""
     y, x = distance_transform_edt(~covered, return_distances=False, return_indices=True)
     owner = group[y, x]
     lower = (owner == 0) | (owner >= _FIRST_LEG)
@@ -182,13 +183,13 @@ def _make_layer(photo: _Photo, left: np.ndarray, anchors: np.ndarray, is_sliver:
 
 
 def _triangles(cells: np.ndarray, corners: int) -> Int32[np.ndarray, "t 3"]:
-    """Triangles of a front, then of a back whose vertices follow those of the front."""
+    """Return triangles of the front, then of the back, whose vertices follow those of the front."""
     front = np.concatenate([cells[:, [0, 2, 1]], cells[:, [1, 2, 3]]])
     return np.concatenate([front, front[:, ::-1] + corners]).astype(np.int32)
 
 
 def _lattice(left: np.ndarray, overlap: float) -> _Lattice:
-    """Cells that touch what is left uncovered or lie over the body beside it, by pixels at 256 rows."""
+    """Return the cells over an uncovered region and an overlap, in pixels at a height of 256."""
     h, w = left.shape
     cell = max(2, round(_CELL * h))
     reach = 1 + round(overlap * h / 256)
@@ -204,7 +205,7 @@ def _lattice(left: np.ndarray, overlap: float) -> _Lattice:
 
 
 def _held(lattice: _Lattice, on_body: np.ndarray) -> np.ndarray:
-    """Corners whose bones are known: those on the body, and of pieces that touch none, all."""
+    """Return the corners whose bone weights are fixed: on the body, and all of a piece that touches none."""
     count, pieces = connected_components(_edges(lattice), directed=False)
     touches = np.zeros(count, bool)
     touches[pieces[on_body]] = True
@@ -219,14 +220,14 @@ def _edges(lattice: _Lattice) -> sparse.csr_matrix:
 
 
 def _bone_weights(mesh: SkinMesh, vertex: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bones that move the vertices (n,), and their weights (n, k)."""
+    """Return the k bones that move vertices (n,), and their weights (n, k)."""
     rows = mesh.weights[vertex]
     columns = np.flatnonzero(np.asarray(rows.max(0).todense()).ravel() > _KEPT_BONES)
     return columns, rows[:, columns].toarray()
 
 
 def _harmonic(lattice: _Lattice, held: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (n, c) as they are where held, and elsewhere the mean of their neighbors'."""
+    """Return the harmonic extension of values (n, c) from the held corners to all others."""
     free = np.flatnonzero(~held)
     made = values.astype(float).copy()
     if free.size:
@@ -238,7 +239,7 @@ def _harmonic(lattice: _Lattice, held: np.ndarray, values: np.ndarray) -> np.nda
 
 
 def _half_thickness(mask: np.ndarray, y: np.ndarray, x: np.ndarray, meters: np.ndarray) -> np.ndarray:
-    """Meters from the middle to the front: as of a round body whose outline is the mask's."""
+    """Return the half thickness in meters: elliptic, 0 at the outline of the mask."""
     inside = distance_transform_edt(mask)[y, x] * meters
     rest = 1 - np.minimum(inside / _HALF_THICKNESS, 1)
     return _HALF_THICKNESS * np.sqrt(1 - rest**2)
@@ -255,7 +256,7 @@ def _as_weights(values: np.ndarray, columns: np.ndarray, bones: int) -> sparse.c
 def _to_rest(
     points: np.ndarray, is_back: np.ndarray, weights: sparse.csr_matrix, poses: BonePoses
 ) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n 3"]]:
-    """Points in the photo, and normals that face its camera or look away, turned back to rest."""
+    """Transform points in the photo, and normals toward or away from its camera, back to rest."""
     bones = np.concatenate([poses.rotation[0].reshape(-1, 9), poses.shift[0]], 1)
     mixed = weights @ bones
     maps = mixed[:, :9].reshape(-1, 3, 3)
@@ -266,10 +267,20 @@ def _to_rest(
 
 
 def uncovered_share(hits: Hits, mask: Bool[np.ndarray, "h w"]) -> float:
-    """Return the share of a mask that a body leaves uncovered: a third for a robe, else a few percent."""
+    """Return the share of a mask that a body does not cover: a third for a robe, else a few percent.
+
+    Args:
+        hits: The triangle of the skin at each pixel.
+        mask: The person.
+    """
     return float((mask & (hits.triangle < 0)).sum() / max(int(mask.sum()), 1))
 
 
 def layer_parts(layer: SoftLayer, part_of_bone: Int[np.ndarray, " b"]) -> Int[np.ndarray, " n"]:
-    """Return the part of the body that each vertex of a layer hangs on, an index of `PARTS`."""
+    """Return the part of the body that each vertex of a layer moves with, an index into `PARTS`.
+
+    Args:
+        layer: The layer.
+        part_of_bone: Part of each bone, as `idol.body.skin_mesh.parts_of_bones` returns it.
+    """
     return part_of_bone[np.asarray(layer.weights.argmax(1)).ravel()]

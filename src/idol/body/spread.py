@@ -1,4 +1,4 @@
-"""Smooth fields on a mesh or a grid, spread from where they are known."""
+"""Smooth fields on a mesh or a grid that interpolate known values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ITERATIONS = 400
 
 
 def laplacian(neighbors: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return the graph Laplacian, degrees minus neighbors, of a symmetric (n, n) matrix of weights."""
+    """Return the graph Laplacian, degrees minus weights, of a symmetric (n, n) matrix of weights."""
     return (sparse.diags(np.asarray(neighbors.sum(1)).ravel()) - neighbors).tocsr()
 
 
@@ -25,11 +25,12 @@ def spread(
     """Return the smoothest field that passes near given values.
 
     Args:
-        differences: (n, n) what `laplacian` returns.
-        weight: How firmly each value is held; 0 where none is known.
-        value: The values, any number where the weight is 0.
-        hold: How firmly everything is held at 0: far from all values the field fades to it.
+        differences: (n, n) Laplacian of the graph, as `laplacian` returns it.
+        weight: Weight of each value; 0 where the value is unknown.
+        value: The values; any number where the weight is 0.
+        hold: Weight of the value 0 everywhere: the field decays to 0 far from known values.
     """
+    # Conjugate gradients with a diagonal (Jacobi) preconditioner.
     system = (differences + sparse.diags(weight + hold)).tocsr()
     scale = sparse.diags(1 / system.diagonal())
     columns = [
@@ -39,12 +40,12 @@ def spread(
 
 
 def steps_away(neighbors: sparse.csr_matrix, lengths: sparse.csr_matrix, inside: np.ndarray) -> np.ndarray:
-    """Return how far each vertex is, along edges, from the nearest vertex outside a set.
+    """Return the distance of each vertex from the border of a set of vertices, along edges; 0 outside.
 
     Args:
         neighbors: (n, n) 1 where two vertices share an edge.
-        lengths: (n, n) of the edges, meters.
-        inside: (n,) bool: the set; 0 outside it.
+        lengths: (n, n) lengths of the edges, meters.
+        inside: (n,) bool, the set.
     """
     from scipy.sparse.csgraph import dijkstra
 

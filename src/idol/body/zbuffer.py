@@ -1,4 +1,4 @@
-"""Which triangle each sample of an image shows, in numpy: made for many small triangles."""
+"""A z-buffer in numpy, for meshes of many small triangles."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
 
-_SNAP = 256  # positions are rounded to so many parts of a sample, as graphics cards do
+_SNAP = 256  # subdivisions of a sample that positions are rounded to, as on GPUs
+# Triangles are rasterized in groups by the size of their bounding box, in samples.
 _SIDES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 512, 2048, 8192)
 
 
 class Hits(NamedTuple):
-    """What each sample of a grid shows.
+    """The visible triangle at each sample of a grid.
 
-    `triangle` is -1 where nothing is; `corners` are the perspective-correct weights of its three vertices;
-    `distance` is infinity where nothing is.
+    Attributes:
+        triangle: Index of the triangle, -1 where there is none.
+        corners: Perspective-correct weights of its three vertices.
+        distance: Distance in meters, infinity where there is no triangle.
     """
 
     triangle: Int32[np.ndarray, "h w"]
@@ -36,8 +39,8 @@ def find_hits(
     """Return the nearest front face at every sample.
 
     Args:
-        seen: Column and row in samples (0 is the first sample's center), distance in meters, all positive.
-        triangles: Counterclockwise seen from outside; rows grow downward, so on the screen too.
+        seen: Column and row in samples (0 is the center of the first sample) and positive distance in meters.
+        triangles: Vertices of the triangles, counterclockwise from outside.
         height: Rows of samples.
         width: Columns of samples.
     """
@@ -47,13 +50,13 @@ def find_hits(
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
     low = np.maximum(np.ceil(corner.min(1)).astype(int), 0)
     high = np.minimum(np.floor(corner.max(1)).astype(int), (width - 1, height - 1))
-    # Rows grow downward: what is counterclockwise to the eye has a negative area.
+    # Rows grow downward, so that front faces have a negative area.
     shown = (high >= low).all(1) & (area < 0)
     side = np.where(shown, (high - low + 1).max(1), 0)
     found = []
     for small, large in zip((0, *_SIDES), _SIDES, strict=False):
         chosen = np.flatnonzero((side > small) & (side <= large))
-        # A few at a time: the largest triangles span many samples.
+        # In batches of bounded memory: the largest triangles span many samples.
         for part in np.array_split(chosen, max(1, chosen.size * large**2 // 4_000_000 + 1)):
             if part.size:
                 found.append(_cover(corner[part], area[part], low[part], high[part], part, large, width))
@@ -69,7 +72,7 @@ def _cover(
     side: int,
     width: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Samples, triangles and screen weights of triangles whose box fits in `side` x `side` samples."""
+    """Return samples, triangles and screen-space weights of triangles within `side` x `side` samples."""
     dy, dx = np.divmod(np.arange(side * side), side)
     x, y = low[:, 0, None] + dx, low[:, 1, None] + dy
     (ax, ay), (bx, by), (cx, cy) = (corner[:, k, :, None].transpose(1, 0, 2) for k in range(3))
@@ -95,10 +98,10 @@ def _nearest(
     nearest = np.full(height * width, np.inf, np.float32)
     if found:
         at, number, weights = (np.concatenate(values) for values in zip(*found, strict=True))
-        # On the screen 1 / distance is linear, and so is anything over distance.
+        # 1 / distance and any attribute / distance are linear in screen space.
         over = weights / distance[triangles[number]]
         z = 1 / over.sum(1)
-        # Of repeated places the last is kept: the nearest.
+        # Assignment keeps the last of repeated indices, here the nearest.
         order = np.argsort(-z, kind="stable")
         at, number = at[order], number[order]
         triangle[at], nearest[at] = number, z[order]

@@ -36,8 +36,10 @@ STYLES: dict[Split, Style] = {
     "val": Style(mix=0.35, invent=0.1, wander=0.7),
     "test": Style(mix=0.35, invent=0.1, wander=0.7),
 }
-_PERSON, _CLIP = 0, 1  # separate random streams
-_ATTEMPTS = 10
+_PERSON, CLIP_STREAM = 0, 1  # separate random streams
+ATTEMPTS = 10
+"""Performances that are tried until one shows the person well."""
+
 _NAMES = {len(names): names for names in (OPENPOSE_18, WHOLEBODY_133)}
 _ON_FACE = {
     k: [i for i, n in enumerate(names) if n.startswith(("nose", "face_")) or n.endswith(("_eye", "_ear"))]
@@ -103,7 +105,14 @@ def read_motions(split: Split, motion_dir: Path | None = None) -> tuple[Motion, 
 
 
 @lru_cache(2)
-def _person(seed: int, split: Split, number: int) -> SyntheticPerson:
+def synthetic_person(seed: int, split: Split, number: int) -> SyntheticPerson:
+    """Make one person of a set.
+
+    Args:
+        seed: Seed of the set.
+        split: Split of the set.
+        number: Index of the person: the index of the clip divided by `CLIPS_PER_PERSON`.
+    """
     return make_person(generator(seed, split, _PERSON, number), f"synth-{split}-{seed}-{number:06d}")
 
 
@@ -140,23 +149,31 @@ def make_clip(
         UserError: If `motion_dir` cannot be read, or no OpenGL context can be created.
         RuntimeError: If no attempt shows the person.
     """
-    person = _person(seed, split, index // CLIPS_PER_PERSON)
+    person = synthetic_person(seed, split, index // CLIPS_PER_PERSON)
     motions = read_motions(split, motion_dir)
     rasterizer = _rasterizer(size)
     rasterizer.load_person(person)
-    for attempt in range(_ATTEMPTS):
-        rng = generator(seed, split, _CLIP, index, attempt)
-        performance = _perform(rng, person, motions, frames, STYLES[split])
+    for attempt in range(ATTEMPTS):
+        rng = generator(seed, split, CLIP_STREAM, index, attempt)
+        performance = perform_clip(rng, person, motions, frames, STYLES[split])
         clip = _render(rng, rasterizer, person, performance, depth, joints)
         if clip is not None:
             return replace(clip, source=f"synth {split} {seed} {index} {performance.motion.name}")
-    raise RuntimeError(f"clip {index} of seed {seed} ({split}) shows nobody after {_ATTEMPTS} attempts")
+    raise RuntimeError(f"clip {index} of seed {seed} ({split}) shows nobody after {ATTEMPTS} attempts")
 
 
-def _perform(
+def perform_clip(
     rng: np.random.Generator, person: SyntheticPerson, motions: tuple[Motion, ...], frames: int, style: Style
 ) -> Performance:
-    """Pose the person on the floor, facing the camera more often than not."""
+    """Pose the person on the floor, facing the camera more often than not.
+
+    Args:
+        rng: Random generator of the clip.
+        person: The person.
+        motions: Recorded motions to draw from.
+        frames: Number of frames.
+        style: How far performances depart from the recordings.
+    """
     motion = perform(rng, motions, frames, style)
     poses = retarget(motion, person.body, tuple(rng.uniform(0.1, 1.4, 2)))
     facing = poses.rotation[:, 0, :, 2].mean(0)
@@ -173,6 +190,20 @@ def _perform(
     by = np.array([-middle[0], 0.0, -middle[2]])
     upper_only = bool(rng.uniform() < 0.2) and is_upright(motion)
     return Performance(poses.moved(by), motion, joints + by, upper_only)
+
+
+def clip_camera(
+    rng: np.random.Generator, performance: Performance, person: SyntheticPerson, size: int
+) -> SceneCamera:
+    """Place the camera of a clip so that it contains the person.
+
+    Args:
+        rng: Random generator of the clip, as `perform_clip` leaves it.
+        performance: What the person does.
+        person: The person.
+        size: Height and width of the frames in pixels.
+    """
+    return frame_points(rng, _outline(performance, person), size)
 
 
 def _outline(performance: Performance, person: SyntheticPerson) -> np.ndarray:
@@ -195,7 +226,7 @@ def _render(
     joints: JointSet,
 ) -> Clip | None:
     """Render the frames and the background; None if too little (or too much) of the image is the person."""
-    camera = frame_points(rng, _outline(performance, person), rasterizer.size)
+    camera = clip_camera(rng, performance, person, rasterizer.size)
     heads = performance.poses.heads(person.body).reshape(-1, 3)
     box = np.stack([heads.min(0) - 0.15, heads.max(0) + 0.15])  # flesh and clothes around the bones
     scene = make_scene(rng, box, camera.eye, "room" if rng.uniform() < 0.6 else "panorama")

@@ -1,4 +1,4 @@
-"""Joints in space as random cameras see them and estimators report them: what the lifter is trained on.
+"""Training data of the lifter: joints in space as random cameras see them and pose estimators report them.
 
 All functions work on batches of windows, and all randomness comes from one generator.
 """
@@ -19,15 +19,16 @@ _HIPS, _SHOULDERS, _NECK = [8, 11], [2, 5], 1
 _FACE, _EARS = [0, 14, 15, 16, 17], [16, 17]
 _ARMS, _LEGS = [3, 4, 6, 7], [9, 10, 12, 13]
 _IMAGE = 256.0  # pixels; only ratios matter
-# What estimators lose or confuse together.
+# Groups of joints that estimators lose together.
 _LOST = (_LEGS, [10, 13], [4], [7], [3, 4], [6, 7], [12, 13], [9, 10], _FACE)
-# A joint, the one that it hangs on (-1: the middle of the hips), and the length that both sides share.
+# A joint, its parent (-1: the middle of the hips), and the index of the length that both sides share.
 _TREE = (
     (8, -1, 0), (11, -1, 0), (1, -1, 1), (2, 1, 2), (5, 1, 2), (3, 2, 3), (6, 5, 3), (4, 3, 4), (7, 6, 4),
     (21, 4, 5), (20, 7, 5), (9, 8, 6), (12, 11, 6), (10, 9, 7), (13, 12, 7), (19, 10, 8), (18, 13, 8),
     (0, 1, 9), (14, 0, 10), (15, 0, 10), (16, 0, 10), (17, 0, 10),
 )  # fmt: skip
 _LENGTHS = 11
+# Groups of joints whose sides estimators swap.
 _CONFUSED = (_LEGS, [10, 13], _ARMS, [4, 7], list(range(2, 14)))
 
 
@@ -36,20 +37,20 @@ class Views:
     """A batch of windows seen by cameras.
 
     Attributes:
-        joints: (n, f, 18, 2) pixels as an estimator gives them, y down; 0 where not seen.
-        confidence: (n, f, 18) in [0, 1], 0 where not seen.
-        truth: (n, f, 22, 3) pixels: x, y of every point, z towards the viewer from the middle of the hips.
+        joints: (n, f, 18, 2) detected joints in pixels, y down; 0 where not detected.
+        confidence: (n, f, 18) in [0, 1], 0 where not detected.
+        reference: (n, f, 22, 3) pixels: x, y of every point, z toward the viewer from the middle of the hips.
         scale: (n, f) pixels per meter at the distance of the hips.
     """
 
     joints: Float[Tensor, "n f 18 2"]
     confidence: Float[Tensor, "n f 18"]
-    truth: Float[Tensor, "n f 22 3"]
+    reference: Float[Tensor, "n f 22 3"]
     scale: Float[Tensor, "n f"]
 
     def cut(self, frames: int) -> Views:
-        """Return the windows cut into shorter ones of `frames` frames, which divide theirs."""
-        fields = (self.joints, self.confidence, self.truth, self.scale)
+        """Cut the windows into shorter ones of `frames` frames, a divisor of their length."""
+        fields = (self.joints, self.confidence, self.reference, self.scale)
         return Views(*(x.reshape(-1, frames, *x.shape[2:]) for x in fields))
 
 
@@ -70,7 +71,7 @@ class _Draw:
         return torch.rand(shape or (self.n,), generator=self.rng) < share
 
     def span(self, frames: int) -> Tensor:
-        """(n, f) True in a random stretch of the frames."""
+        """Return (n, f), True in a random range of frames."""
         length = 1 + (self.uniform(0.0, 1.0) ** 2 * frames).floor()
         start = (self.uniform(0.0, 1.0) * (frames + length)).floor() - length
         at = torch.arange(frames)
@@ -81,12 +82,12 @@ def random_views(points: Float[Tensor, "n f 22 3"], rng: torch.Generator, worsen
     """See windows of points through random cameras and an imperfect estimator.
 
     Args:
-        points: Meters, Y up; bones are made a little longer or shorter.
-        rng: Source of randomness.
-        worsen: Whether joints also jitter, swap sides and go missing; hidden ones are hidden either way.
+        points: Points in meters, Y up; bone lengths are varied slightly.
+        rng: Random generator.
+        worsen: Whether joints also jitter, swap sides and go missing. Occluded joints are hidden in any case.
 
     Returns:
-        One view of each window, half of them mirrored.
+        One view of each window; half of the windows are mirrored.
     """
     draw = _Draw(rng, len(points))
     turned = _turned(_mirrored(_with_other_lengths(points, draw), draw), draw)
@@ -94,18 +95,18 @@ def random_views(points: Float[Tensor, "n f 22 3"], rng: torch.Generator, worsen
     hips = depth[:, :, _HIPS].mean(-1, keepdim=True)
     scale = focal[:, None] / hips[..., 0]
     nearness = (hips - depth) * scale[..., None]
-    truth = torch.cat([image, nearness[..., None]], -1)
+    reference = torch.cat([image, nearness[..., None]], -1)
     seen = _seen(turned[:, :, :SEEN], image[:, :, :SEEN], draw)
     joints, confidence = image[:, :, :SEEN], seen.float()
     if worsen:
         joints, confidence = _worsened(joints, confidence, draw)
-    return Views(joints * (confidence > 0)[..., None], confidence, truth, scale)
+    return Views(joints * (confidence > 0)[..., None], confidence, reference, scale)
 
 
 def _with_other_lengths(points: Tensor, draw: _Draw) -> Tensor:
-    """Points of people whose bones are longer or shorter by a few per cent, each window its own.
+    """Scale the bones of each window by a few percent.
 
-    People differ more than bodies of the shape model, and estimators put joints a little elsewhere.
+    Proportions of people vary more than those of the shape model, and estimators place joints differently.
     """
     shared = 0.06 * draw.normal(draw.n, _LENGTHS)
     own = 0.01 * draw.normal(draw.n, points.shape[2])
@@ -124,13 +125,13 @@ def _mirrored(points: Tensor, draw: _Draw) -> Tensor:
 
 
 def _turned(points: Tensor, draw: _Draw) -> Tensor:
-    """Points about the mean of the hips, in the axes of the camera, which looks along -z."""
+    """Return points relative to the mean of the hips, in the axes of the camera, which looks along -z."""
     n = draw.n
     across = points[:, :, _SHOULDERS[1]] - points[:, :, _SHOULDERS[0]]
     facing = torch.atan2(across[..., 2].sum(1), across[..., 0].sum(1))
     frontal = draw.chance(0.6)
     yaw = torch.where(frontal, facing + draw.uniform(-1.3, 1.3), draw.uniform(-math.pi, math.pi))
-    # A tilt of the camera looks like a lean of the person: what cameras usually do decides.
+    # A tilted camera looks like a leaning person: the prior on the pitch has to resolve this.
     pitch = torch.where(draw.chance(0.75), draw.uniform(-0.09, 0.25), draw.uniform(-0.2, 0.45))
     roll = 0.04 * draw.normal(n)
     turn = _about(2, roll) @ _about(0, pitch) @ _about(1, yaw)
@@ -139,7 +140,7 @@ def _turned(points: Tensor, draw: _Draw) -> Tensor:
 
 
 def _about(axis: int, angle: Tensor) -> Tensor:
-    """(n, 3, 3) rotations about one of the axes."""
+    """Return (n, 3, 3) rotations about one of the axes."""
     c, s = torch.cos(angle), torch.sin(angle)
     turn = torch.eye(3).repeat(len(angle), 1, 1)
     i, j = [k for k in range(3) if k != axis]
@@ -149,9 +150,9 @@ def _about(axis: int, angle: Tensor) -> Tensor:
 
 
 def _projected(points: Tensor, draw: _Draw) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels (n, f, 22, 2) about the image's middle, y down, distances (n, f, 22), focal lengths (n,).
+    """Return pixels (n, f, 22, 2) from the image center, y down, distances (n, f, 22) and focal lengths (n,).
 
-    The camera stands where the person fills the image up to a margin; sometimes from the hips up only.
+    The camera is placed so that the person fills the image up to a margin; sometimes only from the hips up.
     """
     focal = _IMAGE / 2 / torch.tan(draw.uniform(0.18, 0.5))
     margin = torch.where(draw.chance(0.75), draw.uniform(0.02, 0.12), draw.uniform(-0.2, 0.3))
@@ -160,7 +161,7 @@ def _projected(points: Tensor, draw: _Draw) -> tuple[Tensor, Tensor, Tensor]:
     framed[:, :, [9, 10, 12, 13, 18, 19]] = ~bust
     distance = torch.full((draw.n,), 3.0)
     center = torch.zeros(draw.n, 2)
-    for _ in range(4):
+    for _ in range(4):  # perspective: the distance that fills the image has no closed form
         image, _ = _seen_from(points, distance, center, focal)
         high = torch.where(framed[..., None], image, -1e9).amax((1, 2))
         low = torch.where(framed[..., None], image, 1e9).amin((1, 2))
@@ -179,10 +180,10 @@ def _seen_from(points: Tensor, distance: Tensor, center: Tensor, focal: Tensor) 
 
 
 def _seen(points: Tensor, image: Tensor, draw: _Draw) -> Tensor:
-    """(n, f, 18) which joints an estimator that draws no conclusions sees; some draw them and see all."""
+    """Return (n, f, 18) whether a joint is detected; some estimators also infer all occluded joints."""
     n, f = points.shape[:2]
     seen = torch.ones(points.shape[:3], dtype=torch.bool)
-    honest = draw.chance(0.8)[:, None, None]
+    honest = draw.chance(0.8)[:, None, None]  # does not infer occluded joints
     head = points[:, :, _EARS, 2].mean(2)
     behind = (points[:, :, _FACE, 2] - head[:, :, None]) < draw.uniform(-0.06, 0.0)[:, None, None]
     seen[:, :, _FACE] = ~(behind & honest)
@@ -192,7 +193,7 @@ def _seen(points: Tensor, image: Tensor, draw: _Draw) -> Tensor:
 
 
 def _behind_trunk(points: Tensor, draw: _Draw) -> Tensor:
-    """(n, f, 4) whether elbows and wrists are behind the trunk, from the hips' height to the neck's."""
+    """Return (n, f, 4) whether elbows and wrists are behind the trunk, between hips and neck."""
     hips, neck = points[:, :, _HIPS].mean(2), points[:, :, _NECK]
     arms = points[:, :, _ARMS]
     height = (neck - hips)[:, :, None, 1].abs().clamp_min(0.1)
@@ -203,9 +204,10 @@ def _behind_trunk(points: Tensor, draw: _Draw) -> Tensor:
 
 
 def _worsened(joints: Tensor, confidence: Tensor, draw: _Draw) -> tuple[Tensor, Tensor]:
-    """Add what estimators do wrong: jitter, outliers, sides confused, joints lost for a while or for good."""
+    """Add the errors of estimators: jitter, outliers, swapped sides, joints lost briefly or throughout."""
     n, f = confidence.shape[:2]
     joints = _confused(joints, draw)
+    # Jitter has a part per frame and a part that is constant over the window.
     strength = (draw.uniform(0.0, 1.0) ** 2 * 4.0)[:, None, None, None]
     joints = joints + draw.normal(*joints.shape) * strength * 0.7
     joints = joints + draw.normal(n, 1, SEEN, 2) * strength * 0.6
@@ -222,12 +224,12 @@ def _worsened(joints: Tensor, confidence: Tensor, draw: _Draw) -> tuple[Tensor, 
 
 
 def _for_a_while(draw: _Draw, share: float, frames: int) -> Tensor:
-    """(n, f, 1) True in a stretch of frames of the given share of the windows."""
+    """Return (n, f, 1), True in a range of frames of the given share of the windows."""
     return (draw.span(frames) & draw.chance(share)[:, None])[..., None]
 
 
 def _confused(joints: Tensor, draw: _Draw) -> Tensor:
-    """Left and right exchanged for a while."""
+    """Swap left and right joints of some groups in ranges of frames."""
     order = list(MIRRORED[:SEEN])
     for group in _CONFUSED:
         now = _for_a_while(draw, 0.025, joints.shape[1])
@@ -238,11 +240,11 @@ def _confused(joints: Tensor, draw: _Draw) -> Tensor:
 
 
 def draw_length(lengths: Sequence[int], shares: Sequence[float], rng: torch.Generator) -> int:
-    """Draw how many frames the windows of a step are cut to.
+    """Draw the length in frames that the windows of a step are cut to.
 
     Args:
-        lengths: Choices.
-        shares: How often each is taken, relative to the others.
-        rng: Source of randomness.
+        lengths: Possible lengths.
+        shares: Relative frequency of each.
+        rng: Random generator.
     """
     return lengths[int(torch.multinomial(torch.tensor(shares), 1, generator=rng))]

@@ -1,7 +1,7 @@
-"""Training of the lifter: joints in the image to points in space, on synthetic performances.
+"""Training of the lifter, from joints in the image to points in space, on synthetic performances.
 
-Data and noise of every step come from (seed, step), and which windows there are from the step alone: a run
-that was stopped and resumed gives the weights of one that was not.
+Data and noise of a step depend on (seed, step) only, and the number of available windows on the step only:
+a run that was stopped and resumed gives the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from idol.atomic_io import atomic_file
 from idol.body.lifter import SEEN, Lifter, LifterConfig, lift_both_ways, person_frame, save_lifter
+from idol.body.limb_depths import LIMBS
 from idol.config import dump
 from idol.errors import UserError
 from idol.progress import SILENT, ProgressCallback
@@ -35,9 +36,8 @@ Lifting = Callable[[Tensor, Tensor], Tensor]
 
 WEIGHTS = "lifter.safetensors"
 _STATE = "state.safetensors"
-_LIMBS = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13))
-_WEIGHT = torch.tensor([0.5, 0.5, 1.0])  # of errors in x, y and depth: only depth is not seen
-_BEND = 0.08  # meters of depth from which on a limb counts as pointing towards or away from the camera
+_WEIGHT = torch.tensor([0.5, 0.5, 1.0])  # of errors in x, y and depth; only depth is not observed
+_BEND = 0.08  # meters of depth from which a limb counts as pointing toward or away from the camera
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,25 @@ class LifterTrainConfig:
 
     Attributes:
         out: Run folder.
-        stage: Tells this file from the other stages'.
+        stage: Marks a config file as one of the lifter.
         model: Sizes of the network.
-        windows: What it learns from.
+        windows: Training data.
         optimizer: AdamW, its learning rate and the EMA of the weights.
         steps: Optimizer steps.
-        batch_size: Windows in a step; they are cut into shorter ones now and then.
+        batch_size: Windows per step, before they are cut into shorter ones.
         lengths: Lengths in frames that windows are cut to; each divides `windows.frames`.
-        shares: How often each length is taken, relative to the others.
+        shares: Relative frequency of each length.
         w_velocity: Weight of errors of the change from frame to frame.
-        w_limb: Weight of errors of how far a limb reaches in depth.
-        validation: Windows of the held-out recordings that errors are measured on.
+        w_limb: Weight of errors of the extent of limbs in depth.
+        validation: Number of windows of the validation split that errors are measured on.
         validate_every: Steps between such measurements.
-        seed: Of weights and views.
+        seed: Seed of initial weights and views.
         log_every: Steps between lines of the log.
         save_every: Steps between checkpoints.
-        max_minutes: Stop (and save) after this much time; resume goes on.
+        max_minutes: Save and stop after this time; the run can be resumed.
 
     Raises:
-        ValueError: If lengths do not divide the window or have no share each.
+        ValueError: If a length does not divide the window or exceeds the network's, or shares are missing.
     """
 
     out: Path
@@ -92,10 +92,12 @@ class LifterTrainConfig:
     def __post_init__(self) -> None:
         if len(self.lengths) != len(self.shares) or any(self.windows.frames % n for n in self.lengths):
             raise ValueError(
-                f"lengths {self.lengths}: expected divisors of {self.windows.frames}, a share each"
+                f"lengths: found {self.lengths}, expected divisors of {self.windows.frames}, a share each"
             )
         if max(self.lengths) > self.model.window:
-            raise ValueError(f"lengths {self.lengths}: expected at most model.window {self.model.window}")
+            raise ValueError(
+                f"lengths: found {self.lengths}, expected at most {self.model.window}, model.window"
+            )
 
 
 def fit_lifter(config: LifterTrainConfig, resume: bool = False, progress: ProgressCallback = SILENT) -> Path:
@@ -104,17 +106,17 @@ def fit_lifter(config: LifterTrainConfig, resume: bool = False, progress: Progre
     Args:
         config: Data, network and settings.
         resume: Continue from the checkpoint in `config.out`, or start if there is none.
-        progress: Receives the steps.
+        progress: Receives the number of steps done.
 
     Returns:
-        The file of the EMA weights: `idol.body.lifter.load_lifter` reads it.
+        The file of the EMA weights, for `idol.body.lifter.load_lifter`.
 
     Raises:
         UserError: If `out` holds a run and `resume` is off, or there is no motion.
     """
     out = Path(config.out)
     if (out / _STATE).exists() and not resume:
-        raise UserError("resume", f"{out} holds a run", "resume it, or choose another out")
+        raise UserError("resume", f"{out} holds a run", "resume it, or use another folder")
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(dump(config))
     run = _Run(config)
@@ -122,14 +124,14 @@ def fit_lifter(config: LifterTrainConfig, resume: bool = False, progress: Progre
     held_out = _held_out(config, out / "windows")
     with WindowPool(out / "windows", config.windows) as pool:
         while step < config.steps:
-            told = run.step(step, pool)
+            entry = run.step(step, pool)
             step += 1
             progress.step(step, config.steps)
             late = time.monotonic() - started > 60 * config.max_minutes
             if step % config.validate_every == 0:
-                told |= lifting_errors(partial(lift_both_ways, run.ema.module), held_out)
+                entry |= lifting_errors(partial(lift_both_ways, run.ema.module), held_out)
             if step % config.log_every == 0 or step % config.validate_every == 0 or late:
-                _log(out, {"step": float(step), "seconds": round(time.monotonic() - started, 1), **told})
+                _log(out, {"step": float(step), "seconds": round(time.monotonic() - started, 1), **entry})
             if step % config.save_every == 0 or step == config.steps or late:
                 run.save(out, step)
             if late:
@@ -143,7 +145,7 @@ def _log(out: Path, line: dict[str, float]) -> None:
 
 
 def _held_out(config: LifterTrainConfig, folder: Path) -> Views:
-    """The validation split's windows, seen by cameras that are the same in every run."""
+    """Return views of validation windows; the same in every run with this config."""
     path = folder / "val.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,45 +159,45 @@ def lifting_errors(lift: Lifting, views: Views) -> dict[str, float]:
     """Measure how well joints are lifted.
 
     Args:
-        lift: From joints and confidence to points, as `Lifter.forward`.
-        views: What is seen, and the truth.
+        lift: Maps joints and confidence to points, as `Lifter.forward`.
+        views: Detected joints and reference points.
 
     Returns:
         `depth_cm`, the mean error of the 18 joints in depth relative to the hips; `depth_cm_8` and
-        `depth_cm_1`, the same when it sees 8 frames or one; `flat_cm`, with all depths 0; `plane_cm`, the
-        mean distance in the image's plane; `bent_right`, the share of the limbs that reach 8 cm in depth
-        whose direction is right.
+        `depth_cm_1`, the same with windows of 8 frames and 1 frame; `flat_cm`, the error if all depths are 0;
+        `plane_cm`, the mean error in the image plane; `bent_right`, among limbs that extend at least 8 cm in
+        depth, the share whose direction (toward or away from the viewer) is right.
     """
     found = {}
-    for frames in (views.truth.shape[1], 8, 1):
+    for frames in (views.reference.shape[1], 8, 1):
         cut = views.cut(frames)
         points = torch.cat(
             [lift(j, c) for j, c in zip(cut.joints.split(8192), cut.confidence.split(8192), strict=True)]
-        ).reshape(views.truth.shape)
-        error = (points - views.truth)[:, :, :SEEN] / views.scale[..., None, None] * 100
-        name = "depth_cm" if frames == views.truth.shape[1] else f"depth_cm_{frames}"
+        ).reshape(views.reference.shape)
+        error = (points - views.reference)[:, :, :SEEN] / views.scale[..., None, None] * 100
+        name = "depth_cm" if frames == views.reference.shape[1] else f"depth_cm_{frames}"
         found[name] = float(error[..., 2].abs().mean())
         if name == "depth_cm":
             found["plane_cm"] = float(error[..., :2].norm(dim=-1).mean())
             found["bent_right"] = _bent_right(points, views)
-    found["flat_cm"] = float((views.truth[:, :, :SEEN, 2].abs() / views.scale[..., None]).mean() * 100)
+    found["flat_cm"] = float((views.reference[:, :, :SEEN, 2].abs() / views.scale[..., None]).mean() * 100)
     return found
 
 
 def _bent_right(points: Tensor, views: Views) -> float:
-    reach, true = _limb_reach(points), _limb_reach(views.truth)
-    counts = true.abs() / views.scale[..., None] > _BEND
-    return float((reach.sign() == true.sign())[counts].float().mean())
+    reach, expected = _limb_reach(points), _limb_reach(views.reference)
+    counts = expected.abs() / views.scale[..., None] > _BEND
+    return float((reach.sign() == expected.sign())[counts].float().mean())
 
 
 def _limb_reach(points: Tensor) -> Float[Tensor, "n f 8"]:
-    """How far each limb's end is nearer than its start, pixels."""
-    start, end = zip(*_LIMBS, strict=True)
+    """Return how much nearer to the viewer each limb ends than it starts, pixels."""
+    start, end = zip(*LIMBS, strict=True)
     return points[:, :, end, 2] - points[:, :, start, 2]
 
 
 class _Run:
-    """Weights, their EMA and the optimizer."""
+    """The state of a run: weights, their EMA and the optimizer."""
 
     def __init__(self, config: LifterTrainConfig) -> None:
         self.config = config
@@ -205,7 +207,7 @@ class _Run:
         self.optimizer = build_optimizer(list(self.model.parameters()), config.optimizer)
 
     def step(self, step: int, pool: WindowPool) -> dict[str, float]:
-        """One optimizer step; returns what to log."""
+        """Take one optimizer step and return the values to log."""
         config = self.config
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         views = random_views(pool.draw(step, config.batch_size, rng), rng)
@@ -221,13 +223,13 @@ class _Run:
         return {"loss": float(loss.detach())}
 
     def _loss(self, views: Views) -> Tensor:
-        """Errors as shares of the person's size: of points, their velocity, and the limbs' depth."""
+        """Return the weighted errors of points, velocities and limb depths, relative to the person's size."""
         points = self.model(views.joints, views.confidence)
         _, size = person_frame(views.joints, views.confidence)
-        size = size.clamp_min(0.1 * float(views.scale.median()))  # hardly anything seen: no huge weight
-        error = (points - views.truth) / size[:, None, None, None]
+        size = size.clamp_min(0.1 * float(views.scale.median()))  # few joints seen: limit the weight
+        error = (points - views.reference) / size[:, None, None, None]
         loss = ((error.square() + 1e-4).sqrt() * _WEIGHT).mean()
-        limb = (_limb_reach(points) - _limb_reach(views.truth)).abs() / size[:, None, None]
+        limb = (_limb_reach(points) - _limb_reach(views.reference)).abs() / size[:, None, None]
         loss = loss + self.config.w_limb * limb.mean()
         if error.shape[1] > 1:
             change = (error[:, 1:] - error[:, :-1]).abs() * _WEIGHT
@@ -235,7 +237,7 @@ class _Run:
         return loss
 
     def save(self, out: Path, step: int) -> None:
-        """Write the EMA weights, then the state, each by rename."""
+        """Write the EMA weights, then the state, each atomically."""
         with atomic_file(out / WEIGHTS) as fresh:
             save_lifter(self.ema.module, fresh)
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -245,10 +247,10 @@ class _Run:
             save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, {"step": str(step)})
 
     def resume(self, out: Path) -> int:
-        """Load the newest state if there is one; returns the next step.
+        """Load the saved state, if any, and return the next step.
 
         Raises:
-            UserError: If it is of another network.
+            UserError: If the state belongs to another network.
         """
         path = out / _STATE
         if not path.exists():

@@ -1,10 +1,9 @@
-"""A growing pool of windows of joints on disk, made by a background process while the lifter trains."""
+"""A growing pool of joint windows on disk, made by a background process while the lifter trains."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from idol.atomic_io import atomic_file
 from idol.config import to_dict
 from idol.errors import UserError
 from idol.synthesis.splits import Split
@@ -25,22 +25,22 @@ _KIND = "windows.json"
 
 @dataclass(frozen=True)
 class WindowsConfig:
-    """Which windows a lifter learns from.
+    """Training windows of a lifter.
 
     Attributes:
-        motion_dir: More motion files beside the packages', divided among the splits.
-        frames: Frames in a window.
-        chunk: Windows made in one go, a file each.
-        chunks: How many such files the whole pool has.
-        at_start: How many of them there are before the first step.
-        steps_per_chunk: Steps after which a further one joins.
-        mix: Chance that limbs come from other recordings.
-        invent: Chance that an arm takes a pose nobody recorded.
+        motion_dir: Folder of more motion files, which are divided among the splits.
+        frames: Frames per window.
+        chunk: Windows per file ("chunk").
+        chunks: Number of chunks of the complete pool.
+        at_start: Number of chunks before the first step.
+        steps_per_chunk: Steps after which another chunk is added.
+        mix: Probability that limbs come from other recordings.
+        invent: Probability that an arm takes a random pose.
         wander: Scale of the joint noise.
-        seed: Of the windows.
+        seed: Seed of the windows.
 
     Raises:
-        ValueError: If a number that counts things is not positive.
+        ValueError: If a count is not positive.
     """
 
     motion_dir: Path | None = None
@@ -57,22 +57,22 @@ class WindowsConfig:
     def __post_init__(self) -> None:
         counts = (self.frames, self.chunk, self.chunks, self.at_start, self.steps_per_chunk)
         if min(counts) < 1:
-            raise ValueError("frames, chunk, chunks, at_start and steps_per_chunk are at least 1")
+            raise ValueError("frames, chunk, chunks, at_start and steps_per_chunk must be at least 1")
 
     def chunks_at(self, step: int) -> int:
-        """Return how many chunks the pool has at a step (from 0)."""
+        """Return the number of chunks in the pool at a step (from 0)."""
         return min(self.at_start + step // self.steps_per_chunk, self.chunks)
 
 
 class WindowPool:
-    """The windows of a run, in memory as far as the run has come.
+    """The windows of a run; chunks are read into memory when the run reaches them.
 
-    Use it as a context: a process makes the files that are missing, ahead of need, and ends with it. Which
-    windows there are at a step depends on the config alone, so a resumed run sees the same.
+    Use it as a context manager: a background process makes missing chunks ahead of need, and ends with the
+    context. The windows in the pool at a step depend on the config only, so a resumed run sees the same.
 
     Args:
-        folder: Where the files are kept; files that are there already are used.
-        config: Which windows.
+        folder: Folder of the chunks; existing chunks are reused.
+        config: Settings of the windows.
 
     Raises:
         UserError: If the folder holds windows of another config.
@@ -87,7 +87,7 @@ class WindowPool:
         }
         kind = folder / _KIND
         if kind.exists() and json.loads(kind.read_text()) != same:
-            raise UserError(str(folder), "holds windows of other settings", "choose another out")
+            raise UserError(str(folder), "holds windows of other settings", "use another folder")
         kind.write_text(json.dumps(same))
 
     def __enter__(self) -> WindowPool:
@@ -103,18 +103,18 @@ class WindowPool:
         self._maker.join()
 
     def draw(self, step: int, count: int, rng: torch.Generator) -> Float[Tensor, "n f 22 3"]:
-        """Draw windows of the pool as it is at a step; wait for files that are not made yet.
+        """Draw windows from the pool at a step; wait for chunks that are not made yet.
 
         Args:
-            step: Of the run, from 0 on.
-            count: How many.
-            rng: Source of randomness.
+            step: Step of the run, from 0.
+            count: Number of windows.
+            rng: Random generator.
 
         Returns:
             Points in meters, Y up.
 
         Raises:
-            RuntimeError: If the process that makes them has failed.
+            RuntimeError: If the background process has failed.
         """
         chunks = self.config.chunks_at(step)
         while len(self._loaded) < chunks:
@@ -134,37 +134,41 @@ class WindowPool:
 
 
 def chunk_path(folder: Path, number: int) -> Path:
-    """Return the file of a chunk."""
+    """Return the file of a chunk.
+
+    Args:
+        folder: Folder of the pool.
+        number: Index of the chunk.
+    """
     return folder / f"train-{number:05d}.npy"
 
 
 def make_chunks(folder: Path, config: WindowsConfig) -> None:
-    """Make all chunks of the training split that are not there yet.
+    """Make the missing chunks of the training split.
 
     Args:
-        folder: Where they go; each file appears whole.
-        config: Which windows.
+        folder: Folder of the chunks; each file is written atomically.
+        config: Settings of the windows.
     """
     torch.set_num_threads(1)
     missing = [i for i in range(config.chunks) if not chunk_path(folder, i).exists()]
     run = multiprocessing.parent_process()
     for number in missing:
         if run is not None and not run.is_alive():
-            return  # the run was killed: nobody waits for the rest
+            return  # the training run was killed
         windows = split_windows(config, "train", number, config.chunk)
-        partial = folder / f".partial-{os.getpid()}.npy"
-        np.save(partial, windows)
-        partial.replace(chunk_path(folder, number))
+        with atomic_file(chunk_path(folder, number)) as partial:
+            np.save(partial, windows)
 
 
 def split_windows(config: WindowsConfig, split: Split, number: int, count: int) -> np.ndarray:
     """Make windows of a split.
 
     Args:
-        config: Which; its freedom of performance counts for training alone, the other splits have their own.
-        split: Whose motions and people.
-        number: Of the chunk.
-        count: How many.
+        config: Settings; `mix`, `invent` and `wander` apply to the training split only.
+        split: Split whose motions and people are used.
+        number: Index of the chunk.
+        count: Number of windows.
 
     Returns:
         (count, frames, 22, 3) float16 meters, Y up.

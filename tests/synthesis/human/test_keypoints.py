@@ -53,7 +53,7 @@ def clips() -> list[tuple[Clip, Clip]]:
 def at_rest(body: Body) -> dict[str, np.ndarray]:
     """Joints (3,) of a body at rest by name: every bone's rotation is the identity, its shift 0."""
     points = whole_body_points(body)
-    return dict(zip(WHOLEBODY_133, points.place.sum(1), strict=True))
+    return dict(zip(WHOLEBODY_133, points.position.sum(1), strict=True))
 
 
 def flat(points: np.ndarray) -> Pose:

@@ -36,7 +36,7 @@ BONES = {
 
 
 def turn(x: float = 0, y: float = 0, z: float = 0) -> np.ndarray:
-    """Rz Ry Rx, written out, degrees."""
+    """Return Rz Ry Rx, written out; angles in degrees."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(np.radians([x, y, z])), np.sin(np.radians([x, y, z]))
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -133,7 +133,7 @@ def test_stated_frame_rate(tmp_path, comment, rate, frames):
 
 @pytest.mark.parametrize(("hertz", "kept"), [(120, 30), (30, 120)])
 def test_frame_rate_follows_from_the_movement(tmp_path, hertz, kept):
-    """Legs that swing once a second, sampled at 120 and at 30 frames a second."""
+    """Legs swing once per second, sampled at 120 and at 30 frames per second."""
     angles = 40 * np.sin(2 * np.pi * np.arange(120) / hertz)
     frames = [still(lfemur=[a, 0.0, 0.0], rfemur=[-a, 0.0, 0.0], lhumerus=[a, 0.0, 0.0]) for a in angles]
     read = read_motion(write(tmp_path, frames, "# no rate"))
@@ -168,7 +168,7 @@ def write_positions(path, frames: np.ndarray, fps: float = 30.0) -> None:
     np.savez(path, positions=frames.astype(np.float16), joints=np.array(list(STANDING)), fps=fps)
 
 
-def test_joint_positions_of_somebody_who_stands(tmp_path):
+def test_joint_positions_of_a_standing_person(tmp_path):
     standing = np.array(list(STANDING.values()), float)
     turned = standing @ turn(y=40).T
     write_positions(tmp_path / "stand.npz", np.repeat(turned[None], 8, 0))
@@ -177,7 +177,7 @@ def test_joint_positions_of_somebody_who_stands(tmp_path):
     assert read.fps == 30 and len(read) == 8 and read.clearance.max() == 0
 
 
-def test_joint_positions_are_thinned_and_the_calibration_pose_goes(tmp_path):
+def test_joint_positions_are_thinned_and_the_calibration_pose_is_dropped(tmp_path):
     standing = np.array(list(STANDING.values()), float)
     frames = standing + 0.002 * np.arange(24)[:, None, None]
     arms = [i for i, name in enumerate(STANDING) if name.endswith("wrist")]

@@ -43,7 +43,7 @@ PARENT = {
 
 
 def turn(axis: str, degrees: float) -> np.ndarray:
-    """A rotation about one axis, written out."""
+    """Return a rotation about one axis, written out."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array(
         {
@@ -55,7 +55,7 @@ def turn(axis: str, degrees: float) -> np.ndarray:
 
 
 def bvh_text(values: np.ndarray, z_up: bool = False) -> str:
-    """A BVH of the standing person: root position and ZXY angles of every joint, (f, 3 + 3 joints)."""
+    """Return a BVH of the standing person: root position and ZXY angles of every joint, (f, 3 + 3 joints)."""
 
     def place(name: str) -> np.ndarray:
         x, y, z = STANDING[name]
@@ -82,7 +82,7 @@ def bvh_text(values: np.ndarray, z_up: bool = False) -> str:
 
 
 def order_of_joints() -> list[str]:
-    """Joints in the order in which `bvh_text` writes them."""
+    """Return the joints in the order in which `bvh_text` writes them."""
 
     def below(name: str) -> list[str]:
         return [name] + [n for child, parent in PARENT.items() if parent == name for n in below(child)]
@@ -148,12 +148,12 @@ def test_bvh_bent_elbow_bends_the_forearm_alone(tmp_path):
 
 
 def quaternion(axis: np.ndarray, angle: float) -> np.ndarray:
-    """(w, x, y, z)."""
+    """Return a quaternion (w, x, y, z)."""
     return np.array([np.cos(angle / 2), *(np.sin(angle / 2) * axis / np.linalg.norm(axis))])
 
 
 def rotate(q: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """q v q* written out."""
+    """Return q v q*, written out."""
     w, u = q[0], q[1:]
     return v + 2 * w * np.cross(u, v) + 2 * np.cross(u, np.cross(u, v))
 
@@ -174,7 +174,7 @@ def test_deepmimic_against_quaternions_applied_one_by_one(tmp_path):
     read = read_motion(path)
 
     def world(*chain: np.ndarray) -> np.ndarray:
-        """The downward bone, turned by the chain, in our axes: their x is forward, our z."""
+        """Return the downward bone rotated by the chain, in our axes: DeepMimic's x is our z."""
         v = np.array([0.0, -1.0, 0.0])
         for link in reversed(chain):
             v = rotate(link, v)
@@ -194,7 +194,7 @@ def test_deepmimic_against_quaternions_applied_one_by_one(tmp_path):
 
 
 @pytest.mark.parametrize("name, text", [("a.bvh", "no"), ("a.txt", '{"Frames": [[1]]}'), ("a.fbx", "")])
-def test_broken_motion_files_are_the_users_mistake(tmp_path, name, text):
+def test_broken_motion_files_raise_user_errors(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=name):
         read_motion(tmp_path / name)
@@ -224,22 +224,22 @@ def test_mixing_limbs_keeps_bone_lengths_and_the_legs():
     assert changed == 10
 
 
-def test_a_limb_mixed_in_hangs_from_the_new_body_as_it_hung_from_the_old():
+def test_a_mixed_limb_keeps_its_rotation_relative_to_the_trunk():
     rng = np.random.default_rng(3)
     base, other = random_motion(rng, 8, "base"), random_motion(rng, 8, "other")
     mixed = mix_limbs(np.random.default_rng(0), base, [other], Style(mix=1.0, invent=0.0))
     chest, arm = INDEX["chest"], INDEX["upperarm.L"]
-    hang = transpose(mixed.rotation[:, chest]) @ mixed.rotation[:, arm]
+    relative_arm = transpose(mixed.rotation[:, chest]) @ mixed.rotation[:, arm]
     # it is a window of `other`, mirrored perhaps: the angles it swings through are those of one of its arms
     known = np.concatenate(
         [transpose(other.rotation[:, chest]) @ other.rotation[:, INDEX[f"upperarm.{s}"]] for s in "LR"]
     )
-    angle = np.trace(hang, axis1=1, axis2=2)
+    angle = np.trace(relative_arm, axis1=1, axis2=2)
     assert np.trace(known, axis1=1, axis2=2).min() - 0.2 < angle.min()
-    assert np.abs(hang - transpose(base.rotation[:, chest]) @ base.rotation[:, arm]).max() > 0.05
+    assert np.abs(relative_arm - transpose(base.rotation[:, chest]) @ base.rotation[:, arm]).max() > 0.05
 
 
-def test_noise_never_bends_knees_or_elbows_backwards():
+def test_noise_never_bends_knees_or_elbows_backward():
     rest = np.broadcast_to(np.eye(3), (8, len(SEGMENTS), 3, 3)).copy()
     still = from_rotations("still", 30.0, rest, np.tile([0.0, 1.0, 0.0], (8, 1)))
     for seed in range(5):
@@ -249,7 +249,7 @@ def test_noise_never_bends_knees_or_elbows_backwards():
             assert (forward * (bend @ [0, -1, 0])[:, 2] > -1e-3).all()
 
 
-def test_interpolation_meets_the_frames_and_mirroring_twice_is_nothing():
+def test_interpolation_meets_the_frames_and_mirroring_twice_is_the_identity():
     motion = random_motion(np.random.default_rng(4))
     again = motion.at(np.arange(len(motion)) / motion.fps, motion.fps)
     np.testing.assert_allclose(again.rotation, motion.rotation, atol=1e-9)
@@ -259,7 +259,7 @@ def test_interpolation_meets_the_frames_and_mirroring_twice_is_nothing():
     np.testing.assert_allclose(left, right * [-1, 1, 1], atol=1e-12)
 
 
-def test_a_window_is_of_the_asked_length_even_from_a_shorter_motion():
+def test_windows_have_the_requested_length_even_from_a_shorter_motion():
     motion = random_motion(np.random.default_rng(5), 4)
     drawn = window(np.random.default_rng(0), [motion], 30, 6.0)
     assert len(drawn) == 30 and drawn.fps == 6.0
@@ -276,7 +276,7 @@ def test_jumps_clear_the_floor_and_drift_does_not():
     assert jump[40:50].min() > 0.2 and jump[10:30].max() < 0.12
 
 
-def test_arms_through_the_trunk_are_seen():
+def test_arms_through_the_trunk_are_detected():
     rest = np.broadcast_to(np.eye(3), (2, len(SEGMENTS), 3, 3)).copy()
     hips = np.tile([0.0, 1.0, 0.0], (2, 1))
     assert not arms_enter_body(from_rotations("hang", 30.0, rest, hips))
@@ -308,7 +308,7 @@ def test_every_motion_has_one_split_and_streams_differ_between_splits(tmp_path):
     assert len(draws) == 3
 
 
-def test_a_motion_that_lies_twice_in_the_folders_is_taken_once(tmp_path):
+def test_a_duplicate_motion_file_is_used_once(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "walk.bvh").write_text("")

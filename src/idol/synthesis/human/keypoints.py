@@ -1,19 +1,19 @@
-"""The 133 joints of COCO-WholeBody on a body: where base mesh and bones say that they are.
+"""The 133 joints of COCO-WholeBody on a body, from the base mesh and its bones.
 
-Body and feet are the weighted means of vertices that the body model names. Joints of the hands are where the
-finger bones start. Fingertips and the 68 points of the face are vertices, found once on the mean adult:
+Joints of body and feet are weighted means of vertices, defined by the body model. Joints of the hands are the
+starts of the finger bones. Fingertips and the 68 points of the face are vertices, chosen on the mean adult:
 
 - Fingertips: the vertex farthest along the last bone of the finger.
 - Eyes: the opening of the lids seen from the front; its ends, and both lids at a third and two thirds of it.
-- Brows: the twelve brows of the wardrobe laid over one another; their median height at five equal steps.
+- Brows: the median height of the twelve brows of the wardrobe, at five equal steps.
 - Nose: on the middle line the tip (farthest to the front), two points between it and the height of the eyes,
-  and the root of the septum; then the lower rims of nostril and wing.
+  and the base of the septum; then the lower rims of nostril and wing.
 - Lips: the border of the red, and the line where the lips meet; bow, corners and equal steps between.
-- Jaw: the outline of the face seen from the front, the neck left out, from the chin to the height of the
-  eyes before the ear, in eight equal steps.
+- Jaw: the outline of the face seen from the front, without the neck, from the chin to the height of the
+  eyes in front of the ear, in eight equal steps.
 
-Each rule's point was moved to the nearest vertex that is seen from the front. The rules chose the left half
-and the middle line; the right half is its mirror image, as the base mesh is symmetric.
+Each point was moved to the nearest vertex that is visible from the front. The rules determine the left half
+and the middle line; the right half is the mirror image, as the base mesh is symmetric.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _FINGERS = ("thumb", "index", "middle", "ring", "little")
 
 
 def whole_body_points(body: Body) -> PointSet:
-    """The 133 joints of a body, to be posed with it, in the order of `WHOLEBODY_133`.
+    """Return the 133 joints of a body as functions of its bones, in the order of `WHOLEBODY_133`.
 
     Args:
         body: Any body at rest.
@@ -56,13 +56,13 @@ def whole_body_points(body: Body) -> PointSet:
     points = PointSet.of(vertex_means(), rig().weights, body.vertices)
     rows, bones = knuckle_bones()
     points.share[rows, bones] = 1
-    points.place[rows, bones] = body.heads[bones]
+    points.position[rows, bones] = body.heads[bones]
     return points
 
 
 @lru_cache(1)
 def vertex_means() -> sparse.csr_matrix:
-    """Return (133, v) joints as weighted means of vertices; rows of joints that lie on bones are empty."""
+    """Return the joints as (133, v) weights of vertices; rows of joints at the start of bones are empty."""
     named = keypoint_means(WHOLEBODY_133[:_FEET_END])
     vertex = dict(enumerate(FACE_VERTICES, start=_FEET_END))
     for side, tips in FINGERTIPS.items():
@@ -80,7 +80,7 @@ def vertex_means() -> sparse.csr_matrix:
 
 @lru_cache(1)
 def knuckle_bones() -> tuple[np.ndarray, np.ndarray]:
-    """Return rows of the joints where finger bones start, and the bones, (30,) each."""
+    """Return the indices of the joints at the start of finger bones, and of these bones, (30,) each."""
     pairs = [
         (
             WHOLEBODY_133.index(f"{side}_hand_{finger}_{joint}"),

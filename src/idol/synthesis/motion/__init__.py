@@ -1,1 +1,1 @@
-"""Motion capture read, augmented and retargeted to the body."""
+"""Readers of motion capture files, and augmentation of motions."""

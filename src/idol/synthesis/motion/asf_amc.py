@@ -1,4 +1,4 @@
-"""Motion capture in Acclaim's format: a skeleton (ASF) and its motion (AMC), as the CMU database gives it.
+"""Reader of motion capture in Acclaim's format, a skeleton (ASF) and its motion (AMC), as in CMU's database.
 
 Conventions, from the format's description by M. Schafer (University of Wisconsin, 1994): a bone points along
 `direction`, in the root's frame, for `length`. Its local frame C has the `axis` angles; with M the rotation
@@ -19,10 +19,10 @@ from idol.body.from_joints import Tracks, from_tracks
 from idol.body.motion import Motion
 
 _FPS, _KEPT_FPS = 120.0, 30.0  # the CMU database's rate, and that of files thinned to every fourth frame
-# At 120 frames/s even jumps are smooth, and a limb's end hardly goes faster than 12 leg lengths a second:
-# what is rougher or faster was thinned. Of the database's files these bounds split all that were tried.
+# At 120 frames/s even jumps are smooth, and hands and feet stay below about 12 leg lengths per second.
+# Rougher or faster motion was thinned. All files of the database that were tried are classified correctly.
 _ROUGH, _FAST = 0.2, 12.0
-# Where the joints are: at the end of these bones ("%" is l or r). Shoulders and hips end the bones before.
+# The bone that ends at each joint ("%" is l or r).
 _ENDS = {
     "spine": "lowerback",
     "neck": "thorax",
@@ -42,12 +42,12 @@ class Bone:
     """One bone of an ASF file.
 
     Attributes:
-        name: As the file has it.
+        name: Name in the file.
         direction: (3,) unit vector in the root's frame at rest.
-        length: In the file's units.
-        axis: (3, 3) rotation of the bone's own frame.
+        length: Length in the units of the file.
+        axis: (3, 3) rotation of the local frame.
         dof: Rotation channels among "rx", "ry", "rz", in the order of the AMC file.
-        parent: Name of the bone it hangs on, or "root".
+        parent: Name of the parent bone, or "root".
     """
 
     name: str = ""
@@ -60,13 +60,13 @@ class Bone:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """An ASF file.
+    """The contents of an ASF file.
 
     Attributes:
         bones: Parents first.
-        root_axis: (3, 3) rotation of the root's own frame.
+        root_axis: (3, 3) rotation of the local frame of the root.
         root_order: Channels of the root, such as ("tx", "ty", "tz", "rx", "ry", "rz").
-        degrees: Whether angles are in degrees (else radians).
+        degrees: Whether angles are in degrees or radians.
     """
 
     bones: tuple[Bone, ...]
@@ -76,17 +76,17 @@ class Skeleton:
 
 
 def read_asf_amc(path: Path) -> Motion:
-    """Read the motion of an AMC file over the skeleton beside it.
+    """Read the motion of an AMC file and its skeleton.
 
-    The skeleton is the ASF file of the same name, or of the subject, the part before the last underscore, or
-    the only one in the folder. The format does not say the frame rate: it is 120 per second, as recorded, or
-    30, as files are often thinned, whichever the movement shows, unless a comment says (`# fps 60`).
+    The skeleton is the ASF file of the same name, or of the subject (the part before the last underscore), or
+    the only one in the folder. The format does not hold the frame rate. A comment may (`# fps 60`); otherwise
+    it is inferred from the movement, either 120, as recorded, or 30, as files are often thinned.
 
     Args:
         path: The AMC file.
 
     Returns:
-        The motion; heads and hands turn as their bones do.
+        The motion, with the rotations of head and hands.
 
     Raises:
         ValueError: If there is no skeleton, the files disagree, or bones of a person are missing.
@@ -95,7 +95,7 @@ def read_asf_amc(path: Path) -> Motion:
     text = path.read_text(errors="replace")
     frames = parse_amc(text)
     tracks = _tracks(*bone_poses(skeleton, frames))
-    fps = _stated_rate(text) or _shown_rate(tracks)
+    fps = _stated_rate(text) or _inferred_rate(tracks)
     step = max(round(fps / _KEPT_FPS), 1)
     points, turns = ({k: v[::step] for k, v in part.items()} for part in (tracks.points, tracks.turns))
     return from_tracks(path.stem, fps / step, Tracks(points, turns))
@@ -106,7 +106,7 @@ def _skeleton_of(path: Path) -> Path:
     all_here = sorted(path.parent.glob("*.asf"))
     found = [p for p in named if p in all_here] or (all_here if len(all_here) == 1 else [])
     if not found:
-        raise ValueError(f"no skeleton for it, expected {named[0].name} or {named[1].name} beside it")
+        raise ValueError(f"no skeleton found, expected {named[0].name} or {named[1].name} in the same folder")
     return found[0]
 
 
@@ -114,24 +114,24 @@ def parse_asf(text: str) -> Skeleton:
     """Parse the text of an ASF file.
 
     Args:
-        text: The whole file.
+        text: The text.
 
     Raises:
-        ValueError: If it lacks bones or a hierarchy, or a bone hangs on nothing.
+        ValueError: If it lacks bones or a hierarchy, or a parent is unknown.
     """
     sections = _sections(text)
     root = {words[0]: words[1:] for words in sections.get("root", [])}
     units = {words[0]: words[1:] for words in sections.get("units", [])}
     degrees = units.get("angle", ["deg"])[0].startswith("deg")
     bones = _parse_bones(sections.get("bonedata", []), degrees)
-    ordered = _hang(bones, sections.get("hierarchy", []))
+    ordered = _sort_bones(bones, sections.get("hierarchy", []))
     order = tuple(word.lower() for word in root.get("order", ["tx", "ty", "tz", "rx", "ry", "rz"]))
     turned = [float(x) for x in root.get("orientation", ["0"] * 3)]
     return Skeleton(ordered, _axis([*map(str, turned), *root.get("axis", ["XYZ"])], degrees), order, degrees)
 
 
 def _sections(text: str) -> dict[str, list[list[str]]]:
-    """Words of each line by the `:keyword` that they stand under."""
+    """Split a file into its `:keyword` sections, and their lines into words."""
     sections: dict[str, list[list[str]]] = {}
     current: list[list[str]] = []
     for line in text.splitlines():
@@ -166,19 +166,19 @@ def _parse_bones(lines: list[list[str]], degrees: bool) -> dict[str, Bone]:
 
 
 def _axis(words: list[str], degrees: bool) -> np.ndarray:
-    """Rotation (3, 3) of `a b c ORDER`: about fixed axes, the first letter's first."""
+    """Return the rotation (3, 3) of `a b c ORDER`, about fixed axes in the order of the letters."""
     angles, order = [float(x) for x in words[:3]], (words[3] if len(words) > 3 else "XYZ")
     return Rotation.from_euler(order.lower(), angles, degrees=degrees).as_matrix()
 
 
-def _hang(bones: dict[str, Bone], lines: list[list[str]]) -> tuple[Bone, ...]:
-    """Give each bone its parent, and sort them parents first."""
+def _sort_bones(bones: dict[str, Bone], lines: list[list[str]]) -> tuple[Bone, ...]:
+    """Set the parent of each bone and return the bones, parents first."""
     ordered: list[Bone] = []
     known = {"root"}
     for words in (w for w in lines if w[0].lower() not in ("begin", "end")):
         for name in words[1:]:
             if words[0] not in known or name not in bones:
-                raise ValueError(f"hierarchy: {name} hangs on {words[0]}, expected known bones")
+                raise ValueError(f"hierarchy: bone {name} or its parent {words[0]} is unknown")
             bones[name].parent = words[0]
             ordered.append(bones[name])
             known.add(name)
@@ -191,10 +191,10 @@ def parse_amc(text: str) -> list[dict[str, list[float]]]:
     """Parse the text of an AMC file.
 
     Args:
-        text: The whole file.
+        text: The text.
 
     Returns:
-        For each frame the numbers of each bone by its name.
+        The channel values of each frame, by bone.
 
     Raises:
         ValueError: If it has fewer than two frames.
@@ -214,7 +214,7 @@ def parse_amc(text: str) -> list[dict[str, list[float]]]:
 
 
 def _stated_rate(text: str) -> float | None:
-    """Frames per second that a comment names."""
+    """Return the frames per second stated in a comment, if any."""
     for line in (line for line in text.splitlines() if line.startswith("#")):
         words = line.lower().replace("=", " ").replace(":", " ").split()
         for before, after in zip(words, words[1:], strict=False):
@@ -223,8 +223,8 @@ def _stated_rate(text: str) -> float | None:
     return None
 
 
-def _shown_rate(tracks: Tracks) -> float:
-    """120 or 30 frames per second, by how smooth and how fast hands and feet move."""
+def _inferred_rate(tracks: Tracks) -> float:
+    """Infer 120 or 30 frames per second from the smoothness and speed of hands and feet."""
     p = tracks.points
     ends = np.stack([p[f"{joint}.{side}"] for joint in ("wrist", "ankle") for side in "LR"], 1)
     leg = sum(
@@ -244,11 +244,12 @@ def bone_poses(
     """Compute forward kinematics.
 
     Args:
-        skeleton: Of the ASF file.
-        frames: Of the AMC file.
+        skeleton: The skeleton.
+        frames: Channel values of f frames, as `parse_amc` returns them.
 
     Returns:
-        Where each bone ends, in the file's units, and how it is turned, by name; "root" is one of them.
+        Positions (f, 3) of the ends of the bones in the units of the file, and global rotations (f, 3, 3), by
+        name; "root" is one of them.
 
     Raises:
         ValueError: If a frame lacks a bone, or has another number of angles than its `dof`.
@@ -281,7 +282,7 @@ def _channels(
 def _rotation(
     values: dict[str, Float[np.ndarray, " f"]], dof: tuple[str, ...], degrees: bool
 ) -> Float[np.ndarray, "*f 3 3"]:
-    """Rotations by the angles, about fixed axes, in the order of `dof`."""
+    """Return rotations by the angles, about fixed axes, in the order of `dof`."""
     order = [channel for channel in dof if channel.startswith("r")]
     if not order:
         return np.eye(3)

@@ -1,7 +1,7 @@
-"""A few frames of movement for one clip: windows of motions, their limbs exchanged, poses varied.
+"""Augmentation of motions: short windows, limbs exchanged between recordings, random arm poses, joint noise.
 
-Recorded motion is scarce, poses that people bring are not: arms of one recording go with the legs of another,
-arms also take poses that nobody recorded, and every joint wanders a little.
+Recorded motion is scarce, while poses in use are diverse. So arms of one recording are combined with legs of
+another, arms also take random poses, and smooth noise is added to every joint.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from idol.synthesis.splits import is_acrobatic, motion_weight
 _FPS = np.array([6.0, 8.0, 10.0, 12.5, 15.0, 25.0, 30.0])
 _FPS_SHARE = np.array([0.1, 0.15, 0.2, 0.2, 0.15, 0.1, 0.1])
 _TRUNK = [INDEX["chest"], INDEX["head"]]
-# Standard deviation in degrees of what is added to a joint: held over the clip, and wandering during it.
+# Standard deviation of joint noise in degrees: constant over the clip, and varying during it.
 _WANDER = {
     "pelvis": (3, 1.5),
     "chest": (6, 3),
@@ -40,17 +40,18 @@ _WANDER = {
     "shin": (0, 0),
     "foot": (3, 1.5),
 }
-_FLEX = {"forearm": (-1.0, 14.0), "shin": (1.0, 4.0)}  # hinge along x, degrees: bent further, never back
+# Hinges along x: sign of flexion, and standard deviation of noise in degrees.
+_FLEX = {"forearm": (-1.0, 14.0), "shin": (1.0, 4.0)}
 _TRIES = 8
 
 
 @dataclass(frozen=True)
 class Style:
-    """How freely a performance departs from what was recorded.
+    """How far performances depart from recordings.
 
     Attributes:
-        mix: Chance that limbs come from other recordings.
-        invent: Chance that an arm takes a pose nobody recorded.
+        mix: Probability that limbs come from other recordings.
+        invent: Probability that an arm takes a random pose.
         wander: Scale of the joint noise.
     """
 
@@ -60,7 +61,14 @@ class Style:
 
 
 def perform(rng: np.random.Generator, motions: Sequence[Motion], frames: int, style: Style) -> Motion:
-    """A performance of `frames` frames at a random frame rate, drawn from the given motions."""
+    """Draw a performance at a random frame rate.
+
+    Args:
+        rng: Random generator.
+        motions: Motions to draw from.
+        frames: Number of frames.
+        style: How far the performance departs from the motions.
+    """
     base = window(rng, motions, frames, float(rng.choice(_FPS, p=_FPS_SHARE)))
     calm = [m for m in motions if not is_acrobatic(m.name)]
     if is_acrobatic(base.name) or not calm:
@@ -74,21 +82,37 @@ def perform(rng: np.random.Generator, motions: Sequence[Motion], frames: int, st
 
 
 def window(rng: np.random.Generator, motions: Sequence[Motion], frames: int, fps: float) -> Motion:
-    """A random stretch of a random motion, at a random speed, perhaps mirrored; it goes back if too short."""
+    """Draw a random window of a random motion, at a random speed, perhaps mirrored.
+
+    A motion that is too short is continued backward.
+
+    Args:
+        rng: Random generator.
+        motions: Motions to draw from.
+        frames: Number of frames.
+        fps: Frames per second of the result.
+    """
     weights = np.array([motion_weight(m.name) for m in motions])
     motion = motions[int(rng.choice(len(motions), p=weights / weights.sum()))]
     speed = float(np.exp(rng.uniform(np.log(0.6), np.log(1.5))))
     length = (frames - 1) / fps * speed
     start = rng.uniform(0, max(motion.seconds - length, 0.0))
     times = start + np.linspace(0, length, frames)
-    lap = 2 * motion.seconds
+    lap = 2 * motion.seconds  # forward and back
     times = np.where(times > motion.seconds, np.abs((times + motion.seconds) % lap - motion.seconds), times)
     chosen = motion.at(times, fps)
     return chosen.mirrored() if rng.uniform() < 0.5 else chosen
 
 
 def mix_limbs(rng: np.random.Generator, base: Motion, motions: Sequence[Motion], style: Style) -> Motion:
-    """The base's legs and path, with arms and trunk from other recordings, joint by joint as they hang."""
+    """Replace arms and trunk by those of other recordings, as rotations relative to the parent segments.
+
+    Args:
+        rng: Random generator.
+        base: The motion that keeps its legs and path.
+        motions: Motions that arms and trunk are drawn from.
+        style: Probabilities of replacement.
+    """
     local = to_local(base.rotation)
     names = [base.name]
 
@@ -113,7 +137,13 @@ def mix_limbs(rng: np.random.Generator, base: Motion, motions: Sequence[Motion],
 
 
 def invented_arm(rng: np.random.Generator, frames: int, side: str) -> np.ndarray:
-    """Local rotations (f, 3, 3, 3) of an arm that goes from one random pose some way to another."""
+    """Return local rotations (f, 3, 3, 3) of an arm that moves from one random pose toward another.
+
+    Args:
+        rng: Random generator.
+        frames: Number of frames.
+        side: "L" or "R".
+    """
     first, second = _arm_pose(rng, side), _arm_pose(rng, side)
     way = np.linspace(0, rng.uniform(0, 0.8), frames)
     return interpolate(np.repeat(first[None], frames, 0), np.repeat(second[None], frames, 0), way)
@@ -130,7 +160,13 @@ def _arm_pose(rng: np.random.Generator, side: str) -> np.ndarray:
 
 
 def wandered(rng: np.random.Generator, motion: Motion, scale: float) -> Motion:
-    """Smooth noise on every joint; elbows and knees only bend further, never backwards."""
+    """Add smooth noise to every joint; elbows and knees only bend further, never backward.
+
+    Args:
+        rng: Random generator.
+        motion: The motion.
+        scale: Factor of the noise; 1 is the usual strength.
+    """
     frames, local = len(motion), to_local(motion.rotation)
     for i, segment in enumerate(SEGMENTS):
         part = segment.split(".")[0]
@@ -145,13 +181,13 @@ def wandered(rng: np.random.Generator, motion: Motion, scale: float) -> Motion:
 
 
 def _smooth(rng: np.random.Generator, frames: int, channels: int) -> np.ndarray:
-    """(frames, channels) smooth noise of unit strength: a cubic through four random values."""
+    """Return (frames, channels) smooth noise: a cubic spline through four standard normal values."""
     knots = rng.standard_normal((4, channels))
     return CubicSpline(np.linspace(0, 1, 4), knots)(np.linspace(0, 1, frames))
 
 
 def arms_enter_body(motion: Motion) -> bool:
-    """Whether a hand, wrist or elbow passes through the trunk or the head of a standard body in any frame."""
+    """Return whether an arm enters the trunk or the head of a standard body in any frame."""
     points = joint_positions(motion.rotation, motion.hips)
     chest = motion.rotation[:, INDEX["chest"]]
     tips = {"L": len(SEGMENTS) + 1, "R": len(SEGMENTS) + 2}
@@ -162,6 +198,7 @@ def arms_enter_body(motion: Motion) -> bool:
         arms.append((points[:, elbow] + points[:, wrist]) / 2)
     at = np.stack(arms, 1)
     seen = np.einsum("fij,fnj->fni", transpose(chest), at - points[:, None, INDEX["chest"]])
+    # The trunk is an elliptic cylinder in the axes of the chest, the head a sphere; lengths are in legs.
     x, y, z = np.moveaxis(seen, -1, 0)
     trunk = (np.abs(x / 0.19) ** 2 + np.abs(z / 0.15) ** 2 < 1) & (y > -0.36) & (y < 0.32)
     head = points[:, INDEX["head"]] + motion.rotation[:, INDEX["head"]] @ np.array([0.0, 0.16, 0.03])
@@ -170,7 +207,7 @@ def arms_enter_body(motion: Motion) -> bool:
 
 
 def is_upright(motion: Motion) -> bool:
-    """Whether the trunk stands up and the knees stay below the hips: fit for an image from the waist up."""
+    """Return whether the trunk is upright and the knees are below the hips, as a bust shot needs."""
     up = motion.rotation[:, [INDEX["pelvis"], INDEX["chest"]], 1, 1].min()
     thighs = motion.rotation[:, [LEGS["L"][0], LEGS["R"][0]], 1, 1].min()
     return bool(up > 0.85 and thighs > 0.6)

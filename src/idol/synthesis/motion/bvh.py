@@ -1,4 +1,4 @@
-"""BVH motion capture files."""
+"""Reader of BVH motion capture files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from idol.body.motion import Motion
 from idol.body.rotations import unit
 
 _FPS = 30.0
-# Names that skeletons give to a joint, likeliest first; "%" stands for Left/Right or L/R.
+# Names of a joint in common skeletons, most likely first; "%" stands for Left/Right or L/R.
 _NAMES = {
     "spine": ("lowerback", "Spine1", "Spine", "Chest"),
     "neck": ("Neck", "Neck1", "lowerneck"),
@@ -32,7 +32,14 @@ _OPTIONAL = ("head",)
 
 @dataclass
 class Joint:
-    """One joint: its parent's number (-1 for the root), its offset, its channels in the order of the file."""
+    """One joint of a BVH file.
+
+    Attributes:
+        name: Name in the file.
+        parent: Index of the parent, -1 for the root.
+        offset: (3,) offset from the parent in the units of the file.
+        channels: Names of the channels, in the order of the file.
+    """
 
     name: str
     parent: int
@@ -42,7 +49,13 @@ class Joint:
 
 @dataclass(frozen=True)
 class Recording:
-    """What a BVH file says: joints, values (f, channels of all joints in order), seconds a frame."""
+    """The contents of a BVH file.
+
+    Attributes:
+        joints: Joints, parents first.
+        values: (f, c) values of the channels of all joints, in order.
+        frame_time: Seconds per frame.
+    """
 
     joints: tuple[Joint, ...]
     values: np.ndarray
@@ -53,7 +66,7 @@ def parse_bvh(text: str) -> Recording:
     """Parse the text of a BVH file.
 
     Raises:
-        ValueError: If it is not BVH, or its numbers do not fit its hierarchy.
+        ValueError: If it is not BVH, or its values do not match its hierarchy.
     """
     lines = [line.split() for line in text.splitlines() if line.strip()]
     start = next((i for i, words in enumerate(lines) if words[0] == "MOTION"), None)
@@ -88,7 +101,12 @@ def _parse_hierarchy(lines: list[list[str]]) -> list[Joint]:
 
 
 def joint_poses(recording: Recording, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Forward kinematics: values (f, channels) -> global positions (f, j, 3) and rotations (f, j, 3, 3)."""
+    """Compute global positions (f, j, 3) and rotations (f, j, 3, 3) of the joints by forward kinematics.
+
+    Args:
+        recording: The file.
+        values: (f, c) values of the channels: those of the file, or some of its frames.
+    """
     f, j = len(values), len(recording.joints)
     where, turn = np.zeros((f, j, 3)), np.zeros((f, j, 3, 3))
     at = 0
@@ -105,7 +123,7 @@ def joint_poses(recording: Recording, values: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _channels(joint: Joint, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A joint's own shift (f, 3) and rotation (f, 3, 3). Position channels replace the offset."""
+    """Return the local translation (f, 3) and rotation (f, 3, 3); position channels replace the offset."""
     shift = np.tile(joint.offset, (len(numbers), 1))
     axes, columns = "", list[int]()
     for column, channel in enumerate(joint.channels):
@@ -119,7 +137,7 @@ def _channels(joint: Joint, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def read_bvh(path: Path) -> Motion:
-    """A BVH file of a person, whatever its axes, units and joint names (Mixamo, CMU and like ones).
+    """Read a BVH file of a person with any up axis, any units, and common joint names (Mixamo, CMU).
 
     Raises:
         ValueError: If it is not BVH, or joints of a person are missing.
@@ -137,7 +155,7 @@ def read_bvh(path: Path) -> Motion:
 
 
 def _find_joints(names: list[str]) -> dict[str, int]:
-    """Positions of the joints that a person has; a prefix of all names (`mixamorig:`) is ignored."""
+    """Return the indices of the joints of a person; a common prefix of names (`mixamorig:`) is ignored."""
     prefix = next((name[: -len("Hips")] for name in names if name.endswith("Hips")), "")
     names = [name.removeprefix(prefix) for name in names]
     number: dict[str, int] = {}
@@ -154,7 +172,7 @@ def _find_joints(names: list[str]) -> dict[str, int]:
 
 
 def _upright(where: np.ndarray, number: dict[str, int]) -> np.ndarray:
-    """The rotation (3, 3) that brings the file's up axis, along which people stand, to +Y."""
+    """Return the rotation (3, 3) that maps the up axis of the file, from ankles to neck, to +Y."""
     ankles = (where[:, number["ankle.L"]] + where[:, number["ankle.R"]]) / 2
     mean = unit((where[:, number["neck"]] - ankles).mean(0))
     axis = int(np.argmax(np.abs(mean)))

@@ -1,4 +1,4 @@
-"""Motion given as positions of joints: npz files with `positions`, `joints` and `fps`."""
+"""Reader of joint positions: npz files with `positions`, `joints` and `fps`."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _SIDED = {
     "elbow": "elbow",
     "wrist": "wrist",
 }
-_CALIBRATION = 5.0  # a first step this many times the 95th percentile of all others is a cut, not movement
+_CALIBRATION = 5.0  # a first step of this many times the 95th percentile of the others is a cut
 
 
 def read_joint_positions(path: Path) -> Motion:
     """Read joint positions: `positions` (f, j, 3) in meters, Y up, `joints` (j,) names, `fps`.
 
     Names are those of `left_hip`, `left_knee`, `left_ankle`, `left_toe_base`, `left_shoulder`, `left_elbow`,
-    `left_wrist`, their right twins, `spine`, `neck`, and, if known, `head` and `head_top`, whose direction
-    gives the nod of the head. A first frame in a calibration pose (arms out) is left out. What positions do
-    not hold, twist of hands and turn of the head, follows forearms and chest.
+    `left_wrist`, their right counterparts, `spine`, `neck` and, if known, `head` and `head_top`, whose
+    direction gives the pitch of the head. A first frame in a calibration pose (arms out) is dropped. Hands
+    follow the forearms and the head turns with the chest, as positions do not determine these rotations.
 
     Args:
         path: The npz file.
 
     Raises:
-        ValueError: If joints are missing, or shapes disagree.
+        ValueError: If joints are missing, or shapes do not match.
         KeyError: If an array is missing.
     """
     with np.load(path, allow_pickle=False) as data:
@@ -49,7 +49,7 @@ def read_joint_positions(path: Path) -> Motion:
 
 
 def without_calibration(positions: Float[np.ndarray, "f j 3"]) -> Float[np.ndarray, "g j 3"]:
-    """Drop a first frame that the second does not continue.
+    """Drop the first frame if there is a cut after it.
 
     Args:
         positions: Joints in meters.

@@ -1,4 +1,4 @@
-"""Motion files: DeepMimic text, BVH, ASF/AMC, joint positions, Isaac Lab npz -> `Motion`."""
+"""Readers of motion files: DeepMimic text, BVH, ASF/AMC, joint positions and Isaac Lab npz."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FPS = 30.0
 
 
 def read_motion(path: Path) -> Motion:
-    """Read any known motion file, by its ending (.bvh, .amc, .txt, .npz).
+    """Read a motion file; its suffix (.bvh, .amc, .txt, .npz) gives the format.
 
     Raises:
-        UserError: If the file is of another kind, or broken.
+        UserError: If the suffix is unknown, or the file cannot be read.
     """
     readers = {".bvh": read_bvh, ".amc": read_asf_amc, ".txt": read_deepmimic, ".npz": _read_npz}
     if path.suffix.lower() not in readers:
@@ -40,7 +40,7 @@ def _read_npz(path: Path) -> Motion:
     return read_joint_positions(path) if "positions" in names else read_isaaclab(path)
 
 
-# Where each joint's numbers start in a frame (duration and root position come first), and its parent.
+# The column where each joint starts in a frame (after duration and root position), and the joint's parent.
 _DEEPMIMIC = {
     "pelvis": (4, None),
     "chest": (8, "pelvis"),
@@ -61,7 +61,7 @@ _FROM_X_FORWARD = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 
 
 def read_deepmimic(path: Path) -> Motion:
-    """A DeepMimic clip: JSON, +X forward, Y up, quaternions (w, x, y, z), one angle at knees and elbows."""
+    """Read a DeepMimic clip: JSON, +X forward, Y up, quaternions (w, x, y, z), angles of knees and elbows."""
     frames = np.array(json.loads(path.read_text())["Frames"], float)
     if frames.ndim != 2 or frames.shape[1] != 44:
         raise ValueError(f"frames of shape {frames.shape}, expected (f, 44)")
@@ -89,7 +89,7 @@ _FROM_Z_UP_X_FORWARD = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.
 
 
 def read_isaaclab(path: Path) -> Motion:
-    """An Isaac Lab humanoid motion: positions (f, 15, 3), Z up, quaternions (w, x, y, z)."""
+    """Read an Isaac Lab humanoid motion: positions (f, 15, 3), Z up, quaternions (w, x, y, z)."""
     with np.load(path) as data:
         step = max(int(round(float(data["fps"]) / FPS)), 1)
         where = data["body_positions"][::step].astype(float)
