@@ -5,7 +5,7 @@
 The test split (people and motions that no training saw) is rendered from a fixed seed. Each clip is
 regenerated from its first frame, its background and its joints with the defaults of `idol generate`, and
 scored by `idol.evaluate` against: the person pasted without moving ("pasted"), the background alone
-("plate"), the limb-warp draft that the network starts from ("draft"), and the reference after a round trip
+("plate"), the draft that the network starts from ("draft"), and the reference after a round trip
 through the autoencoder ("ceiling"). Can be interrupted and continued.
 """
 
@@ -172,7 +172,7 @@ def _latent_reference(pipe: IdolPipeline, reference: Clip) -> torch.Tensor:
 
 
 def body_draft(reference: Clip) -> Clip:
-    """Return the draft that the network starts from: the first frame's person as a body in the clip's poses."""
+    """Return the draft that the network starts from: the first frame's person, posed as the clip."""
     crop = foreground_crop(
         reference.video[0],
         reference.mask[0],

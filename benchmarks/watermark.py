@@ -71,7 +71,7 @@ def halved(video: np.ndarray) -> np.ndarray:
 
 
 def cropped(video: np.ndarray) -> np.ndarray:
-    """A tenth of height and width cut off, unevenly from both sides."""
+    """Cut a tenth of height and width off, unevenly from both sides."""
     h, w = video.shape[2:]
     top, left = round(0.06 * h), round(0.04 * w)
     return video[:, :, top : top + round(0.9 * h), left : left + round(0.9 * w)]
@@ -135,7 +135,7 @@ class Judged:
 
 
 def judged(kind: str, clip: np.ndarray) -> Judged:
-    """Marks, compares, attacks, searches."""
+    """Mark a clip, compare it with the original, attack it and search the mark."""
     started = time.process_time()
     marked = embed(clip)
     embed_ms = (time.process_time() - started) * 1000 / len(clip)
@@ -161,7 +161,7 @@ def _delta_e(marked: np.ndarray, clip: np.ndarray) -> float:
 
 
 def clips(folders: list[str], most: int, held_out: bool, frames: int) -> Iterator[tuple[str, np.ndarray]]:
-    """What is examined, with its kind; `folders` as of `--clips`, up to `most` clips of each."""
+    """Yield the examined clips with their kinds; `folders` as of `--clips`, up to `most` clips of each."""
     if not held_out:
         yield from (("film", clip) for clip in _films(frames))
     for photo in _held_out() if held_out else _bundled():
@@ -175,7 +175,7 @@ def clips(folders: list[str], most: int, held_out: bool, frames: int) -> Iterato
 
 
 def _view(clip: Clip, path: str) -> np.ndarray:
-    """The frames of a parallax video before they are marked."""
+    """Return the frames of a parallax video before they are marked."""
     with tempfile.TemporaryDirectory() as folder:
         made = render(clip, Path(folder, "view"), ("parallax",), path=path, watermark=False)
         return read_video(made.files[0]).frames
@@ -190,13 +190,13 @@ def _films(frames: int) -> Iterator[np.ndarray]:
 
 
 def _bundled() -> Iterator[np.ndarray]:
-    """The photos of this package, (3, h, w)."""
+    """Yield the photos of this package, (3, h, w)."""
     for name in (*media.PEOPLE, "two-people.jpg", *media.BACKGROUNDS):
         yield read_image(media.path(name))
 
 
 def _held_out() -> Iterator[np.ndarray]:
-    """The photos of scikit-image, (3, h, w)."""
+    """Yield the photos of scikit-image, (3, h, w)."""
     data = optional_imports.require("skimage.data")
     for name in HELD_OUT:
         yield np.asarray(Image.fromarray(getattr(data, name)()).convert("RGB")).transpose(2, 0, 1)
@@ -213,7 +213,7 @@ def _square(video: np.ndarray) -> np.ndarray:
 
 
 def _pan(photo: np.ndarray, frames: int) -> np.ndarray:
-    """A window that moves over the middle of a photo of twice its size, 2 pixels a frame."""
+    """Move a window over the middle of a photo of twice its size, 2 pixels a frame."""
     whole = Image.fromarray(photo.transpose(1, 2, 0))
     shrink = 2 * SIZE / min(whole.size)
     whole = whole.resize(

@@ -117,6 +117,15 @@ def test_no_name_that_says_nothing():
     assert not [path for path, parts in _modules() if set(parts) & empty]
 
 
+def test_no_two_public_classes_share_a_name():
+    homes = {}
+    for path, _ in _modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
+
+
 def test_files_and_functions_stay_short():
     long = []
     for path, _ in _modules():

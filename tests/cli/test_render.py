@@ -8,7 +8,7 @@ import pytest
 
 from idol.clip.video import read_video, write_video
 from idol.errors import UserError
-from idol.rendering import job, render
+from idol.rendering import render, view_settings
 from idol.rendering.geometry.camera import Camera
 from idol.rendering.geometry.camera_paths import camera_path
 from support.cli_runs import call, refused
@@ -72,7 +72,7 @@ def test_a_still_camera_gives_the_video_back(clip, tmp_path):
 def test_a_video_in_parts_is_the_same_video(clip, tmp_path, monkeypatch):
     """Without the mark, which the first part settles, it does not matter how many frames go together."""
     whole = render(clip, tmp_path / "whole", watermark=False).files[0]
-    monkeypatch.setattr(job, "CHUNK_FRAMES", 2)
+    monkeypatch.setattr(view_settings, "CHUNK_FRAMES", 2)
     progress = RecordedProgress()
     parts = render(clip, tmp_path / "parts", watermark=False, progress=progress).files[0]
     np.testing.assert_array_equal(read_video(whole).frames, read_video(parts).frames)

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from idol.body.draft import avatar_draft
 from idol.clip.depth import colorize
 from idol.data.augment import OutpaintingConfig
 from idol.data.dataset import (
@@ -17,7 +18,6 @@ from idol.data.dataset import (
 )
 from idol.errors import UserError
 from idol.pose.foreground_crop import foreground_crop
-from idol.pose.limb_warp import LimbWarp
 from support.drawn import drawn_clip
 
 SMALL = ImageConfig(size=64, foreground_size=32)
@@ -93,13 +93,13 @@ def test_the_draft_is_made_from_the_reference_even_of_another_clip():
     config = dataclasses.replace(SMALL, draft=True)
     own = make_images(clip, [1, 3], [2], config, generator(0))
     crop = foreground_crop(clip.video[2], clip.mask[2], clip.pose.select([2]), 64, 0.1)
-    video, depth = LimbWarp.from_image(*crop).draft(clip.pose.select([1, 3]), clip.background)
+    video, depth = avatar_draft(*crop, clip.pose.select([1, 3]), clip.background)
     assert np.array_equal(own.draft, [video, colorize(depth)])
     one = make_images(clip, [1, 3], [2], dataclasses.replace(config, modalities=1), generator(0))
     assert np.array_equal(one.draft, [video])
     borrowed = make_images(clip, [1, 3], [2], config, generator(0), person=other)
     crop = foreground_crop(other.video[2], other.mask[2], other.pose.select([2]), 64, 0.1)
-    expected = LimbWarp.from_image(*crop).draft(clip.pose.select([1, 3]), clip.background)
+    expected = avatar_draft(*crop, clip.pose.select([1, 3]), clip.background)
     assert np.array_equal(borrowed.draft[0], expected.video)
     assert np.array_equal(borrowed.video, own.video)
     shown = foreground_crop(other.video[2], other.mask[2], other.pose.select([2]), 32, 0.1)

@@ -13,7 +13,7 @@ from rich.console import Console
 from idol.clip import Clip, Pose
 from idol.data.shards import ShardWriter
 from idol.errors import UserError
-from idol.evaluation import statistics
+from idol.evaluation import confidence_intervals as intervals
 from idol.evaluation.baselines import empty_background, paste_person
 from idol.evaluation.bootstrap import resample_counts, widen_for_few_people
 from idol.evaluation.clip_sets import open_clips
@@ -181,7 +181,7 @@ def test_sets_are_drawn_person_by_person():
     for count, drawn in zip(counts, chosen, strict=True):
         clips = [i for who in drawn for i in range(10) if people[i] == names[who]]
         np.testing.assert_array_equal(count, np.bincount(clips, minlength=10))
-    drawn = statistics.bootstrap_means(values, people)
+    drawn = intervals.bootstrap_means(values, people)
     counts = resample_counts(10, people, drawn.size)
     means = np.array([np.repeat(values, count).mean() for count in counts])
     np.testing.assert_allclose(drawn, widen_for_few_people(means, values.mean(), 4))
@@ -189,44 +189,47 @@ def test_sets_are_drawn_person_by_person():
 
 def test_more_clips_of_the_same_people_make_nothing_surer():
     values = np.random.default_rng(3).normal(3, 1, 12)
-    alone = statistics.mean(values)
+    alone = intervals.mean(values)
     people = tuple("abcdefghijkl")
-    copies = statistics.mean(np.repeat(values, 4), [who for who in people for _ in range(4)])
+    copies = intervals.mean(np.repeat(values, 4), [who for who in people for _ in range(4)])
     for name in ("value", "low", "high"):
         assert getattr(copies, name) == pytest.approx(getattr(alone, name))
     assert copies.clips == 48
-    assert statistics.mean(values, people) == statistics.mean(values, ("",) * 12) == alone
-    careless = statistics.mean(np.repeat(values, 4))
+    assert intervals.mean(values, people) == intervals.mean(values, ("",) * 12) == alone
+    careless = intervals.mean(np.repeat(values, 4))
     assert careless.high - careless.low < 0.6 * (alone.high - alone.low)
     with pytest.raises(ValueError, match="people: 2 names for 12 clips"):
-        statistics.mean(values, ("a", "b"))
+        intervals.mean(values, ("a", "b"))
 
 
 def test_one_person_says_nothing_of_others():
     """However many clips there are: the interval has no ends, and no difference is decided."""
     values, people = np.random.default_rng(4).normal(3, 1, 8), ("one",) * 8
-    a, b = statistics.mean(values, people), statistics.mean(values + 1, people)
+    a, b = intervals.mean(values, people), intervals.mean(values + 1, people)
     assert (a.value, a.low, a.high) == (pytest.approx(values.mean()), -np.inf, np.inf)
     assert (
-        np.isnan(statistics.bootstrap_means(values, people)).all()
-        and statistics.bootstrap_means(values, people).size == 4000
+        np.isnan(intervals.bootstrap_means(values, people)).all()
+        and intervals.bootstrap_means(values, people).size == 4000
     )
-    got = statistics.difference(
-        a, statistics.bootstrap_means(values, people), b, statistics.bootstrap_means(values + 1, people)
+    got = intervals.difference(
+        a,
+        intervals.bootstrap_means(values, people),
+        b,
+        intervals.bootstrap_means(values + 1, people),
     )
     assert got.value == pytest.approx(-1) and (got.low, got.high) == (-np.inf, np.inf)
     # Nor is it sure where the only other person has no number.
     some, two = np.append(values, np.nan), (*people, "two")
-    assert statistics.mean(some, two).low == -np.inf and np.isnan(statistics.bootstrap_means(some, two)).all()
-    assert np.isfinite(statistics.bootstrap_means(np.append(values, 4.0), two)).all()
+    assert intervals.mean(some, two).low == -np.inf and np.isnan(intervals.bootstrap_means(some, two)).all()
+    assert np.isfinite(intervals.bootstrap_means(np.append(values, 4.0), two)).all()
 
 
 def test_with_one_clip_a_person_sets_of_clips_are_drawn():
     values = np.random.default_rng(5).normal(3, 1, 9)
     chosen = np.random.default_rng(0).integers(9, size=(4000, 9))
-    got = statistics.mean(values, tuple("abcdefghi"))
+    got = intervals.mean(values, tuple("abcdefghi"))
     expected = widen_for_few_people(values[chosen].mean(1), values.mean(), 9)
-    np.testing.assert_allclose(statistics.bootstrap_means(values, tuple("abcdefghi")), expected)
+    np.testing.assert_allclose(intervals.bootstrap_means(values, tuple("abcdefghi")), expected)
     assert [got.low, got.high] == pytest.approx(np.percentile(expected, [2.5, 97.5]).tolist())
 
 
@@ -237,7 +240,7 @@ def test_of_few_people_the_interval_is_students(people):
     ours, students = [], []
     for _ in range(20):
         values = rng.normal(3, 1, people)
-        got = statistics.mean(values)
+        got = intervals.mean(values)
         t = scipy.stats.t.interval(0.95, people - 1, values.mean(), scipy.stats.sem(values))
         ours.append([got.low, got.high])
         students.append(t)
@@ -248,14 +251,14 @@ def test_of_few_people_the_interval_is_students(people):
 
 def test_interval_of_a_mean():
     values = np.random.default_rng(0).normal(3, 1, 400)
-    got = statistics.mean(np.append(values, np.nan))
+    got = intervals.mean(np.append(values, np.nan))
     assert got.value == pytest.approx(values.mean()) and got.clips == 400
     # 1.96 standard errors on each side
     assert got.high - got.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
-    assert got == statistics.mean(np.append(values, np.nan))
-    same = statistics.mean(np.full(5, 0.25))
+    assert got == intervals.mean(np.append(values, np.nan))
+    same = intervals.mean(np.full(5, 0.25))
     assert (same.low, same.value, same.high) == (0.25, 0.25, 0.25)
-    assert np.isnan(statistics.mean(np.array([np.nan])).value)
+    assert np.isnan(intervals.mean(np.array([np.nan])).value)
 
 
 def test_reports_count_people_beside_clips(true):
@@ -270,7 +273,7 @@ def test_reports_count_people_beside_clips(true):
 
     report, printed = told("a", "b", "a", None)  # whom nobody named is somebody else
     assert report.to_json()["people"] == 3 and "4 clips of 3 people; 95 % intervals over people" in printed
-    assert report.estimate("generated", "psnr") == statistics.mean(
+    assert report.estimate("generated", "psnr") == intervals.mean(
         report.values("generated", "psnr"), ("a", "b", "a", "")
     )
     row = next(row for row in ROWS if row.key == "psnr")
@@ -286,24 +289,24 @@ def test_reports_count_people_beside_clips(true):
 
 def test_ratio_resamples_in_pairs():
     below = np.random.default_rng(1).uniform(1, 5, 50)
-    got = statistics.ratio(2 * below, below)
+    got = intervals.ratio(2 * below, below)
     assert got.value == pytest.approx(2) and got.low == pytest.approx(2) and got.high == pytest.approx(2)
-    assert statistics.ratio(np.append(2 * below, 7), np.append(below, np.nan)).clips == 50
-    assert np.isnan(statistics.ratio(below, np.zeros(50)).value)
+    assert intervals.ratio(np.append(2 * below, 7), np.append(below, np.nan)).clips == 50
+    assert np.isnan(intervals.ratio(below, np.zeros(50)).value)
 
 
 def test_differences_on_the_same_clips_are_surer_than_either_set():
     rng = np.random.default_rng(3)
     hard = rng.normal(10, 3, 60)  # what makes a clip hard is hard for both
     better, worse = hard + rng.normal(0, 0.2, 60), hard + 0.5 + rng.normal(0, 0.2, 60)
-    a, b = statistics.mean(better), statistics.mean(worse)
+    a, b = intervals.mean(better), intervals.mean(worse)
     assert a.high > b.low  # the sets' own intervals overlap
-    got = statistics.difference(a, statistics.bootstrap_means(better), b, statistics.bootstrap_means(worse))
+    got = intervals.difference(a, intervals.bootstrap_means(better), b, intervals.bootstrap_means(worse))
     paired = scipy.stats.bootstrap((better - worse,), np.mean, method="percentile", rng=0).confidence_interval
     assert got.value == pytest.approx((better - worse).mean()) and got.high < 0
     assert got.low == pytest.approx(paired.low, abs=0.02) and got.high == pytest.approx(paired.high, abs=0.02)
     gap = np.where(np.arange(60) < 3, np.nan, better)
-    assert np.isfinite(statistics.bootstrap_means(gap)).all()
+    assert np.isfinite(intervals.bootstrap_means(gap)).all()
 
 
 def test_report_of_folders_equals_that_of_shards(true, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from idol.body.draft import avatar_draft
 from idol.config import load_config, to_dict
 from idol.diffusion.schedule import Schedule, ScheduleConfig
 from idol.errors import UserError
@@ -15,7 +16,6 @@ from idol.pipeline.compositing import Compositor
 from idol.pipeline.image_inputs import Drafts, as_backgrounds
 from idol.pipeline.pipeline import IdolPipeline
 from idol.pose.foreground_crop import foreground_crop
-from idol.pose.limb_warp import LimbWarp
 from idol.training.checkpoint import load_state, load_tensors
 from idol.training.config import TrainConfig
 from idol.training.export import export, save_weights
@@ -103,8 +103,7 @@ def test_with_drafts_the_stages_end_in_a_pipeline_that_draws_them(data, tmp_path
     )
     assert cut.video.shape == (1, 2, 3, 64, 64) and cut.video.isfinite().all()
     backgrounds = as_backgrounds(clip.background, 1, 2, 64, 64)
-    warp = LimbWarp.from_image(*foreground_crop(*given[:2], person, 64, 0.1))
-    made = warp.draft(clip.pose, clip.background)
+    made = avatar_draft(*foreground_crop(*given[:2], person, 64, 0.1), clip.pose, clip.background)
     drafts = Drafts(torch.from_numpy(made.video)[None] / 127.5 - 1, torch.from_numpy(made.depth)[None])
     compositor = Compositor(pipe.codec, backgrounds, drafts)
     torch.testing.assert_close(cut.video, compositor.apply(plain.video, plain.depth, "composite"))

@@ -52,7 +52,7 @@ class ImageConfig:
             over the person (`hole`; attribute pre-training).
         outpainting: Dilation of the hole and crop of the foreground; used with `background: hole`.
         draft: Also make the draft: the reference's person warped onto the frames' skeletons
-            (`idol.pose.limb_warp`).
+            (`idol.body.draft`).
         other_clip_probability: With a draft, probability in [0, 1] that the reference comes from another clip
             of the same person, if there is one.
         crop_scale: Range of the side of a random square crop, as a fraction of the frame's shorter side;

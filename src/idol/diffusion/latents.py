@@ -32,7 +32,7 @@ class LatentConfig:
         image_shift: (c,) means of images.
         latent_reference: What is subtracted. "none": nothing. "background": the latent of the known
             background for the video and that of an empty depth map for the depth, so that a scene without a
-            person is 0. "draft": the latent of each modality's draft (`idol.pose.limb_warp`), so that a
+            person is 0. "draft": the latent of each modality's draft (`idol.body.draft`), so that a
             perfect draft is 0.
         colormap: Colors of the depth.
     """

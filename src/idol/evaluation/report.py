@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from idol.clip import Clip
-from idol.evaluation import statistics
+from idol.evaluation import confidence_intervals
 from idol.evaluation.bootstrap import count_people, describe_sample
 from idol.evaluation.clip_sets import check_names
+from idol.evaluation.confidence_intervals import Estimate
 from idol.evaluation.evaluator import Evaluator
 from idol.evaluation.score import ClipScores, score_clips
-from idol.evaluation.statistics import Estimate
 from idol.progress import SILENT, ProgressCallback
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ class ClipMetricsReport:
             row = next(known for known in ROWS if known.key == row)
         values = self.values(column, row.field)
         if row.relative:
-            return statistics.ratio(values, self.values(REFERENCE, row.field), self.people)
-        return statistics.mean(values, self.people)
+            return confidence_intervals.ratio(values, self.values(REFERENCE, row.field), self.people)
+        return confidence_intervals.mean(values, self.people)
 
     def bootstrap_means(self, column: str, row: MetricRow) -> np.ndarray:
         """Return the mean of one metric on bootstrap samples, which are the same for every column.
@@ -159,7 +159,7 @@ class ClipMetricsReport:
             column: Name of the set.
             row: The metric, not a relative one.
         """
-        return statistics.bootstrap_means(self.values(column, row.field), self.people)
+        return confidence_intervals.bootstrap_means(self.values(column, row.field), self.people)
 
     def to_json(self, per_clip: bool = False) -> dict[str, Any]:
         """Return plain values: every row of every column with its interval; None for NaN and infinity.

@@ -3,7 +3,8 @@
 A run folder is a clip's folder (`Clip.load` reads it: `frames/`, `depth/`, `mask/`, `background.png`,
 `clip.json`) with the videos, a contact sheet, and everything it was generated from: `person.png`,
 `person_mask.png` and `pose.json` are the prepared inputs, `run.json` the settings. Together with the weights
-they are all that is needed to generate the same frames again.
+they are all that is needed to generate the same frames again. The folder appears as a whole: `generate`
+writes it into a folder of `idol.atomic_io.staged_folder`.
 """
 
 from __future__ import annotations

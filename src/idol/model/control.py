@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from idol.errors import UserError
-from idol.model.convert.stable_diffusion import encoder_options
+from idol.model.convert.diffusers_configs import encoder_options
 from idol.model.convert.state_dict import transfer
 from idol.model.layers import BlockConfig
 from idol.model.modality import ClipShape, PerModality, apply_per_modality

@@ -23,7 +23,7 @@ from torch.nn.functional import silu
 from idol.clip.modality import Modality
 from idol.model.attention import Maps
 from idol.model.blocks import UpBlock
-from idol.model.convert.stable_diffusion import adapter_options, encoder_options
+from idol.model.convert.diffusers_configs import adapter_options, encoder_options
 from idol.model.convert.state_dict import for_copies, transfer
 from idol.model.layers import BlockConfig, BlockFeatures, Temporal
 from idol.model.modality import ClipShape, apply_per_modality
@@ -70,7 +70,7 @@ class UnifiedUNet(UNetEncoder):
             weights are shared.
         background: how the background's latent enters: added to the sample, concatenated to it, or through a
             ControlNet that reads latents (as in DisCo).
-        draft: also concatenate the latents of each modality's draft (`idol.pose.limb_warp`).
+        draft: also concatenate the latents of each modality's draft (`idol.body.draft`).
         output: what the last convolution computes. "prediction": the prediction itself. "clean": the clean
             latents x, from which the prediction follows, the velocity (z - x) / sigma at timestep sigma N of
             rectified flow (Li & He 2025); where the scene is known x is 0, and no noise has to pass through

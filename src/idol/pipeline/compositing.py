@@ -115,7 +115,7 @@ def sharpen_person(
     Args:
         video: Frames in [-1, 1].
         background: One image or one per frame.
-        drafts: See `idol.pose.limb_warp`; extended beyond their own edge by the nearest colors within.
+        drafts: See `idol.body.draft`; extended beyond their own edge by the nearest colors within.
         silhouette: 1 on the person.
     """
     scale = video.shape[-2] / 256
@@ -183,7 +183,7 @@ def restore_person(
 
     Args:
         video: Decoded frames in [-1, 1].
-        draft: See `idol.pose.limb_warp`.
+        draft: See `idol.body.draft`.
         decoded_draft: Its reconstruction by the autoencoder.
         silhouette: 1 on the person.
     """

@@ -35,7 +35,7 @@ class SkeletonStyle:
 
 @dataclass(frozen=True)
 class Drafts:
-    """First guesses at the clips: the persons' limbs warped onto the poses (`idol.pose.limb_warp`).
+    """First guesses at the clips: the persons as bodies in the driving poses (`idol.body.draft`).
 
     Attributes:
         video: (b, f, 3, y, x) in [-1, 1], before the background.

@@ -273,7 +273,9 @@ def _posed_avatars(
         try:
             avatar = Avatar.from_photo(*crop)
         except ValueError as error:
-            raise UserError("foreground_pose", str(error), "give the joints of the person in the image") from error
+            raise UserError(
+                "foreground_pose", str(error), "give the joints of the person in the image"
+            ) from error
         posed.append(_posed(avatar, pose.resized(settings.height, settings.width)))
     return tuple(posed)
 

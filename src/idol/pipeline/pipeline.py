@@ -43,6 +43,7 @@ COMPONENTS: tuple[type, ...] = (
     PoseControlNet,
     UnifiedUNet,
 )
+_OURS = {kind.__name__ for kind in COMPONENTS if kind.__module__.startswith("idol.")}
 Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler
 Callback = Callable[["IdolPipeline", int, Tensor, dict[str, Any]], Any]
 
@@ -110,8 +111,8 @@ class IdolPipeline(DiffusionPipeline):
     def register_modules(self, **kwargs: Any) -> None:
         """Register components as diffusers does, our own classes as ("idol", class) without a module path."""
         super().register_modules(**kwargs)
-        ours = {name: type(value).__name__ for name, value in kwargs.items() if _is_ours(type(value))}
-        self.register_to_config(**{name: ("idol", kind) for name, kind in ours.items()})
+        kinds = {name: type(value).__name__ for name, value in kwargs.items()}
+        self.register_to_config(**{name: ("idol", kind) for name, kind in kinds.items() if kind in _OURS})
 
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
@@ -122,9 +123,8 @@ class IdolPipeline(DiffusionPipeline):
         loaded = super().load_config(*args, **kwargs)
         index = loaded[0] if isinstance(loaded, tuple) else loaded
         # diffusers would import the module of an entry: ours name the package alone
-        names = {kind.__name__ for kind in COMPONENTS if _is_ours(kind)}
         for name, entry in index.items():
-            if isinstance(entry, (list, tuple)) and len(entry) == 2 and entry[1] in names:
+            if isinstance(entry, (list, tuple)) and len(entry) == 2 and entry[1] in _OURS:
                 index[name] = ["idol", entry[1]]
         if isinstance(index.get("latent_config"), dict):
             index["latent_config"] = LatentConfig.upgrade(index["latent_config"])
@@ -400,7 +400,3 @@ class IdolPipeline(DiffusionPipeline):
         latents = self.codec.encode_image(persons.image * 2 - 1)
         dtype = self.foreground_encoder.dtype
         return self.foreground_encoder(latents.to(dtype), persons.pose.to(dtype), persons.mask.to(dtype))
-
-
-def _is_ours(kind: type) -> bool:
-    return kind.__module__.startswith("idol.")

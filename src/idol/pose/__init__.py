@@ -1,1 +1,1 @@
-"""Poses: joint layouts, skeleton images, retargeting, and limb warps of a person's image."""
+"""Poses: joint layouts, key point files, skeleton images, smoothing and retargeting in the image."""

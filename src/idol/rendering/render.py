@@ -17,7 +17,6 @@ from idol.errors import UserError
 from idol.progress import SILENT, ProgressCallback
 from idol.provenance import Facts, Provenance, provenance_of
 from idol.rendering.geometry.camera import Camera
-from idol.rendering.job import RenderJob, ViewSettings
 from idol.rendering.layers.depth_discontinuities import firm_silhouette
 from idol.rendering.layers.metric_scale import PERSON_HEIGHT
 from idol.rendering.layers.separate import separate
@@ -25,6 +24,7 @@ from idol.rendering.outputs.kinds import KINDS
 from idol.rendering.outputs.mesh import MESH_STEPS
 from idol.rendering.outputs.stereo import BASELINE, LAYOUTS, Layout
 from idol.rendering.provenance import clip_facts
+from idol.rendering.view_settings import RenderJob, ViewSettings
 
 _SIZES = range(16, 8193)
 RENDER_FOLDER = FolderKind("a folder of views", "render.json")

@@ -21,8 +21,8 @@ class TrainedStage:
 
     Attributes:
         config: The resolved config.
-        checkpoint: Folder of the newest checkpoint or of the autoencoder, or the file of the lifter; None of a
-            dry run.
+        checkpoint: Folder of the newest checkpoint or of the autoencoder; file of the lifter; None of a dry
+            run.
         weights: The exported pipeline folder; None if none was asked for.
     """
 

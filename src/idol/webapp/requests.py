@@ -1,4 +1,4 @@
-"""One request of a visitor's: checked, made, and side_by_side to be taken home."""
+"""One request of a visitor: checked, carried out, and packed for download."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def pack(folder: Path, more: Iterable[Path], archive: Path) -> None:
     """Zip a folder; all is compressed already.
 
     Args:
-        folder: What is side_by_side, files in folders too.
+        folder: What is packed, files in its folders too.
         more: Other files that go with it.
         archive: The zip; everything lies in one folder `idol` in it.
     """

@@ -12,8 +12,8 @@ import numpy as np
 from idol.clip import Clip
 from idol.errors import UserError
 from idol.evaluation.clip_sets import open_clips
-from idol.evaluation.external.frames import fit_frames, read_frames
 from idol.evaluation.external.layouts import IMAGES, VIDEOS, Layout, LayoutOptions, find_videos, is_lossy
+from idol.evaluation.external.read_frames import fit_frames, read_frames
 from idol.progress import SILENT, ProgressCallback
 
 _log = logging.getLogger(__name__)

@@ -1,110 +1,107 @@
-"""Stable Diffusion's configs as arguments of our networks. Unsupported options are refused, never ignored."""
+"""Load Stable Diffusion's U-Nets, ControlNets and T2I-Adapters, as diffusers saves them, into our networks.
+
+Every key of a source is either used or named in the report.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
+from diffusers.models.adapter import T2IAdapter
 from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import MotionAdapter
+from torch import nn
 
 from idol.errors import UserError
+from idol.model.control import PoseAdapter, PoseControlNet
+from idol.model.convert.state_dict import UNREADABLE, TransferReport
+from idol.model.unet import UnifiedUNet
 
-# Config entries that are read, or do not change what is computed; all others must have their default.
-READ = frozenset(
-    "self in_channels out_channels block_out_channels layers_per_block down_block_types up_block_types "
-    "attention_head_dim cross_attention_dim norm_num_groups transformer_layers_per_block sample_size "
-    "conditioning_channels conditioning_embedding_out_channels controlnet_conditioning_channel_order "
-    "motion_layers_per_block motion_transformer_layers_per_block motion_num_attention_heads "
-    "motion_norm_num_groups motion_max_seq_length use_motion_mid_block upcast_attention "
-    "projection_class_embeddings_input_dim addition_embed_type_num_heads global_pool_conditions".split()
-)
-ATTENTION = {
-    "CrossAttnDownBlock2D": True,
-    "CrossAttnUpBlock2D": True,
-    "DownBlock2D": False,
-    "UpBlock2D": False,
-}
+Network = TypeVar("Network", bound=nn.Module)
+Source = TypeVar("Source", bound=ModelMixin)
 
 
-def encoder_options(network: UNet2DConditionModel | ControlNetModel) -> dict[str, Any]:
-    """Return the arguments with which our networks have the same encoder as `network`.
+@dataclass(frozen=True)
+class Imported(Generic[Network]):
+    """A network made from published weights.
 
-    Raises:
-        UserError: `network` has parts that ours do not have.
+    Attributes:
+        network: The network.
+        report: What became of the weights.
     """
-    config = network.config
-    _refuse_unknown(type(network), config)
-    attention = tuple(_has_attention(name) for name in config["down_block_types"])
-    up = tuple(_has_attention(name) for name in config.get("up_block_types", ()))
-    if up and up[::-1] != attention:
-        raise _refusal("up_block_types", config["up_block_types"])
-    return {
-        "in_channels": config["in_channels"],
-        "block_out_channels": tuple(config["block_out_channels"]),
-        "attention": attention,
-        "layers_per_block": _one(config, "layers_per_block"),
-        "attention_head_dim": _one(config, "attention_head_dim"),
-        "cross_attention_dim": _one(config, "cross_attention_dim"),
-        "norm_num_groups": _one(config, "norm_num_groups"),
-        "transformer_depth": _one(config, "transformer_layers_per_block"),
-    }
+
+    network: Network
+    report: TransferReport
 
 
-def adapter_options(
-    adapter: MotionAdapter, encoder: Mapping[str, Any], temporal: str | None
-) -> dict[str, Any]:
-    """Return the arguments with which the U-Net has the layers of AnimateDiff's adapter.
+def load_stable_diffusion(
+    source: str | Path, *, motion_adapter: str | Path | None = None, **options: Any
+) -> Imported[UnifiedUNet]:
+    """Load a U-Net, see `UnifiedUNet.from_unet2d`, from a pipeline folder, a U-Net folder or a hub id.
 
     Args:
-        adapter: the motion adapter.
-        encoder: `encoder_options` of the U-Net.
-        temporal: kind of temporal layers that is requested.
+        source: e.g. `lambdalabs/sd-image-variations-diffusers`.
+        motion_adapter: folder or hub id of AnimateDiff's weights.
+        **options: those of `from_unet2d`.
 
     Raises:
-        UserError: the adapter was made for another U-Net, or `temporal` is not "animatediff".
+        UserError: not found, broken, incomplete, or of another kind.
     """
-    if temporal != "animatediff":
-        raise UserError("motion_adapter", f'temporal is "{temporal}"', 'set temporal to "animatediff"')
-    config = adapter.config
-    _refuse_unknown(MotionAdapter, config)
-    same = {"motion_layers_per_block": "layers_per_block", "motion_norm_num_groups": "norm_num_groups"}
-    for name, ours in same.items():
-        if _one(config, name) != encoder[ours]:
-            raise _refusal(name, config[name])
-    if tuple(config["block_out_channels"]) != encoder["block_out_channels"]:
-        raise _refusal("block_out_channels", config["block_out_channels"])
-    return {
-        "motion_heads": _one(config, "motion_num_attention_heads"),
-        "motion_depth": _one(config, "motion_transformer_layers_per_block"),
-        "motion_frames": config["motion_max_seq_length"],
-        "motion_mid": config["use_motion_mid_block"],
-    }
+    unet2d, used, unused = _load(UNet2DConditionModel, source, "unet")
+    if motion_adapter is not None:
+        adapter, more_used, more_unused = _load(MotionAdapter, motion_adapter)
+        options["motion_adapter"] = adapter
+        used, unused = used + more_used, unused + more_unused
+    unet = UnifiedUNet.from_unet2d(unet2d, **options)
+    new = tuple(name for name in unet.state_dict() if name not in used)
+    return Imported(unet, TransferReport(used, unused, new))
 
 
-def _has_attention(block: str) -> bool:
-    if block not in ATTENTION:
-        raise _refusal("block types", block)
-    return ATTENTION[block]
+def load_controlnet(source: str | Path, **options: Any) -> Imported[PoseControlNet]:
+    """Load a ControlNet, see `PoseControlNet.from_controlnet`.
+
+    Args:
+        source: folder or hub id, e.g. `lllyasviel/sd-controlnet-openpose`.
+        **options: those of `from_controlnet`.
+
+    Raises:
+        UserError: not found, broken, incomplete, or of another kind.
+    """
+    controlnet, used, unused = _load(ControlNetModel, source)
+    control = PoseControlNet.from_controlnet(controlnet, **options)
+    return Imported(
+        control, TransferReport(used, unused, tuple(n for n in control.state_dict() if n not in used))
+    )
 
 
-def _refuse_unknown(kind: type, config: Mapping[str, Any]) -> None:
-    """Refuse options that are not read and differ from Stable Diffusion 1.x, which has the defaults."""
-    for name, option in inspect.signature(kind).parameters.items():
-        if name not in READ and config.get(name, option.default) != option.default:
-            raise _refusal(name, config[name])
+def load_t2i_adapter(source: str | Path) -> Imported[PoseAdapter]:
+    """Load an adapter of a folder or hub id, e.g. `TencentARC/t2iadapter_openpose_sd14v1`.
+
+    Raises:
+        UserError: not found, broken or incomplete.
+    """
+    adapter, used, unused = _load(T2IAdapter, source)
+    return Imported(PoseAdapter.from_t2i_adapter(adapter), TransferReport(used, unused, ()))
 
 
-def _one(config: Mapping[str, Any], name: str) -> int:
-    """Return a number that may also be given once per block, all equal."""
-    value = config[name]
-    values = {value} if isinstance(value, int) else set(value)
-    if len(values) != 1 or not all(isinstance(v, int) for v in values):
-        raise _refusal(name, value)
-    return values.pop()
-
-
-def _refusal(name: str, value: object) -> UserError:
-    return UserError(name, f"{value!r} is not supported", "give a network of the Stable Diffusion 1.x kind")
+def _load(
+    kind: type[Source], source: str | Path, subfolder: str | None = None
+) -> tuple[Source, tuple[str, ...], tuple[str, ...]]:
+    """Return a diffusers network, the keys that filled it, and the keys without a place in it."""
+    if subfolder is not None and Path(source).is_dir() and not (Path(source) / subfolder).is_dir():
+        subfolder = None  # the folder of the network itself
+    try:
+        options = {} if subfolder is None else {"subfolder": subfolder}
+        network, info = cast(Any, kind).from_pretrained(str(source), output_loading_info=True, **options)
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:160]
+        remedy = f"give a folder or hub id of a {kind.__name__}; hub ids need a network the first time"
+        raise UserError(str(source), f"can't be loaded ({reason})", remedy) from None
+    if missing := [*info["missing_keys"], *info["mismatched_keys"]]:
+        raise UserError(str(source), f"{missing[0]} is missing or misshapen", "download it again")
+    used = tuple(network.state_dict())
+    return network, used, tuple(info["unexpected_keys"])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from idol.rendering.job import RenderJob
 from idol.rendering.outputs.depth_video import to_millimeters, write_depth_video
 from idol.rendering.outputs.exr import write_background_exr, write_person_exr
 from idol.rendering.outputs.mesh import clip_glb, frame_glb
 from idol.rendering.outputs.point_cloud import background_cloud, merge_clouds, person_cloud, to_ply
+from idol.rendering.view_settings import RenderJob
 
 
 def write_points(job: RenderJob) -> list[Path]:

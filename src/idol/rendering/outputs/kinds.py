@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from idol.rendering.job import RenderJob
 from idol.rendering.outputs.exports import (
     write_depth,
     write_exr,
@@ -14,6 +13,7 @@ from idol.rendering.outputs.exports import (
     write_scene_points,
 )
 from idol.rendering.outputs.videos import write_parallax, write_stereo
+from idol.rendering.view_settings import RenderJob
 
 KINDS: dict[str, Callable[[RenderJob], list[Path]]] = {
     "parallax": write_parallax,

@@ -12,8 +12,8 @@ from idol.rendering.geometry.camera import Camera, Layers, View
 from idol.rendering.geometry.camera_paths import camera_path
 from idol.rendering.geometry.novel_view import Renderer
 from idol.rendering.geometry.zoom import zoom_inside
-from idol.rendering.job import RenderJob
 from idol.rendering.outputs.stereo import pack_stereo, stereo_pair
+from idol.rendering.view_settings import RenderJob
 
 
 def write_parallax(job: RenderJob) -> list[Path]:
