@@ -87,6 +87,7 @@ def _run(code: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_the_extras():
     names = sorted(".".join(("idol", *parts)) for _, parts in _modules() if parts != ("__main__",))
     code = (

@@ -7,22 +7,24 @@ from idol.body.draw import make_painter
 from idol.body.gl_context import has_gl
 from idol.body.pinhole import PinholeCamera
 from idol.body.skin_mesh import PARTS, average_adult, vertex_normals
-from idol.body.textured_mesh import CUT_OUT, SLIVER, Drawn, TexturedMesh, as_triangles
+from idol.body.textured_mesh import CUT_OUT, SLIVER, AvatarMesh, Drawn, as_triangles
 
 BACKENDS = ["numpy", pytest.param("gl", marks=pytest.mark.skipif(not has_gl(), reason="no EGL here"))]
 CAMERA = PinholeCamera(10.0, 3.5, 3.5, 8, 8)
 
 
-def square(photo, soft=0.0, share=(1.0, 0.0, 0.0)):
+def square(photo, soft=0.0, share=(1.0, 0.0, 0.0), facing=(1.0, 1.0), spare=0.0):
     """A mesh of a square with the photo on it, its corners clockwise from the top left."""
     h, w = photo.shape[:2]
     own = np.array([[-0.5, -0.5], [w - 0.5, -0.5], [w - 0.5, h - 0.5], [-0.5, h - 0.5]], np.float32)
-    return TexturedMesh(
+    return AvatarMesh(
         triangles=as_triangles(np.array([[0, 2, 1], [0, 3, 2]])),
         own=own,
         other=own[[1, 0, 3, 2]],
         guess=np.full((4, 3), 40, np.float32),
         share=np.tile(np.float32(share), (4, 1)),
+        facing=np.tile(np.float32(facing), (4, 1)),
+        spare=np.full(4, spare, np.float32),
         part=np.full(4, 3, np.uint8),
         source=np.full(4, 2, np.uint8),
         soft=np.full(4, soft, np.float32),
@@ -97,12 +99,14 @@ def test_both_backends_draw_the_same(size):
     rough = rng.uniform(0, 255, (16, 16, 4)).repeat(10, 0).repeat(10, 1).astype(np.uint8)
     own = (camera.project(vertices)[:, :2] * 160 / size).astype(np.float32)
     share = rng.dirichlet([2, 1, 1], n).astype(np.float32)
-    mesh = TexturedMesh(
+    mesh = AvatarMesh(
         as_triangles(skin.triangles),
         own,
         own[skin.twin],
         rng.uniform(0, 255, (n, 3)).astype(np.float32),
         share,
+        rng.uniform(0.1, 1, (n, 2)).astype(np.float32),
+        rng.uniform(0, 1, n).astype(np.float32),
         skin.part.astype(np.uint8),
         (np.arange(n) % 4).astype(np.uint8),
         np.where(skin.part > 5, CUT_OUT, 0).astype(np.float32),

@@ -373,6 +373,7 @@ def test_constant_depth_is_judged_not_refused(run, tmp_path):
 # --- in a process of its own
 
 
+@pytest.mark.slow
 def test_one_line_on_the_real_stderr(tmp_path):
     for arguments in (["fly"], ["repeat", str(tmp_path), "-o", str(tmp_path / "out")]):
         done = subprocess.run([sys.executable, "-m", "idol", *arguments], capture_output=True, text=True)

@@ -183,6 +183,7 @@ def process(*arguments, **options):
     )
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up(run, tmp_path):
     import resource
 
@@ -197,6 +198,7 @@ def test_a_disk_that_fills_up(run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_at_once_with_nothing_left(place, weights, tmp_path):
     long = save_run(place / "long", weights, steps=2)
     record = json.loads((long.folder / "run.json").read_text())

@@ -211,6 +211,7 @@ def test_report_in_json_and_as_a_table():
     assert "fvd16: 1 of 5 clips have fewer than 16 frames" in printed and "FID-VID" not in printed
 
 
+@pytest.mark.slow
 def test_clips_to_report(weights):
     """The whole way, with the one network whose weights are the user's."""
     true = {name: drawn_clip(i, frames=10, size=32) for i, name in enumerate("ab")}

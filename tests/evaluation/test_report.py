@@ -444,6 +444,7 @@ def test_unknown_networks_are_the_users_mistake(true, tmp_path):
             evaluate(tmp_path / "a", tmp_path / "a", **{**NETWORKS_OFF, argument: "nonesuch"})
 
 
+@pytest.mark.slow
 @pytest.mark.assets
 def test_everything_at_once_from_folders_to_json_and_images(true, tmp_path):
     for name, clip in true.items():

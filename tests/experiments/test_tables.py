@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from idol.evaluation.statistics import Estimate
+from idol.evaluation.confidence_intervals import Estimate
 from idol.experiments.data_sources import TrainingClips
 from idol.experiments.report import RowResult, TableResult
 from idol.experiments.tables import PaperMetrics, RowConfig

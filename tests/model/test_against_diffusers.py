@@ -20,6 +20,7 @@ def close(ours, theirs):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS)
 def test_one_frame_of_one_modality_equals_the_2d_unet(tiny_unet2d, inputs, options):
     sample, time, foreground, background, _ = inputs
@@ -32,6 +33,7 @@ def test_one_frame_of_one_modality_equals_the_2d_unet(tiny_unet2d, inputs, optio
     close(ours, tiny_unet2d(seen, time, foreground).sample)
 
 
+@pytest.mark.slow
 def test_fresh_streams_and_frames_do_not_touch_each_other(tiny_unet2d, inputs):
     """At zero init a whole clip is so many independent images."""
     sample, time, foreground, _, _ = inputs
@@ -61,6 +63,7 @@ def test_several_transformer_blocks_per_layer():
     close(ours[:, 0, 0], unet2d(image, time, foreground).sample)
 
 
+@pytest.mark.slow
 def test_controlnet(tiny_unet2d, inputs):
     sample, time, foreground, _, pose = inputs
     theirs = randomize(ControlNetModel.from_unet(tiny_unet2d), seed=3)
@@ -84,6 +87,7 @@ def test_controlnet(tiny_unet2d, inputs):
         close(expected, tiny_unet2d(sample[:, 0, 0], time, foreground).sample)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pose_input", ["rgb", "latent"])
 @pytest.mark.parametrize("background", ["add", "concat"])
 def test_fresh_control_is_silent_and_made_of_the_unet(tiny_unet2d, inputs, pose_input, background):
@@ -101,6 +105,7 @@ def test_fresh_control_is_silent_and_made_of_the_unet(tiny_unet2d, inputs, pose_
     assert torch.equal(unet(sample, time, foreground, control=control).sample, plain)
 
 
+@pytest.mark.slow
 def test_t2i_adapter(tiny_unet2d, inputs):
     sample, time, foreground, _, pose = inputs
     channels = list(TINY["block_out_channels"])
@@ -122,6 +127,7 @@ def test_t2i_adapter(tiny_unet2d, inputs):
             close(ours[:, m, f], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mid", [True, False])
 def test_animatediff(tiny_unet2d, inputs, mid):
     sample, time, foreground, _, _ = inputs

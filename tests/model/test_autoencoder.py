@@ -57,6 +57,7 @@ def test_every_parameter_is_trained(model):
     assert not silent
 
 
+@pytest.mark.slow
 def test_it_can_learn_one_image():
     torch.manual_seed(0)
     model = Autoencoder(latent_channels=8, channels=(16, 16, 16), encoder_blocks=1, decoder_blocks=1)

@@ -20,6 +20,7 @@ def saved(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [mini, stable, lambda: mini(background="controlnet")])
 def test_save_and_load_round_trip(kind, tmp_path):
     pipe, folder = kind(), tmp_path
@@ -60,6 +61,7 @@ def test_half_precision_weights_load_as_float32(tmp_path):
     assert IdolPipeline.from_pretrained(tmp_path).unet.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_a_pipeline_without_pose_control(tmp_path):
     pipe = mini()
     settings = {key: pipe.config[key] for key in ("latent_config", "generation_config")}

@@ -27,6 +27,7 @@ def alone(network, kind, m, **options):
     return single
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["handcrafted", "animatediff"])
 def test_separate_networks_are_two_networks(inputs, temporal):
     sample, time, foreground, background, pose = inputs
@@ -84,6 +85,7 @@ def test_random_shift_attention_equals_the_literal_loop():
         torch.testing.assert_close(out, expected)
 
 
+@pytest.mark.slow
 def test_streams_meet_in_the_middle_block_over_all_frames(inputs):
     sample, time, foreground, _, _ = inputs
     other = sample.clone()
@@ -96,6 +98,7 @@ def test_streams_meet_in_the_middle_block_over_all_frames(inputs):
     assert ((one - two).abs().amax((0, 2, 3, 4)) > 1e-4).all()  # every frame of the other stream
 
 
+@pytest.mark.slow
 def test_the_shift_is_the_times_own(inputs):
     sample, time, foreground, _, _ = inputs
     unet = build("random_shift")

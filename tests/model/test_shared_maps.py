@@ -93,6 +93,7 @@ def test_the_video_stream_attends_as_ever_where_its_map_is_shared():
     assert (shared[:, 1] - own[:, 1]).abs().max() > 1e-2
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("maps", SHARED)
 def test_identical_streams_notice_nothing(inputs, maps):
@@ -107,6 +108,7 @@ def test_identical_streams_notice_nothing(inputs, maps):
         torch.testing.assert_close(a.cross_attention, b.cross_attention, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("maps", SHARED)
 def test_swapping_streams_and_labels_swaps_the_outputs(inputs, maps):
@@ -140,6 +142,7 @@ def test_who_hears_whom_through_the_maps_alone(inputs, maps, video_hears, depth_
         assert heard.tolist() == [False, False, hears]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("temporal", ["handcrafted", "animatediff"])
 @pytest.mark.parametrize("maps", SHARED)
@@ -173,6 +176,7 @@ def test_neither_features_nor_work_done_once_change_the_result(inputs, maps, fra
     assert (rounded.float() - plain).abs().max() < 0.05 * plain.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maps", SHARED)
 def test_every_parameter_learns_and_checkpointing_changes_nothing(inputs, maps):
     sample, time, foreground, background, _ = inputs

@@ -26,6 +26,7 @@ def apart(a, b):
     assert (a - b).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_swapping_streams_and_labels_swaps_the_outputs(tiny_unet, tiny_control, inputs):
     sample, _, foreground, background, pose = inputs
     time = torch.tensor([[3, 900], [500, 40]])  # (b, m)
@@ -90,6 +91,7 @@ def test_clips_of_a_batch_are_independent(tiny_unet, tiny_control, inputs):
         close(together[only], alone)
 
 
+@pytest.mark.slow
 def test_one_time_per_modality(tiny_unet, tiny_control, inputs):
     sample, time, foreground, _, pose = inputs
     per_stream = torch.stack([time, time], dim=1)
@@ -174,6 +176,7 @@ def test_control_is_shared_or_per_modality_and_can_be_scaled(tiny_unet, tiny_con
         assert torch.equal(tiny_unet(sample, time, foreground, control=nothing).sample, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["handcrafted", "animatediff"])
 def test_every_parameter_learns_and_checkpointing_changes_nothing(inputs, temporal):
     sample, time, foreground, background, pose = inputs
@@ -213,6 +216,7 @@ def test_bfloat16_and_channels_last_are_close(tiny_unet, inputs):
     assert (rounded.float() - exact).abs().max() < 0.1 * exact.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", [None, "handcrafted", "animatediff"])
 def test_save_and_load(tmp_path, inputs, temporal):
     sample, time, foreground, background, pose = inputs
@@ -233,6 +237,7 @@ def test_save_and_load(tmp_path, inputs, temporal):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_new_layers_start_silent_on_trained_weights(inputs):
     """From HAOP (video alone) to images to clips: each stage starts from what the one before computes."""
     sample, time, foreground, _, pose = inputs

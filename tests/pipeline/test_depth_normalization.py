@@ -123,6 +123,7 @@ def test_flat_people_are_flat_where_they_stand():
     assert abs(made.shift.min() - PERSON_FLOOR) < 1e-9 and abs(made.shift.max() - 1) < 1e-9
 
 
+@pytest.mark.slow
 def test_a_pipeline_does_it_to_clips_of_many_windows_alone():
     pipe, given = mini(), clip_inputs(b=1, f=11)
     windows = replace(pipe.defaults, window=4, overlap=2)

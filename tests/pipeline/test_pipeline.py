@@ -105,6 +105,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_sampling_with_caches_equals_the_literal_loop(kind):
     pipe = KINDS[kind]()
@@ -194,6 +195,7 @@ def test_networks_are_given_what_training_gives_them(small, tmp_path):
         assert_close(ours, theirs, **close)
 
 
+@pytest.mark.slow
 def test_batch_size_changes_nothing(small):
     inputs, poses = clip_inputs(b=3), joints(3)
     together = small(**inputs, foreground_pose=poses, generator=noise(3))
@@ -332,6 +334,7 @@ def test_windows_cover_and_overlap():
             assert b.start > a.start and a.stop - b.start >= overlap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mini-flow", "stable-epsilon", "mini-background-control"])
 def test_windows_are_averaged_at_every_step_as_in_the_literal_loop(kind):
     """Of seven frames, the middle ones are in three windows each; a network of time sees its window alone."""

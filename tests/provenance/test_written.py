@@ -69,6 +69,7 @@ def test_views_are_marked_and_signed_in_themselves_or_beside(marked, tmp_path):
         assert file.credentials.state == "valid" and file.credentials.embedded == (name == "parallax.mp4")
 
 
+@pytest.mark.slow
 def test_all_that_a_visitor_takes_home_is_signed(plain, tmp_path, own):
     request = JobRequest(
         frames=3, fps=10.0, num_inference_steps=2, seed=4, detail="none", person="man-standing", motion="walk"

@@ -127,6 +127,7 @@ def shows(page, frame, patience=20.0):
     raise AssertionError(f"the middle of the page is {image[240, 320]}, not frame {frame}'s {COLORS[frame]}")
 
 
+@pytest.mark.slow
 def test_viser_shows_the_clip_in_a_browser():
     """The person stands where the clip's camera sees it, frames change, and the console has no complaint."""
     pytest.importorskip("viser")
@@ -157,6 +158,7 @@ def _check_place(image, layers):
     assert abs(np.flatnonzero(person[:, 320])[-1] - 10 * np.flatnonzero(there[:, 32])[-1]) <= 10
 
 
+@pytest.mark.slow
 def test_the_verb_serves_until_ctrl_c(tmp_path):
     pytest.importorskip("viser")
     drawn_clip(3, frames=2, size=32).save(tmp_path / "clip")

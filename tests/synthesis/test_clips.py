@@ -115,6 +115,7 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in sorted(folder.glob("*.tar"))}
 
 
+@pytest.mark.slow
 def test_workers_and_interruptions_change_nothing(tmp_path):
     settings = {"size": 64, "frames": 2, "samples_per_shard": 2}
     progress = RecordedProgress()

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from idol.errors import UserError
 from idol.model.convert.disco import load_disco
-from idol.model.convert.pretrained import load_controlnet, load_stable_diffusion, load_t2i_adapter
+from idol.model.convert.stable_diffusion import load_controlnet, load_stable_diffusion, load_t2i_adapter
 from support.tiny_networks import TINY, randomize, rebuilt
 
 DISCO = Path(__file__).parents[2] / "fixtures" / "disco_temporal"
