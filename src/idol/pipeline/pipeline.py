@@ -116,10 +116,7 @@ class IdolPipeline(DiffusionPipeline):
 
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """Read model_index.json, also of earlier versions.
-
-        Our classes are found by their names alone, and renamed fields are given their present names.
-        """
+        """Read model_index.json, also of earlier versions: with paths of modules and former names of fields."""
         loaded = super().load_config(*args, **kwargs)
         index = loaded[0] if isinstance(loaded, tuple) else loaded
         # diffusers would import the module of an entry: ours name the package alone
