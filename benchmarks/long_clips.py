@@ -22,8 +22,8 @@ import numpy as np
 
 from idol.clip import Clip
 from idol.evaluation.clip_sets import open_clips
+from idol.evaluation.confidence_intervals import Estimate, mean
 from idol.evaluation.metrics.clip import SILHOUETTE
-from idol.evaluation.statistics import Estimate, mean
 from idol.experiments.cost.dummy_inputs import dummy_inputs
 from idol.experiments.cost.hardware import processor_name
 from idol.experiments.regenerate import inputs_from_clip, regenerate_clip, settings_for_clip

@@ -20,11 +20,11 @@ from idol.errors import UserError
 from idol.evaluation import optional_imports
 from idol.evaluation.bootstrap import describe_sample
 from idol.evaluation.clip_sets import check_names, open_clips
+from idol.evaluation.confidence_intervals import Estimate
 from idol.evaluation.distribution_metrics import DistributionReport, report_from_features
 from idol.evaluation.evaluator import Evaluator
 from idol.evaluation.feature_extraction import FeatureExtractor
 from idol.evaluation.report import REFERENCE, ROWS, ClipMetricsReport, compare_clips
-from idol.evaluation.statistics import Estimate
 from idol.experiments.cost.hardware import check_device, processor_name
 from idol.experiments.data_sources import check_nothing_missing, training_clips
 from idol.experiments.estimated_depth import (

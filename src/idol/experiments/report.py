@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from rich.table import Table
 
+from idol.evaluation.confidence_intervals import Estimate, difference
 from idol.evaluation.report import finite_or_none, format_like
-from idol.evaluation.statistics import Estimate, difference
 from idol.experiments.data_sources import TrainingClips
 from idol.experiments.tables import PaperMetrics, RowConfig
 
