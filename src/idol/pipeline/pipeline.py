@@ -116,7 +116,7 @@ class IdolPipeline(DiffusionPipeline):
 
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """Read model_index.json, also of earlier versions: with paths of modules and former names of fields."""
+        """Read model_index.json, also of earlier versions: module paths, former names of fields."""
         loaded = super().load_config(*args, **kwargs)
         index = loaded[0] if isinstance(loaded, tuple) else loaded
         # diffusers would import the module of an entry: ours name the package alone
