@@ -10,6 +10,7 @@ import pytest
 from idol import media
 from idol.body.avatar import Avatar
 from idol.body.bones_from_points import PointRig, place_points
+from idol.body.draw_numpy import shares_in_view
 from idol.body.pinhole import PinholeCamera
 from idol.body.rotations import from_vector
 from idol.body.shadow import Ground, KeyLight, darkened, match_light, shadow_of
@@ -80,6 +81,16 @@ def test_turned_person_is_complete_and_has_a_back_without_a_face():
     assert (back.alpha > 0).mean() == pytest.approx((front.alpha > 0).mean(), rel=0.25)
     on_head = back.part[0] == 1 + HEAD
     assert on_head.any() and not (back.source[0][on_head] == 1 + SOURCES.index("through")).any()
+
+
+def test_guess_takes_over_as_grazing_places_turn_to_the_camera():
+    poses, textured = avatar().photo_poses, avatar().textured
+    middle = np.median(avatar().posed(poses, 0)[0], 0) * [1, 0, 1]
+    turned = poses.moved(-middle).turned(from_vector(np.array([0, np.pi / 3, 0]))).moved(middle)
+    still, moved = (shares_in_view(textured, *avatar().posed(p, 0)) for p in (poses, turned))
+    np.testing.assert_allclose(still[:, 0], textured.share[:, 0], atol=1e-5)
+    np.testing.assert_allclose(moved.sum(1), 1, atol=1e-5)
+    assert moved.min() > -1e-5 and (moved[:, 2] > textured.share[:, 2] + 0.5).sum() > 100
 
 
 def test_other_threads_draw_the_same():

@@ -69,6 +69,19 @@ def test_sources_are_mixed_by_their_shares(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_what_the_photo_saw_at_a_grazing_angle_gives_way_to_twin_and_guess(backend):
+    photo = np.zeros((8, 8, 4), np.uint8)
+    photo[:, :4, 0], photo[:, 4:, 0] = 200, 100
+
+    def red(facing, spare=0.0):
+        return int(drawn(square(photo, facing=facing, spare=spare), (0, 0, 8, 8), backend).color[0, 0, 3, 1])
+
+    assert red((1.0, 1.0)) == red((0.9, 0.2), 1.0) == 200
+    assert red((0.2, 1.0)) == red((0.2, 0.2), 1.0) == 40
+    assert red((0.2, 1.0), 1.0) == 100
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_photos_alpha_cuts_soft_surfaces_out(backend):
     whole = drawn(square(photo_of((9, 9, 9), 100)), (0, 0, 8, 8), backend)
     assert (whole.alpha == 1).all()

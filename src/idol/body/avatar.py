@@ -18,7 +18,7 @@ from idol.body.rig import BonePoses
 from idol.body.skin_mesh import PARTS, SkinMesh, average_adult, parts_of_bones, skin, vertex_normals
 from idol.body.soft_layers import SoftLayer, cut_layers, layer_parts, uncovered_share
 from idol.body.texture import Texture, find_strange, find_texture, photo_atlas
-from idol.body.textured_mesh import CUT_OUT, SLIVER, SOURCES, Drawn, TexturedMesh, as_triangles
+from idol.body.textured_mesh import CUT_OUT, SLIVER, SOURCES, AvatarMesh, Drawn, as_triangles
 from idol.body.zbuffer import find_hits
 from idol.clip import Pose
 
@@ -46,7 +46,7 @@ class Avatar:
     at_rest: Float32[np.ndarray, "n 3"]
     normals: Float32[np.ndarray, "n 3"]
     weights: sparse.csr_matrix
-    textured: TexturedMesh
+    textured: AvatarMesh
     photo_poses: BonePoses
     photo_camera: PinholeCamera
     cut_off: tuple[str, ...] = ()
@@ -94,19 +94,18 @@ class Avatar:
             points = lift(pose, camera=camera, body=mesh.body).in_meters()[0]
         poses = PointRig(mesh.body).pose(points[None])
         offsets = fit_offsets(mesh, poses, camera, mask, config)
-        vertices, _ = mesh.skinned(poses, 0, offsets)
+        vertices, maps = mesh.skinned(poses, 0, offsets)
         seen = camera.project(vertices.astype(np.float64))
         hits = find_hits(seen, mesh.triangles, *mask.shape)
-        texture = find_texture(mesh, vertices, camera, image, mask)
+        at_rest = mesh.vertices + offsets
+        normals = vertex_normals(at_rest, mesh.triangles)
+        texture = find_texture(mesh, vertices, _turned(maps, normals), camera, image, mask)
         strange = find_strange(texture, mesh, hits, image) & mask
         layers = cut_layers(mesh, poses, hits, camera, mask, strange)
-        at_rest = mesh.vertices + offsets
         return cls(
             mesh=mesh,
             at_rest=np.concatenate([at_rest, *(layer.at_rest for layer in layers)]),
-            normals=np.concatenate(
-                [vertex_normals(at_rest, mesh.triangles), *(layer.normals for layer in layers)]
-            ),
+            normals=np.concatenate([normals, *(layer.normals for layer in layers)]),
             weights=sparse.vstack([mesh.weights, *(layer.weights for layer in layers)]).tocsr(),
             textured=_textured(mesh, texture, layers, photo_atlas(image, mask)),
             photo_poses=poses,
@@ -142,9 +141,7 @@ class Avatar:
             frame: Which of them.
         """
         vertices, maps = skin(self.weights, self.at_rest, poses, frame)
-        normals = np.einsum("nij,nj->ni", maps, self.normals)
-        normals /= np.sqrt(np.einsum("ni,ni->n", normals, normals))[:, None] + 1e-9
-        return vertices, normals
+        return vertices, _turned(maps, self.normals)
 
     def draw(
         self,
@@ -195,7 +192,16 @@ class Avatar:
         return float(near), float(far)
 
 
-def _textured(mesh: SkinMesh, texture: Texture, layers: list[SoftLayer], photo: np.ndarray) -> TexturedMesh:
+def _turned(
+    maps: Float32[np.ndarray, "n 3 3"], normals: Float32[np.ndarray, "n 3"]
+) -> Float32[np.ndarray, "n 3"]:
+    """Transform unit normals by linear maps that are almost rotations."""
+    turned = np.einsum("nij,nj->ni", maps, normals)
+    turned /= np.sqrt(np.einsum("ni,ni->n", turned, turned))[:, None] + 1e-9
+    return turned
+
+
+def _textured(mesh: SkinMesh, texture: Texture, layers: list[SoftLayer], photo: np.ndarray) -> AvatarMesh:
     """Body and layers as one mesh with colors from the photo."""
     counts = [len(texture.own), *(len(layer.own) for layer in layers)]
     starts = np.cumsum([0, *counts])
@@ -205,15 +211,19 @@ def _textured(mesh: SkinMesh, texture: Texture, layers: list[SoftLayer], photo: 
     body = np.arange(n) < counts[0]
     other, guess, share = own.copy(), np.zeros((n, 3), np.float32), np.zeros((n, 3), np.float32)
     other[body], guess[body], share[body], share[~body, 0] = texture.other, texture.guess, texture.share, 1
+    facing, spare = np.ones((n, 2), np.float32), np.zeros(n, np.float32)  # layers keep their colors
+    facing[body], spare[body] = texture.facing, texture.spare
     bones = parts_of_bones(mesh.body.rig)
     back = [np.where(layer.is_back, SOURCES.index("through"), 0) for layer in layers]
     kinds = [np.full(len(layer.own), SLIVER if layer.is_sliver else CUT_OUT) for layer in layers]
-    return TexturedMesh(
+    return AvatarMesh(
         triangles=as_triangles(np.concatenate([t + s for t, s in zip(pieces, starts, strict=False)])),
         own=own,
         other=other,
         guess=guess,
         share=share,
+        facing=facing,
+        spare=spare,
         part=np.concatenate([mesh.part, *(layer_parts(layer, bones) for layer in layers)]).astype(np.uint8),
         source=np.concatenate([texture.source, *back]).astype(np.uint8),
         soft=np.concatenate([np.zeros(counts[0]), *kinds]).astype(np.float32),

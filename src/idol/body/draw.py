@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from idol.body import draw_numpy
 from idol.body.gl_context import has_gl
 from idol.body.pinhole import PinholeCamera
-from idol.body.textured_mesh import DrawnFrame, TexturedMesh
+from idol.body.textured_mesh import AvatarMesh, DrawnFrame
 
 Backend = Literal["auto", "gl", "numpy"]
 
@@ -26,7 +26,14 @@ class Painter(Protocol):
         normals: Float32[np.ndarray, "n 3"],
         camera: PinholeCamera,
     ) -> None:
-        """Draw the mesh whose vertices are there into an empty frame of the camera's size."""
+        """Draw the mesh into an empty frame.
+
+        Args:
+            frame: The frame, of the camera's size; it is changed in place.
+            vertices: Vertices of the mesh in meters, in the axes of the camera.
+            normals: Unit normals of the vertices.
+            camera: The camera.
+        """
 
 
 class NumpyPainter:
@@ -36,7 +43,7 @@ class NumpyPainter:
         mesh: What is drawn.
     """
 
-    def __init__(self, mesh: TexturedMesh) -> None:
+    def __init__(self, mesh: AvatarMesh) -> None:
         self._mesh = mesh
 
     def draw_into(
@@ -46,11 +53,18 @@ class NumpyPainter:
         normals: Float32[np.ndarray, "n 3"],
         camera: PinholeCamera,
     ) -> None:
-        """Draw one frame; the arguments are those of `idol.body.draw_numpy.draw_into`."""
+        """Draw the mesh into an empty frame.
+
+        Args:
+            frame: The frame, of the camera's size; it is changed in place.
+            vertices: Vertices of the mesh in meters, in the axes of the camera.
+            normals: Unit normals of the vertices.
+            camera: The camera.
+        """
         draw_numpy.draw_into(frame, self._mesh, vertices, normals, camera)
 
 
-def make_painter(mesh: TexturedMesh, backend: Backend = "auto") -> Painter:
+def make_painter(mesh: AvatarMesh, backend: Backend = "auto") -> Painter:
     """Return what draws a mesh.
 
     Args:

@@ -13,30 +13,39 @@ from idol.body.pinhole import PinholeCamera
 from idol.body.textured_mesh import (
     BLOCK,
     CUT_OUT,
+    LEAST_FACING,
+    MAGNIFIED,
     SAME_SURFACE,
     SLIVER_FACING,
+    AvatarMesh,
     DrawnFrame,
-    TexturedMesh,
     image_box,
 )
 
 _NEAR, _FAR = 0.05, 100.0  # meters
 _FADE = round(SLIVER_FACING[1] - SLIVER_FACING[0], 6)
 
-_VERTEX = """#version 330
+_VERTEX = f"""#version 330
 in vec3 place; in vec3 normal;
 in vec2 own; in vec2 other; in vec3 guess; in vec3 share; in float label; in float soft;
+in vec2 facing; in float spare;
 uniform vec4 lens; uniform vec2 span;
 out vec2 own_at; out vec2 other_at; out vec3 guessed; out vec3 shares; out vec3 turned;
 flat out float name; flat out float is_soft;
-void main() {
+void main() {{
   float z = -place.z;
-  own_at = own; other_at = other; guessed = guess; shares = share; turned = normal;
+  own_at = own; other_at = other; guessed = guess; turned = normal;
+  // what the photo saw at a more grazing angle gives way
+  vec2 magnified = -dot(normal, place) / length(place) / max(facing, {LEAST_FACING});
+  vec2 kept = clamp(({MAGNIFIED[1]} - magnified) / {round(MAGNIFIED[1] - MAGNIFIED[0], 6)}, 0, 1);
+  shares.x = share.x * kept.x;
+  shares.y = (share.y + (share.x - shares.x) * spare) * kept.y;
+  shares.z = 1 - shares.x - shares.y;
   name = label; is_soft = soft;
   // rows of the image grow downward, and so do those of the texture that is drawn into
   gl_Position = vec4(lens.x * place.x + lens.y * z, lens.w * z - lens.z * place.y,
                      (z * (span.y + span.x) - 2 * span.x * span.y) / (span.y - span.x), z);
-}"""
+}}"""
 
 _FRAGMENT = f"""#version 330
 in vec2 own_at; in vec2 other_at; in vec3 guessed; in vec3 shares; in vec3 turned;
@@ -86,8 +95,8 @@ void main() {{
   depth = total / fronts;
 }}"""
 
-_ATTRIBUTES = "2f 2f 3f 3f f f"
-_NAMES = ("own", "other", "guess", "share", "label", "soft")
+_ATTRIBUTES = "2f 2f 3f 3f f f 2f f"
+_NAMES = ("own", "other", "guess", "share", "label", "soft", "facing", "spare")
 _SOURCE_BITS = 8  # a part and a source share a byte
 
 
@@ -117,7 +126,7 @@ class GlPainter:
         RuntimeError: If there is no EGL.
     """
 
-    def __init__(self, mesh: TexturedMesh) -> None:
+    def __init__(self, mesh: AvatarMesh) -> None:
         self._gl = gl = gl_context()
         self._program, self._resolve, self._square = _programs(gl)
         h, w = mesh.photo.shape[:2]
@@ -126,7 +135,9 @@ class GlPainter:
         label = (mesh.part.astype(np.float32) + 1) * _SOURCE_BITS + mesh.source + 1
         size = np.array([w, h], np.float32)
         own, other = (mesh.own + 0.5) / size, (mesh.other + 0.5) / size
-        still = np.column_stack([own, other, mesh.guess / 255, mesh.share, label, mesh.soft])
+        still = np.column_stack(
+            [own, other, mesh.guess / 255, mesh.share, label, mesh.soft, mesh.facing, mesh.spare]
+        )
         self._still = gl.buffer(still.astype(np.float32).tobytes())
         self._moving = gl.buffer(reserve=len(mesh.own) * 24, dynamic=True)
         self._array = gl.vertex_array(
@@ -147,7 +158,14 @@ class GlPainter:
         normals: Float32[np.ndarray, "n 3"],
         camera: PinholeCamera,
     ) -> None:
-        """Draw one frame; the arguments are those of `idol.body.draw_numpy.draw_into`."""
+        """Draw the mesh into an empty frame.
+
+        Args:
+            frame: The frame, of the camera's size; it is changed in place.
+            vertices: Vertices of the mesh in meters, in the axes of the camera.
+            normals: Unit normals of the vertices.
+            camera: The camera.
+        """
         box = image_box(camera.project(vertices), camera.height, camera.width)
         if box is None or vertices[:, 2].max() >= 0:
             return
@@ -191,7 +209,7 @@ def _size(box: tuple[int, int, int, int]) -> tuple[int, int]:
 
 @lru_cache(4)
 def _programs(gl: Any) -> tuple[Any, Any, Any]:
-    """The program of the mesh, that of the finished pixels, and the square it runs over."""
+    """Return the shader program of the mesh, that of the pixels, and the square that the latter covers."""
     resolve = gl.program(_SCREEN, _RESOLVE)
     corners = gl.buffer(np.array([-1, -1, 1, -1, -1, 1, 1, 1], "f4"))
     return gl.program(_VERTEX, _FRAGMENT), resolve, gl.vertex_array(resolve, [(corners, "2f", "corner")])

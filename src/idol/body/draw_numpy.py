@@ -9,10 +9,12 @@ from idol.body.pinhole import PinholeCamera
 from idol.body.textured_mesh import (
     BLOCK,
     CUT_OUT,
+    LEAST_FACING,
+    MAGNIFIED,
     SAME_SURFACE,
     SLIVER_FACING,
+    AvatarMesh,
     DrawnFrame,
-    TexturedMesh,
     image_box,
 )
 from idol.body.zbuffer import Hits, find_hits
@@ -23,7 +25,7 @@ _THRESHOLDS = (np.array([[0, 2], [3, 1]]) + 0.5) / 4
 
 def draw_into(
     frame: DrawnFrame,
-    mesh: TexturedMesh,
+    mesh: AvatarMesh,
     vertices: Float32[np.ndarray, "n 3"],
     normals: Float32[np.ndarray, "n 3"],
     camera: PinholeCamera,
@@ -46,8 +48,11 @@ def draw_into(
     shape = ((y1 - y0) * BLOCK, (x1 - x0) * BLOCK)
     # What is cut out by alpha must not hide what lies behind it: solid and soft surfaces are drawn apart.
     is_soft = mesh.soft[mesh.triangles].min(1) > 0
+    share = shares_in_view(mesh, vertices, normals)
     layers = [
-        _shaded(mesh, find_hits(samples, np.ascontiguousarray(mesh.triangles[of]), *shape), of, normals)
+        _shaded(
+            mesh, find_hits(samples, np.ascontiguousarray(mesh.triangles[of]), *shape), of, normals, share
+        )
         for of in (np.flatnonzero(~is_soft), np.flatnonzero(is_soft))
         if of.size
     ]
@@ -60,7 +65,28 @@ class _Samples(dict[str, np.ndarray]):
     """Values of covered samples, and `at`, which they are, (h, w) bool."""
 
 
-def _shaded(mesh: TexturedMesh, hits: Hits, numbers: np.ndarray, normals: np.ndarray) -> _Samples:
+def shares_in_view(
+    mesh: AvatarMesh, vertices: Float32[np.ndarray, "n 3"], normals: Float32[np.ndarray, "n 3"]
+) -> Float32[np.ndarray, "n 3"]:
+    """Return the weights of own, other and guess as they are where a mesh is now.
+
+    Args:
+        mesh: What is drawn.
+        vertices: Where its vertices are, meters before the camera.
+        normals: Unit vectors.
+    """
+    now = -np.einsum("ni,ni->n", vertices, normals) / np.sqrt(np.einsum("ni,ni->n", vertices, vertices))
+    start, end = MAGNIFIED
+    magnified = now[:, None] / np.maximum(mesh.facing, LEAST_FACING)
+    kept = np.clip((end - magnified) / (end - start), 0, 1)
+    own = mesh.share[:, 0] * kept[:, 0]
+    other = (mesh.share[:, 1] + (mesh.share[:, 0] - own) * mesh.spare) * kept[:, 1]
+    return np.stack([own, other, 1 - own - other], -1).astype(np.float32)
+
+
+def _shaded(
+    mesh: AvatarMesh, hits: Hits, numbers: np.ndarray, normals: np.ndarray, shares: np.ndarray
+) -> _Samples:
     """Colors and all else of the samples that a mesh covers."""
     covered = hits.triangle >= 0
     corners, weights = mesh.triangles[numbers][hits.triangle[covered]], hits.corners[covered]
@@ -68,7 +94,7 @@ def _shaded(mesh: TexturedMesh, hits: Hits, numbers: np.ndarray, normals: np.nda
     def mixed(values: np.ndarray) -> np.ndarray:
         return np.einsum("pk,pkc->pc", weights, values[corners])
 
-    share, turned = mixed(mesh.share), mixed(normals)
+    share, turned = mixed(shares), mixed(normals)
     own, other = bilinear(mesh.photo, mixed(mesh.own)), bilinear(mesh.photo, mixed(mesh.other))
     color = share[:, :1] * own[:, :3] + share[:, 1:2] * other[:, :3] + share[:, 2:] * mixed(mesh.guess)
     alpha = _alpha(mesh.soft[corners[:, 2]], own[:, 3] / 255, turned[:, 2])
@@ -86,14 +112,14 @@ def _shaded(mesh: TexturedMesh, hits: Hits, numbers: np.ndarray, normals: np.nda
 
 
 def _alpha(soft: np.ndarray, photo: np.ndarray, facing: np.ndarray) -> np.ndarray:
-    """Alpha of samples from that of the photo; see `TexturedMesh.soft`."""
+    """Alpha of samples from that of the photo; see `AvatarMesh.soft`."""
     low, high = SLIVER_FACING
     shown = np.where(soft > CUT_OUT, np.clip((facing - low) / (high - low), 0, 1), 1)
     return np.where(soft > 0, photo * shown, 1)
 
 
 def _front(layers: list[_Samples]) -> dict[str, np.ndarray]:
-    """The nearest of several layers, as full grids of samples; distance is infinity where nothing is."""
+    """Return the nearest of several layers as full grids of samples; distance is infinity where empty."""
     shape = layers[0]["at"].shape
     grids: dict[str, np.ndarray] = {
         "distance": np.full(shape, np.inf),

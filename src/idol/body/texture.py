@@ -23,7 +23,7 @@ from scipy.ndimage import (
 
 from idol.body.draw_numpy import bilinear
 from idol.body.pinhole import PinholeCamera
-from idol.body.skin_mesh import HEAD, PARTS, SkinMesh, vertex_normals
+from idol.body.skin_mesh import HEAD, PARTS, SkinMesh
 from idol.body.spread import laplacian, spread, steps_away
 from idol.body.textured_mesh import SOURCES
 from idol.body.zbuffer import Hits, find_hits
@@ -39,6 +39,8 @@ _FAR_BEHIND = 0.1  # the same for what stands some pixels beside it: hands are d
 _OCCLUDER_RIM = 3  # pixels at 256 rows
 _EXPECTED = 20.0  # difference of colors, of 255
 _NEAR_MASK = 2.5  # pixels at 256 rows: farther outside the mask, a vertex is not in the photo
+_FIRM = 10.0  # how firmly a color that the photo shows from the front holds the guess
+_FIRMNESS_POWER = 4  # of the cosine: what the photo passes at a grazing angle hardly counts
 _BLEND = 0.03  # meters over which a source comes in
 _BLEND_SEEN = 0.008  # the same where the photo shows a place: it is to be reproduced
 _FACE_DEPTH = 0.02  # meters before the ears' plane at rest: there a head is face, not hair
@@ -47,12 +49,14 @@ _TRUNK_LIKE = [PARTS.index(name) for name in ("trunk", "thigh.L", "thigh.R")]
 
 @dataclass(frozen=True)
 class Texture:
-    """Sources of color of a body's vertices; see `idol.body.textured_mesh.TexturedMesh` for the fields."""
+    """Sources of color of a body's vertices; see `idol.body.textured_mesh.AvatarMesh` for the fields."""
 
     own: Float32[np.ndarray, "n 2"]
     other: Float32[np.ndarray, "n 2"]
     guess: Float32[np.ndarray, "n 3"]
     share: Float32[np.ndarray, "n 3"]
+    facing: Float32[np.ndarray, "n 2"]
+    spare: Float32[np.ndarray, " n"]
     source: UInt8[np.ndarray, " n"]
 
 
@@ -99,7 +103,7 @@ def continued_colors(
 
 
 def _rim_colors(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The photo with the mask's colors continued outward, and a share of the background taken off its rim."""
+    """Extend the colors inside the mask outward, after removing the share of the background at the rim."""
     pixels, rim = image.transpose(1, 2, 0).astype(np.float32), rim_pixels(mask.shape[0])
     inner, outer = binary_erosion(mask, iterations=rim), binary_dilation(mask, iterations=rim)
     pure = pixels[_nearest(inner)] if inner.any() else pixels
@@ -111,16 +115,16 @@ def _rim_colors(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _nearest(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of the nearest known pixel of each pixel."""
+    """Return the row and column of the nearest known pixel of each pixel."""
     rows, columns = distance_transform_edt(~known, return_distances=False, return_indices=True)
     return rows, columns
 
 
 def _sharpened(photo: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A photo that comes out as it was where pixels are means of 2 x 2 samples between its pixels.
+    """Sharpen a photo so that sampling it between pixels, in means of 2 x 2 samples, reproduces it.
 
-    These weigh neighbors by 1/8, 3/4, 1/8 in each direction, as quadratic splines do: their prefilter undoes
-    it.
+    Such means weight neighbors by 1/8, 3/4, 1/8 in each direction, as quadratic splines do, so the prefilter
+    of the spline inverts them.
     """
     made = photo.astype(float)
     for axis in (0, 1):
@@ -141,6 +145,7 @@ def core_pixels(height: int) -> int:
 def find_texture(
     mesh: SkinMesh,
     vertices: Float32[np.ndarray, "n 3"],
+    normals: Float32[np.ndarray, "n 3"],
     camera: PinholeCamera,
     image: UInt8[np.ndarray, "3 h w"],
     mask: Bool[np.ndarray, "h w"],
@@ -150,6 +155,7 @@ def find_texture(
     Args:
         mesh: The body's skin.
         vertices: Where they are in the photo, meters before its camera.
+        normals: Of the vertices there, unit vectors.
         camera: The photo's.
         image: The photo, sRGB.
         mask: The person in it.
@@ -157,7 +163,7 @@ def find_texture(
     seen_at = camera.project(vertices.astype(np.float64))
     hits = find_hits(seen_at, mesh.triangles, camera.height, camera.width)
     towards = vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
-    facing = -(vertex_normals(vertices, mesh.triangles) * towards).sum(1)
+    facing = -(normals * towards).sum(1)
     photo = _Photo(continued_colors(image, mask), mask, seen_at, facing, hits)
     inside = _in_photo(photo)
     through = inside & (facing < -_GRAZING) & _same_part_before(mesh, photo)
@@ -166,11 +172,13 @@ def find_texture(
     own = seen_at[:, :2].astype(np.float32)
     color = bilinear(photo.pixels, own)
     seen = inside & facing_enough & in_front & ~beside
-    guess = _guessed(mesh, color, seen, through)
     # Beside an occluder a color counts that is as one expects there, and not the occluder's.
-    seen |= inside & facing_enough & in_front & (np.abs(color - guess).mean(1) < _EXPECTED)
+    expected = _guessed(mesh, color, facing, seen, through)
+    seen |= inside & facing_enough & in_front & (np.abs(color - expected).mean(1) < _EXPECTED)
+    guess = _guessed(mesh, color, facing, seen, through)
     share, source = _shares(mesh, seen, through)
-    return Texture(own, own[mesh.twin], guess, share, source)
+    both = np.abs(np.stack([facing, facing[mesh.twin]], -1)).astype(np.float32)
+    return Texture(own, own[mesh.twin], guess, share, both, _ramp(mesh, seen[mesh.twin], _BLEND), source)
 
 
 def _in_photo(photo: _Photo) -> Bool[np.ndarray, " n"]:
@@ -250,15 +258,10 @@ def _shares(
     A vertex' own place in the photo counts whether it is seen or looked through to; the twin's comes first
     where the vertex itself is not seen, and fades in from where it is.
     """
-    lengths = _edge_lengths(mesh)
-    ramp = [
-        np.clip(steps_away(mesh.neighbors, lengths, valid) / _BLEND, 0, 1)
-        for valid in (seen | through, seen[mesh.twin])
-    ]
-    own_in, twin_in = ramp
-    seen_in = np.clip(steps_away(mesh.neighbors, lengths, seen) / _BLEND_SEEN, 0, 1)
+    own_in, twin_in = (_ramp(mesh, valid, _BLEND) for valid in (seen | through, seen[mesh.twin]))
+    seen_in = _ramp(mesh, seen, _BLEND_SEEN)
     # Leaving what is seen, own colors go on for as far as one can look through, then the twin's take over.
-    left = np.clip(1 - steps_away(mesh.neighbors, lengths, ~seen) / _BLEND, 0, 1)
+    left = 1 - _ramp(mesh, ~seen, _BLEND)
     own = np.maximum(seen_in, own_in * np.where(seen, 1, left))
     other = (1 - own) * np.where(seen, 0, twin_in)
     rest = 1 - own - other
@@ -269,6 +272,12 @@ def _shares(
     return share, source
 
 
+def _ramp(mesh: SkinMesh, inside: Bool[np.ndarray, " n"], width: float) -> Float32[np.ndarray, " n"]:
+    """0 outside a set, rising to 1 over some meters within it."""
+    away = steps_away(mesh.neighbors, _edge_lengths(mesh), inside)
+    return np.clip(away / width, 0, 1).astype(np.float32)
+
+
 def _edge_lengths(mesh: SkinMesh) -> sparse.csr_matrix:
     edges = mesh.neighbors.tocoo()
     length = np.linalg.norm(mesh.vertices[edges.row] - mesh.vertices[edges.col], axis=1)
@@ -276,12 +285,18 @@ def _edge_lengths(mesh: SkinMesh) -> sparse.csr_matrix:
 
 
 def _guessed(
-    mesh: SkinMesh, color: np.ndarray, seen: np.ndarray, through: np.ndarray
+    mesh: SkinMesh, color: np.ndarray, facing: np.ndarray, seen: np.ndarray, through: np.ndarray
 ) -> Float32[np.ndarray, "n 3"]:
-    """Colors spread over the body; those of head, face and trunk stay apart."""
-    twin_only = ~seen & seen[mesh.twin]
-    color = np.where(twin_only[:, None], color[mesh.twin], color)
-    known = seen | seen[mesh.twin] | through
+    """Colors spread over the body; those of head, face and trunk stay apart.
+
+    Each side counts for both, as far as it faces the photo's camera.
+    """
+    twin = mesh.twin
+    firm = np.where(seen | (through & ~seen[twin]), np.abs(facing) ** _FIRMNESS_POWER, 0)
+    total = firm + firm[twin]
+    known = total > 0
+    mean = (firm[:, None] * color + firm[twin, None] * color[twin]) / np.maximum(total, 1e-12)[:, None]
+    color = np.where(known[:, None], mean, color)
     regions = _regions(mesh)
     edges = mesh.neighbors.tocoo()
     same = regions[edges.row] == regions[edges.col]
@@ -291,7 +306,7 @@ def _guessed(
         of = regions == region
         source = of & known if (of & known).any() else known
         average[of] = np.median(color[source], 0) if source.any() else 128
-    made = spread(laplacian(cut), known * 10.0, color - average, 1e-6) + average
+    made = spread(laplacian(cut), total * _FIRM, color - average, 1e-6) + average
     return made.clip(0, 255).astype(np.float32)
 
 

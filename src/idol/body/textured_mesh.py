@@ -16,17 +16,24 @@ BLOCK = 2
 """Samples along a side of a pixel."""
 
 CUT_OUT, SLIVER = 1.0, 2.0
-"""Kinds of surface that the photo's alpha cuts out; see `TexturedMesh.soft`."""
+"""Kinds of surface that the photo's alpha cuts out; see `AvatarMesh.soft`."""
 
 SLIVER_FACING = (0.8, 0.95)
 """Cosines between a sliver's normal and the view axis between which it goes."""
+
+MAGNIFIED = (1.2, 2.0)
+"""How much more frontally than in the photo a place is seen, as a ratio of cosines, where its color there
+begins to go, and is gone: a surface that the photo passes at a grazing angle would come out as streaks."""
+
+LEAST_FACING = 0.01
+"""Cosines in the photo count as no less."""
 
 SAME_SURFACE = 0.04
 """Meters: samples of a pixel that lie farther behind its nearest one do not count for its depth."""
 
 
 @dataclass(frozen=True)
-class TexturedMesh:
+class AvatarMesh:
     """A mesh whose vertices know which places of a photo have their color.
 
     Attributes:
@@ -35,6 +42,9 @@ class TexturedMesh:
         other: (n, 2) of its twin.
         guess: (n, 3) a color spread over the body, in [0, 255].
         share: (n, 3) weights of own, other and guess; they sum to 1.
+        facing: (n, 2) cosines between the normal and the way to the camera in the photo, of each vertex and
+            of its twin, without sign; what is seen more frontally loses its color, see `MAGNIFIED`.
+        spare: (n,) share in [0, 1] of what own loses that goes to the twin; the guess gets the rest.
         part: (n,) part of the body, an index of `idol.body.skin_mesh.PARTS`; of a triangle's last vertex.
         source: (n,) an index of `SOURCES`, likewise.
         soft: (n,) 0 where a surface is solid, `CUT_OUT` where the photo's alpha cuts it out, `SLIVER` where
@@ -47,6 +57,8 @@ class TexturedMesh:
     other: Float32[np.ndarray, "n 2"]
     guess: Float32[np.ndarray, "n 3"]
     share: Float32[np.ndarray, "n 3"]
+    facing: Float32[np.ndarray, "n 2"]
+    spare: Float32[np.ndarray, " n"]
     part: UInt8[np.ndarray, " n"]
     source: UInt8[np.ndarray, " n"]
     soft: Float32[np.ndarray, " n"]
@@ -86,7 +98,13 @@ class Drawn:
 
     @classmethod
     def empty(cls, frames: int, height: int, width: int) -> Drawn:
-        """Return frames that show nothing, to be drawn into."""
+        """Return empty frames to draw into.
+
+        Args:
+            frames: Number of frames.
+            height: Height in pixels.
+            width: Width in pixels.
+        """
         shape = (frames, height, width)
         return cls(
             np.zeros((frames, 3, height, width), np.uint8),
