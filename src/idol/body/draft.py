@@ -65,8 +65,12 @@ class PosedAvatar:
             frames: Which of the clip's frames.
             background: (3, y, x), or (n, 3, y, x) with one image per drawn frame.
         """
-        drawn = self.avatar.draw(BonePoses(self.bones.rotation[frames], self.bones.shift[frames]), self.camera)
-        return Draft(drawn.over(background), from_meters(drawn.depth, drawn.alpha > _PERSON, self.depth_range))
+        drawn = self.avatar.draw(
+            BonePoses(self.bones.rotation[frames], self.bones.shift[frames]), self.camera
+        )
+        return Draft(
+            drawn.over(background), from_meters(drawn.depth, drawn.alpha > _PERSON, self.depth_range)
+        )
 
 
 def avatar_draft(
