@@ -2,12 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from idol import media
 from idol.body.avatar import Avatar
 from idol.body.bones_from_points import PointRig, place_points
 from idol.body.draw_numpy import shares_in_view
@@ -17,19 +15,15 @@ from idol.body.shadow import Ground, KeyLight, darkened, match_light, shadow_of
 from idol.body.skin_mesh import HEAD, average_adult
 from idol.body.textured_mesh import CUT_OUT, SOURCES
 from idol.clip import Pose
-from idol.clip.images import read_image
+from support.photos import photo_of_a_woman, points_of_a_woman
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "woman_walking.npz"
 GRAY = np.full((3, 1, 1), 128, np.uint8)
 
 
 @lru_cache(1)
 def photo():
     """Return the bundled photo, the person's mask, joints, and points in pixels."""
-    image = read_image(media.path("woman-walking.jpg"))
-    with np.load(FIXTURE) as file:
-        mask = np.unpackbits(file["mask"], count=image[0].size).reshape(image.shape[1:]).astype(bool)
-        return image, mask, Pose(file["keypoints"], *mask.shape), file["points"].astype(float)
+    return *photo_of_a_woman(), points_of_a_woman()
 
 
 @lru_cache(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from idol.errors import UserError
 
-PERSON, BACKGROUND, MOTION = "woman-walking.jpg", "park.jpg", "jumping-jacks.mp4"
+PERSON, BACKGROUND, MOTION = "man-standing.jpg", "palace.jpg", "jumping-jacks.mp4"
 """Files of the demo."""
 
 PEOPLE = ("woman-walking.jpg", "man-standing.jpg", "woman-by-a-wall.jpg", "man-arms-wide.jpg")
