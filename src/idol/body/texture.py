@@ -182,7 +182,7 @@ def find_texture(
 
 
 def _in_photo(photo: _Photo) -> Bool[np.ndarray, " n"]:
-    """Whether vertices lie in the photo, in or very near the mask."""
+    """Return whether vertices lie in the photo, in or very near the mask."""
     h, w = photo.mask.shape
     x, y = photo.seen[:, 0], photo.seen[:, 1]
     inside = (x > -0.5) & (x < w - 0.5) & (y > -0.5) & (y < h - 0.5)
@@ -197,7 +197,7 @@ def _pixel(photo: _Photo) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unhidden(photo: _Photo) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Whether nothing stands before a vertex, and whether something does beside it.
+    """Return whether nothing stands before a vertex, and whether something does beside it.
 
     Registration may be pixels off.
     """
@@ -240,7 +240,7 @@ def find_strange(
 
 
 def _same_part_before(mesh: SkinMesh, photo: _Photo) -> Bool[np.ndarray, " n"]:
-    """Whether what the photo shows before a vertex is of the same part; trunk and thighs count as one.
+    """Return whether the photo shows the same part before a vertex; trunk and thighs count as one.
 
     A head's back never shows its face.
     """

@@ -94,7 +94,7 @@ def check_video(path: Path, argument: str, limits: Limits) -> None:
 
 
 def _is_video_file(start: bytes) -> bool:
-    """Whether a file starts like a video container.
+    """Return whether a file starts like a video container.
 
     FFmpeg also opens play lists, which name other files and addresses: those must not be opened.
     """
