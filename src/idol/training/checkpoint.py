@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from idol.atomic_io import FolderKind, staged_folder
+from idol.atomic_io import FolderKind, atomic_file, staged_folder
 from idol.config import from_dict
 from idol.diffusion.latents import LatentConfig
 from idol.errors import UserError
@@ -189,6 +189,51 @@ def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], source: Path)
         raise UserError(
             str(source), "weights of another architecture", "use the config they came from"
         ) from error
+
+
+def save_network(path: Path, network: nn.Module, ema: nn.Module, optimizer: Optimizer, step: int) -> None:
+    """Write the state of a run that trains one network into one file, atomically.
+
+    Args:
+        path: The file.
+        network: The trained network.
+        ema: Its exponential moving average.
+        optimizer: The optimizer of its parameters.
+        step: Number of finished steps.
+    """
+    tensors = {f"model.{k}": v for k, v in network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in ema.state_dict().items()}
+    tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(optimizer).items()}
+    with atomic_file(path) as new:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, new, {"step": str(step)})
+
+
+def load_network(
+    path: Path, network: nn.Module, ema: nn.Module, optimizer: Optimizer, device: str = "cpu"
+) -> int:
+    """Load what `save_network` wrote, if the file exists, and return the number of finished steps.
+
+    Args:
+        path: The file.
+        network: The network to continue with.
+        ema: Its exponential moving average.
+        optimizer: The optimizer of its parameters.
+        device: Device of the loaded tensors.
+
+    Raises:
+        UserError: If the state belongs to another network.
+    """
+    if not path.exists():
+        return 0
+    tensors = load_file(path, device)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    load_exactly(network, part("model."), path)
+    load_exactly(ema, part("average."), path)
+    load_optimizer(optimizer, part("optimizer."))
+    return int(tensors["optimizer.0.step"])
 
 
 def _sync(folder: Path) -> None:

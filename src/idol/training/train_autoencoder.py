@@ -20,11 +20,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from idol.atomic_io import FolderKind, atomic_file, staged_folder, write_text
+from idol.atomic_io import FolderKind, staged_folder, write_text
 from idol.clip.depth import Colormap
 from idol.config import dump
 from idol.data.autoencoder_crops import AutoencoderCrops, CropBatch, CropConfig
@@ -34,7 +33,7 @@ from idol.evaluation.networks.lpips import LPIPS
 from idol.model.autoencoder import Autoencoder
 from idol.model.rgbd_autoencoder import widen_to_rgbd
 from idol.progress import SILENT, ProgressCallback
-from idol.training.checkpoint import load_exactly, load_optimizer, optimizer_tensors
+from idol.training.checkpoint import load_network, save_network
 from idol.training.initialization import autoencoder_folder
 from idol.training.optimizer import EMA
 from idol.training.trainable import load_autoencoder
@@ -278,11 +277,7 @@ class _Run:
         """Write the EMA model, then the state, each atomically: a state never lacks its model."""
         with staged_folder(out / "autoencoder", True, _FINISHED) as folder:
             self.ema.module.save_pretrained(folder)
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.ema.module.state_dict().items()}
-        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
-        with atomic_file(out / _STATE) as new:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, new, {"step": str(step)})
+        save_network(out / _STATE, self.model, self.ema.module, self.optimizer, step)
 
     def resume(self, out: Path) -> int:
         """Load the newest state, if there is one, and return the next step.
@@ -290,18 +285,7 @@ class _Run:
         Raises:
             UserError: If the state belongs to another model.
         """
-        path = out / _STATE
-        if not path.exists():
-            return 0
-        tensors = load_file(path, self.config.device)
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        load_exactly(self.model, part("model."), path)
-        load_exactly(self.ema.module, part("average."), path)
-        load_optimizer(self.optimizer, part("optimizer."))
-        return int(tensors["optimizer.0.step"])
+        return load_network(out / _STATE, self.model, self.ema.module, self.optimizer, self.config.device)
 
 
 def _network(config: AutoencoderConfig) -> Autoencoder | AutoencoderKL:

@@ -18,7 +18,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from idol.atomic_io import atomic_file
@@ -27,7 +26,7 @@ from idol.body.limb_depths import LIMBS
 from idol.config import dump
 from idol.errors import UserError
 from idol.progress import SILENT, ProgressCallback
-from idol.training.checkpoint import load_exactly, load_optimizer, optimizer_tensors
+from idol.training.checkpoint import load_network, save_network
 from idol.training.optimizer import EMA, OptimizerConfig, build_optimizer
 from idol.training.random_views import Views, draw_length, random_views
 from idol.training.window_pool import WindowPool, WindowsConfig, split_windows
@@ -240,11 +239,7 @@ class _Run:
         """Write the EMA weights, then the state, each atomically."""
         with atomic_file(out / WEIGHTS) as fresh:
             save_lifter(self.ema.module, fresh)
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.ema.module.state_dict().items()}
-        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
-        with atomic_file(out / _STATE) as fresh:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, fresh, {"step": str(step)})
+        save_network(out / _STATE, self.model, self.ema.module, self.optimizer, step)
 
     def resume(self, out: Path) -> int:
         """Load the saved state, if any, and return the next step.
@@ -252,15 +247,4 @@ class _Run:
         Raises:
             UserError: If the state belongs to another network.
         """
-        path = out / _STATE
-        if not path.exists():
-            return 0
-        tensors = load_file(path)
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        load_exactly(self.model, part("model."), path)
-        load_exactly(self.ema.module, part("average."), path)
-        load_optimizer(self.optimizer, part("optimizer."))
-        return int(tensors["optimizer.0.step"])
+        return load_network(out / _STATE, self.model, self.ema.module, self.optimizer)
