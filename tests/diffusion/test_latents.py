@@ -43,6 +43,7 @@ def codec(request, small):
     return LatentCodec(small, fit_latent_config(small, [clips(seed=s) for s in range(3)], request.param))
 
 
+@pytest.mark.slow
 def test_stable_diffusion_latents_are_the_distribution_mode_scaled(variational):
     codec = LatentCodec(variational, LatentConfig.stable_diffusion())
     video, depth, background = clips()

@@ -273,6 +273,7 @@ def test_fid_vid_needs_no_stand_in(weights):
     assert keys == ["fid", "kid", "fvd16", "fvd8_disco", "fid_vid"] and len(extractor.weights) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.assets
 def test_windows_get_fvd():
     true = {"a": drawn_clip(0, frames=16, size=48)}

@@ -107,6 +107,7 @@ def test_the_shift_is_the_times_own(inputs):
     assert torch.equal(unet(sample, time, foreground).sample, unet(sample, time, foreground).sample)
 
 
+@pytest.mark.slow
 def test_both_networks_start_from_stable_diffusion(tiny_unet2d, inputs):
     sample, time, foreground, _, _ = inputs
     shared = UnifiedUNet.from_unet2d(tiny_unet2d, cross_modal=False).eval()
@@ -126,6 +127,7 @@ def test_one_stream_is_refused_by_networks_for_two(inputs):
         build("separate")(sample[:, :1], time, foreground)
 
 
+@pytest.mark.slow
 def test_parameters_of_the_papers_coupled_networks():
     """Table 4: 2 x 1.39 B; Table 7: 2.78 B, which leaves no room for MM-Diffusion's attentions."""
     separate = count_with(coupling="separate")

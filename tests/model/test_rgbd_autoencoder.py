@@ -39,6 +39,7 @@ def frames():
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_whatever_the_depth_frames_are_coded_as_before(vae, frames):
     wide = widen_to_rgbd(vae)

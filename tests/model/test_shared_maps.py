@@ -126,6 +126,7 @@ def test_swapping_streams_and_labels_swaps_the_outputs(inputs, maps):
     torch.testing.assert_close(predict([0, 1]), predict([1, 0])[:, [1, 0]], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", [(True, True, False), (False, False, False)])
 @pytest.mark.parametrize(
     ("maps", "video_hears", "depth_hears"),
@@ -160,6 +161,7 @@ def test_nothing_is_left_for_the_consistency_loss(inputs, maps, temporal):
     assert found["own"] > 0 and found[maps] == 0
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("frames", [1, 3])
 @pytest.mark.parametrize("maps", SHARED)

@@ -306,6 +306,7 @@ def _twin(unet, **options):
     return twin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2,), (2, 2)])
 def test_clean_latents_are_told_as_the_flow_that_leads_to_them(inputs, shape):
     sample, _, foreground, background, _ = inputs

@@ -348,6 +348,7 @@ def test_windows_are_averaged_at_every_step_as_in_the_literal_loop(kind):
     assert (z - stitched).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mini-video-alone", "stable-pose-latent"])
 def test_frames_of_a_clip_in_windows_are_those_of_its_latents(kind):
     """Video and depth are decoded one after the other then; a network of the video alone has no depth."""
@@ -364,6 +365,7 @@ def test_frames_of_a_clip_in_windows_are_those_of_its_latents(kind):
     assert ((out.depth > 0) == person).float().mean() > 0.999 and 0 < person.float().mean() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mini-flow", "stable-epsilon", "stable-background-control"])
 def test_windows_of_a_network_without_time_equal_the_whole(kind):
     """Without temporal layers a frame does not see the others: windows must not change anything."""
@@ -376,6 +378,7 @@ def test_windows_of_a_network_without_time_equal_the_whole(kind):
     assert_close(parts.latents, whole.latents, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_callback_sees_every_step_and_may_change_the_latents(small):
     steps = []
 
@@ -433,6 +436,7 @@ def test_output_as_numpy_and_as_a_tuple(small):
     assert isinstance(video, np.ndarray) and isinstance(depth, np.ndarray) and latents.shape[1] == 2
 
 
+@pytest.mark.slow
 def test_autocast_stays_close_to_float32(small):
     exact = small(**clip_inputs(), generator=noise(2))
     small.defaults, kept = GenerationConfig(**{**DEFAULTS, "autocast": True}), small.defaults

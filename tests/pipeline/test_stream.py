@@ -44,6 +44,7 @@ def test_a_setting_that_is_none_is_told():
         mini().stream(**clip_inputs(), guidance=2.0)
 
 
+@pytest.mark.slow
 def test_what_forms_between_steps_can_be_looked_at():
     pipe, inputs = mini(), clip_inputs(b=1, f=3)
     seen = []

@@ -41,6 +41,7 @@ def test_frames_bear_the_mark_and_depth_does_not(plain, marked):
     assert not np.array_equal(marked.clip.video, plain.clip.video)
 
 
+@pytest.mark.slow
 def test_run_json_says_so_and_the_run_can_be_repeated(plain, marked, tmp_path):
     credentials = json.loads((marked.folder / "run.json").read_text())["settings"]
     assert credentials["watermark"] is True

@@ -28,6 +28,7 @@ def tensors():
     return load_file(DISCO / "tiny.weights.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["tiny.weights.safetensors", "tiny.deepspeed.pt"])
 @torch.no_grad()
 def test_disco_computes_what_it_computed(file):

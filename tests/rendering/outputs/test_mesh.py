@@ -234,6 +234,7 @@ def test_a_pixel_that_hangs_between_two_parts_falls_to_the_closer_one():
     np.testing.assert_array_equal(remove_floating_pixels(z.T.copy(), 100.0), expected.T)
 
 
+@pytest.mark.slow
 @pytest.mark.assets
 def test_three_js_shows_and_plays_the_clip(tmp_path):
     """In a real browser: a front view has each frame's colors, a turned one has them in the right place."""
